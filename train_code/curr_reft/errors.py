@@ -1,0 +1,26 @@
+"""The one exception for input a user can mend, and the way commands report it."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class InputError(Exception):
+    """Something the user gave (flag, file, row, image, model path) is wrong.
+
+    The message is one line: what is wrong, where (``file:line``, flag or row id), and what to do about it.
+    """
+
+
+def command(main: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a command's ``main``: an `InputError` becomes one line on standard error and exit code 2."""
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> None:
+        try:
+            main(*args, **kwargs)
+        except InputError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+
+    return run
