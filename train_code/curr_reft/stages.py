@@ -10,7 +10,9 @@ _THINK_FIRST = (
     "First output the thinking process in <think> </think> tags and then output the final answer in"
     " <answer> </answer> tags."
 )
-_ONE_OPTION = " Ensure your final answer is exactly one of the provided option letters without any additional text."
+_ONE_OPTION = (
+    " Ensure your final answer is exactly one of the provided option letters without any additional text."
+)
 _SEVERAL_OPTIONS = (
     " Based on the given options, select all options that accurately describe what is shown in the image."
     " Ensure your final answer is exactly one or more of the provided option letters without any additional text."

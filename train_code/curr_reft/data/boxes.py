@@ -1,18 +1,25 @@
 """Boxes: overlap, and moving them between the frames of a picture.
 
-Three frames are named (DESIGN decision 10): *stored*, the pixels of the file with its EXIF orientation applied;
-*budget*, after the stage's image budget; *processed*, after the processor's own resize. All are pixel frames with the
-origin at the top left, so moving a box is a scaling per axis.
+Three frames are named: *stored*, the pixels of the file with its EXIF orientation applied; *budget*, after
+the stage's image budget; *processed*, after the processor's own resize. All are pixel frames with the origin
+at the top left, so moving a box is a scaling per axis.
 """
+
+import math
+import re
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of some frame, covering [x1, x2) x [y1, y2)."""
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+# Possessive quantifiers never backtrack, which keeps the search linear on hostile text.
+_NUMBER = re.compile(r"[+-]?+(?:[0-9]{1,9}+(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]{1,2}+)?+")
+_BOX_IN_TEXT = re.compile(rf"\[\s*+{_NUMBER.pattern}(?:\s*+,\s*+{_NUMBER.pattern}){{3}}\s*+\]")
+
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes, continuous (no +1 pixel convention); 0 when either has no area."""
+    """Intersection over union of two boxes, continuous (no +1 pixel convention); 0 without overlap."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     if width <= 0 or height <= 0:
@@ -23,6 +30,43 @@ def iou(a: Box, b: Box) -> float:
 
 
 def scale_box(box: Box, source: Size, target: Size) -> Box:
-    """Move a box from a frame of size `source` to the frame of the same picture at size `target`."""
+    """Move a box from the frame of a picture at size `source` to its frame at size `target`."""
     sx, sy = target[0] / source[0], target[1] / source[1]
     return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+
+
+def rescale_boxes_in_text(text: str, source: Size, target: Size) -> str:
+    """Move every `[x1, y1, x2, y2]` that a text spells between two frames of the same picture.
+
+    A box is a bracketed list of exactly four numbers, in pixels of the frame of size `source`. All else in
+    the text stays as it is, also the white space inside the brackets; equal sizes return the very text.
+    Integers stay integers, rounded half up; other numbers are written with two decimals. A side that had
+    length keeps some: where rounding would close it, it becomes one step long (1, or 0.01), within the frame.
+    Takes linear time.
+    """
+    if source == target:
+        return text
+
+    def moved(match: re.Match[str]) -> str:
+        numbers = iter(_rescaled_numbers(_NUMBER.findall(match[0]), source, target))
+        return _NUMBER.sub(lambda _: next(numbers), match[0])
+
+    return _BOX_IN_TEXT.sub(moved, text)
+
+
+def _rescaled_numbers(numbers: list[str], source: Size, target: Size) -> list[str]:
+    x1, y1, x2, y2 = box = [float(number) for number in numbers]
+    is_integer = [number.lstrip("+-").isdigit() for number in numbers]
+    steps = [1 if integer else 0.01 for integer in is_integer]
+    scaled = scale_box((x1, y1, x2, y2), source, target)
+    moved = [
+        math.floor(value + 0.5) if integer else round(value, 2)
+        for value, integer in zip(scaled, is_integer, strict=True)
+    ]
+    for low, high in ((0, 2), (1, 3)):
+        if box[low] < box[high] and moved[low] >= moved[high]:
+            if moved[low] < target[low]:
+                moved[high] = moved[low] + steps[high]
+            else:
+                moved[low] = moved[high] - steps[low]
+    return [f"{value:.{0 if integer else 2}f}" for value, integer in zip(moved, is_integer, strict=True)]

@@ -1,0 +1,6 @@
+"""`python eval/report.py --help`."""
+
+from curr_reft.evaluation.report import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Train one stage under torchrun: scripts/launch.sh SIZE STAGE [flags of the stage script]
+#   SIZE   a folder of configs: qwen2_5_vl_3b, qwen2_5_vl_7b, tiny
+#   STAGE  stage1_judge, stage2_choice or stage3_open
+# From the environment, each optional:
+#   MODEL        what the stage starts from (default: stage 1 the configuration's model, else the previous stage)
+#   DATA_ROOT    folder of rows and pictures (default grpo_sft_data/grpo_data)
+#   OUTPUT       folder that holds one folder per stage (default outputs/SIZE)
+#   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each
+#   NPROC        processes on this node (default: its GPUs, 1 without any)
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+SIZE=$1 STAGE=$2
+shift 2
+
+absolute() { if [[ -e $1 || $1 == ./* || $1 == ../* ]]; then realpath -m "$1"; else echo "$1"; fi; }
+DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/grpo_data}")
+OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/$SIZE}")
+case $STAGE in
+    stage1_judge) MODEL=${MODEL:+$(absolute "$MODEL")} ;;
+    stage2_choice) MODEL=$(absolute "${MODEL:-$OUTPUT/stage1_judge}") ;;
+    stage3_open) MODEL=$(absolute "${MODEL:-$OUTPUT/stage2_choice}") ;;
+    *) echo "error: unknown stage '$STAGE': stage1_judge, stage2_choice or stage3_open" >&2 && exit 2 ;;
+esac
+if [[ ! -f $ROOT/configs/$SIZE/$STAGE.yaml ]]; then
+    echo "error: no configuration configs/$SIZE/$STAGE.yaml" >&2
+    exit 2
+fi
+GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
+if [[ -x $ROOT/.venv/bin/torchrun && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
+
+cd "$ROOT"
+exec torchrun \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${MASTER_PORT:-12347}" \
+    "train_code/grpo/$STAGE.py" \
+    --config "configs/$SIZE/$STAGE.yaml" \
+    --image_root "$DATA_ROOT" \
+    --output_dir "$OUTPUT/$STAGE" \
+    --run_name "$SIZE-$STAGE" \
+    ${MODEL:+--model_name_or_path "$MODEL"} \
+    "$@"

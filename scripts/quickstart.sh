@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# From nothing to a table: set up, write the embedded world, score the tiny base model, train the three stages one
+# after the other, and score after each. No GPU and no download of models or data; about ten minutes on 2 cores.
+#   OUTPUT   where everything is written (default outputs/quickstart)
+#   SEED     seed of the training runs (default 42)
+# Started again, it goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/setup.sh
+PATH=$PWD/.venv/bin:$PATH
+
+OUTPUT=$(realpath -m "${OUTPUT:-outputs/quickstart}")
+SEED=${SEED:-42}
+export OUTPUT DATA_ROOT=$OUTPUT/data HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+BASE=train_code/curr_reft/tiny/base
+
+evaluate() { # NAME CHECKPOINT
+    if [[ ! -f $OUTPUT/scores/$1/scores.json ]]; then
+        echo "== scoring $1" >&2
+        python eval/evaluate.py --model "$2" --suites configs/eval/shapes.yaml --data_root "$DATA_ROOT" \
+            --output_dir "$OUTPUT/scores/$1" --domain in --batch_size 100 --max_new_tokens 64
+    fi
+}
+
+if [[ ! -f $DATA_ROOT/test/math_test.jsonl ]]; then
+    echo "== writing the embedded world" >&2
+    python -m curr_reft.data.shapes_dataset --output_dir "$DATA_ROOT"
+fi
+evaluate base $BASE
+for STAGE in stage1_judge stage2_choice stage3_open; do
+    if ! grep -qs '"status": "finished"' "$OUTPUT/$STAGE/manifest.json"; then
+        echo "== training $STAGE" >&2
+        bash scripts/launch.sh tiny $STAGE --seed "$SEED" --data_seed "$SEED"
+    fi
+    evaluate "${STAGE#stage?_}" "$OUTPUT/$STAGE"
+done
+
+python eval/report.py base="$OUTPUT/scores/base" judge="$OUTPUT/scores/judge" \
+    choice="$OUTPUT/scores/choice" open="$OUTPUT/scores/open"
+echo "checkpoints, logs and predictions: $OUTPUT"

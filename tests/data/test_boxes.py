@@ -1,0 +1,127 @@
+import json
+import time
+
+import pytest
+from curr_reft.data.boxes import iou, rescale_boxes_in_text, scale_box
+from hypothesis import given
+from hypothesis import strategies as st
+
+coordinates = st.integers(-1000, 1000)
+sides = st.integers(1, 1000)
+sizes = st.tuples(sides, sides)
+boxes = st.tuples(coordinates, coordinates, sides, sides).map(
+    lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
+)
+
+
+@st.composite
+def framed_boxes(draw):
+    """A frame and an integer box with area inside it."""
+    width, height = draw(sizes)
+    x1, y1 = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+    return (width, height), (x1, y1, draw(st.integers(x1 + 1, width)), draw(st.integers(y1 + 1, height)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 1 / 3),
+        ((0, 0, 10, 10), (9, 0, 19, 10), 10 / 190),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),
+        ((0, 0, 0, 10), (0, 0, 10, 10), 0.0),
+        ((10, 10, 0, 0), (0, 0, 10, 10), 0.0),
+        ((0, 0, 1, 1), (0.5, 0.5, 1, 1), 0.25),
+    ],
+)
+def test_iou(a, b, expected):
+    assert iou(a, b) == pytest.approx(expected)
+
+
+@given(boxes, boxes, coordinates, coordinates)
+def test_iou_is_symmetric_bounded_and_blind_to_translation(a, b, dx, dy):
+    overlap = iou(a, b)
+    assert overlap == iou(b, a)
+    assert 0 <= overlap <= 1
+    assert iou(a, a) == 1
+    shifted = [(x1 + dx, y1 + dy, x2 + dx, y2 + dy) for x1, y1, x2, y2 in (a, b)]
+    assert iou(*shifted) == overlap
+
+
+@given(boxes, boxes, sizes, sizes)
+def test_scaling_goes_back_and_keeps_iou(a, b, source, target):
+    there = scale_box(a, source, target)
+    assert scale_box(there, target, source) == pytest.approx(a)
+    assert iou(there, scale_box(b, source, target)) == pytest.approx(iou(a, b), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[10, 20, 30, 40]", "[5, 40, 15, 80]"),
+        ("[ 10,20 ,\n30,\t40 ]", "[ 5,40 ,\n15,\t80 ]"),
+        ('<answer>{"bbox_2d": [10, 20, 30, 40]}</answer>', '<answer>{"bbox_2d": [5, 40, 15, 80]}</answer>'),
+        ("A [0, 0, 2, 2] or B [2, 2, 4, 4]?", "A [0, 0, 1, 4] or B [1, 4, 2, 8]?"),
+        ("[[0, 0, 2, 2], [2, 2, 4, 4]]", "[[0, 0, 1, 4], [1, 4, 2, 8]]"),
+        ("[-10, -20, 30, 40]", "[-5, -40, 15, 80]"),
+        ("[10.5, 20.25, 30., .5]", "[5.25, 40.50, 15.00, 1.00]"),
+        ("[1e-05, 2e1, 30, 40]", "[0.00, 40.00, 15, 80]"),
+        ("[1, 1, 5, 1]", "[1, 2, 3, 2]"),
+        ("[1, 1, 2, 2]", "[1, 2, 2, 4]"),
+        ("[99, 0, 100, 1]", "[49, 0, 50, 2]"),
+    ],
+)
+def test_rescales_boxes_in_text(text, expected):
+    assert rescale_boxes_in_text(text, (100, 100), (50, 200)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no box, 10, 20, 30, 40 (10, 20, 30, 40)",
+        "[1, 2, 3] [1, 2, 3, 4, 5] []",
+        '["1", "2", "3", "4"] [a, b, c, d] [1 2 3 4]',
+        "[1, 2, 3, 4",
+        "[1, 2, 3, 1234567890]",
+        "[1, 2, 3, --4]",
+        "[１, ２, ３, ４]",  # noqa: RUF001
+    ],
+)
+def test_leaves_other_text_alone(text):
+    assert rescale_boxes_in_text(text, (100, 100), (50, 200)) == text
+
+
+@given(st.text() | boxes.map(str) | boxes.map(lambda box: json.dumps(box)), sizes)
+def test_equal_sizes_return_the_very_text(text, size):
+    assert rescale_boxes_in_text(text, size, size) is text
+
+
+@given(st.text(alphabet="[], .-+e0123456789x\n"), sizes, sizes)
+def test_any_text_keeps_everything_but_its_numbers(text, source, target):
+    moved = rescale_boxes_in_text(text, source, target)
+    number_characters = str.maketrans("", "", "+-.e0123456789")
+    assert moved.translate(number_characters) == text.translate(number_characters)
+
+
+@given(framed_boxes(), sizes)
+def test_a_box_with_area_keeps_area_inside_the_frame(framed, target):
+    size, box = framed
+    x1, y1, x2, y2 = json.loads(rescale_boxes_in_text(json.dumps(box), size, target))
+    assert 0 <= x1 < x2 <= target[0]
+    assert 0 <= y1 < y2 <= target[1]
+
+
+@given(framed_boxes(), st.integers(1, 9), st.integers(1, 9))
+def test_growing_and_shrinking_again_returns_the_box(framed, horizontal, vertical):
+    size, box = framed
+    larger = (size[0] * horizontal, size[1] * vertical)
+    text = json.dumps(box)
+    assert rescale_boxes_in_text(rescale_boxes_in_text(text, size, larger), larger, size) == text
+
+
+@pytest.mark.parametrize("unit", ["[", "[1,2,3,", "[1, 2, 3, 4", "[ ", "[1" + "1" * 50, "[1,2,3,4],"])
+def test_takes_linear_time(unit):
+    text = unit * (300_000 // len(unit)) + " " * 300_000
+    started = time.perf_counter()
+    rescale_boxes_in_text(text, (100, 100), (50, 200))
+    assert time.perf_counter() - started < 5

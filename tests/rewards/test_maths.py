@@ -1,0 +1,174 @@
+"""Equality of math answers. (math-verify clears SIGALRM, and with it the guard of pytest-timeout.)"""
+
+import threading
+
+import pytest
+from curr_reft.rewards import maths
+from curr_reft.rewards.maths import Verdict, compare, to_latex
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+COUNT_TO_100 = " ".join(str(number) for number in range(101))
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("35", "35"),
+        ("35.", "35"),
+        (" 35\n", "35"),
+        ("$35$", "35"),
+        ("$$35$$", "35"),
+        (r"\(35\)", "35"),
+        (r"\[35\]", "35"),
+        (r"\boxed{35}", "35"),
+        (r"$\boxed{35}$", "35"),
+        ("35°", "35"),
+        (r"35^\circ", "35°"),
+        (r"35\degree", "35"),
+        ("35 degrees", r"$35^{\circ}$"),
+        ("35 cm", "35"),
+        ("$35$ cm", "35"),
+        ("35cm", r"35\text{ cm}"),
+        ("35 cm²", r"35\mathrm{cm}^2"),
+        ("35 square units", "35"),
+        ("1,000", "1000"),
+        (r"\frac{1}{2}", "0.5"),
+        ("0.5", "1/2"),
+        ("½", "0.5"),
+        ("2½", "2.5"),
+        ("x = 5", "5"),
+        ("$x = 5$", "5"),
+        (r"x = \boxed{5}", "5"),
+        (r"\boxed{x = 5}", "5"),
+        ("AB = 5", "5"),
+        ("∠A = 35", "35"),
+        (r"\angle ABC = 35^\circ", "35"),
+        ("2√3", r"2\sqrt{3}"),
+        ("√12", "2√3"),
+        ("2√3/3", r"\frac{2}{\sqrt{3}}"),
+        ("2sqrt(3)", "√(12)"),
+        ("25π", r"25\pi"),
+        ("25pi", "25π"),
+        ("3×4", "12"),  # noqa: RUF001
+        ("8÷2", "4"),
+        ("−3", "-3"),  # noqa: RUF001
+        ("3²", "9"),
+        ("2³", "8"),
+        ("sin 30°", r"\sin 30^\circ"),
+        (r"\boxed{\frac{\sqrt{3}}{2}}", "√3/2"),
+        ("(2, 3)", "$(2,3)$"),
+        ("x > 3", "3 < x"),
+        ("2a + b", "b + 2a"),
+        ("Yes", "yes"),
+        ("the  midpoint", "The midpoint"),
+        ("a" * 300, "A" * 300),
+        (COUNT_TO_100, COUNT_TO_100),
+    ],
+)
+def test_equal(answer, gold):
+    assert compare(answer, gold) is Verdict.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("", "35"),
+        ("", ""),
+        ("36", "35"),
+        ("3", "∠A = 35°"),
+        (r"\frac13", r"\frac12"),
+        ("no", "on"),
+        (r"\text{no}", r"\text{on}"),
+        ("1 2", "3"),
+        (r"1\,2", "12"),
+        ("3 4 5 8", "8"),
+        (COUNT_TO_100, "5050"),
+        (r"2\sqrt{3}", "2"),
+        ("2√3", "3"),
+        (r"2\boxed{5}", "25"),
+        ("$5$0", "50"),
+        ("$34$ $35$", "35"),
+        (r"\boxed{34} \boxed{35}", "35"),
+        ("x = 34 = 35", "35"),
+        ("a + b = 5", "5"),
+        ("It is 35", "35"),
+        ("the angle is 35", "35"),
+        ("三十五", "35"),
+        ("2c", "2"),
+        ("(A, 3)", "(2, 3)"),
+        ("$[5] garbage", "5"),
+        ("{35", "35"),
+        ("1/0", "2"),
+        ("30 + 5" + " + 0" * 60, "35"),
+    ],
+)
+def test_different(answer, gold):
+    assert compare(answer, gold) is Verdict.DIFFERENT
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "yes", "1 2", "x = y = 2", "$1$ $2$", r"\boxed{1}\boxed{2}", "1" * 201]
+)
+def test_only_the_text_counts(answer):
+    assert to_latex(answer) is None
+
+
+def test_the_gold_comes_first():
+    # math-verify is asymmetric: a gold inequality accepts an interval, a gold interval no inequality.
+    assert compare("$x>3$", r"$(3,\infty)$") is Verdict.DIFFERENT
+    assert compare(r"$(3,\infty)$", "$x>3$") is Verdict.EQUAL
+
+
+@pytest.mark.parametrize("answer", ["9^{9^{9^{9}}}", "999999999!"])
+def test_time_runs_out(answer):
+    assert compare(answer, "35") is Verdict.TIMEOUT
+
+
+def test_a_failure_of_the_library_is_a_verdict():
+    assert compare("2", "1/0") is Verdict.ERROR
+
+
+def test_a_thread_compares_without_a_clock():
+    verdicts = []
+    thread = threading.Thread(target=lambda: verdicts.append(compare("0.25", r"\frac{1}{4}")))
+    thread.start()
+    thread.join()
+    assert verdicts == [Verdict.EQUAL]
+
+
+def test_a_gold_is_parsed_once():
+    maths._expression.cache_clear()
+    for answer in ("31", "32", "33"):
+        compare(answer, "77")
+    assert maths._expression.cache_info().misses == 4
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.text(max_size=40),
+    st.lists(
+        st.sampled_from(
+            [r"\frac", "{", "}", "(", ")", "1", "2", "x", "^", "_", "√", "=", "$", "π", " ", "/", ","]
+        )
+    ).map("".join),
+)
+def test_no_text_raises(text, latex):
+    for answer, gold in ((text, "35"), (latex, "x"), ("35", latex)):
+        assert compare(answer, gold) in Verdict
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
+def test_numbers_equal_themselves_and_nothing_next_to_them(number, divisor):
+    assert compare(f"${number}$", str(number)) is Verdict.EQUAL
+    assert compare(rf"\frac{{{number}}}{{{divisor}}}", f"{number}/{divisor}") is Verdict.EQUAL
+    assert compare(str(number + 1), str(number)) is Verdict.DIFFERENT
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", ["$" * 200_000, r"\boxed{" * 30_000, "1 " * 100_000, "√" * 200_000, " " * 200_000]
+)
+def test_hostile_text_is_linear(text):
+    assert compare(text, "35") is Verdict.DIFFERENT

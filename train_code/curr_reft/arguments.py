@@ -1,0 +1,227 @@
+"""Flags of the stage scripts: the released ones, TRL's, and a few of ours. Flags beat ``--config`` YAML beats defaults.
+
+Every default the objective depends on is written here (DESIGN decision 4), none is left to a library.
+"""
+
+import argparse
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+import yaml
+from transformers import HfArgumentParser
+from trl import GRPOConfig, ModelConfig
+
+from curr_reft.errors import InputError
+
+
+@dataclass
+class DataArguments:
+    """Where the rows and pictures are and which of them are used."""
+
+    dataset_name: str = field(metadata={"help": "Mixture YAML with `train_datasets` and `val_datasets`."})
+    image_root: str = field(metadata={"help": "Folder that the rows' `image` paths are relative to."})
+    data_root: str | None = field(
+        default=None,
+        metadata={"help": "Folder the mixture's `json_path`s are relative to (default: --image_root)."},
+    )
+    max_prompt_length: int = field(
+        default=2048,
+        metadata={"help": "Rows with longer prompts, image tokens counted, are dropped with a count."},
+    )
+    strict_prompt_length: bool = field(default=False, metadata={"help": "Stop on a too long prompt instead."})
+    allow_missing_images: bool = field(
+        default=False,
+        metadata={"help": "Drop rows whose picture is missing or unreadable, and say how many."},
+    )
+    box_frame: Literal["budget", "processed"] = field(
+        default="budget",
+        metadata={
+            "help": "Pixel frame boxes are taught in: after the stage's image budget, or after the processor."
+        },
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy", "format"], metadata={"help": "Rewards to sum: accuracy, format."}
+    )
+    min_pixels: int | None = field(
+        default=None, metadata={"help": "Smallest picture the processor hands on."}
+    )
+    max_pixels: int | None = field(default=None, metadata={"help": "Largest picture the processor hands on."})
+
+
+@dataclass
+class ModelArguments(ModelConfig):
+    """TRL's model flags, with the released name `--torch_dtype` beside `--dtype`."""
+
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "aliases": ["--torch_dtype"],
+            "help": "Type the weights are loaded in: float32, bfloat16, float16 or auto.",
+        },
+    )
+
+
+@dataclass
+class CurriculumConfig(GRPOConfig):
+    """TRL's GRPO configuration with the released objective, and batch sizes that count prompts.
+
+    `per_device_train_batch_size` and `per_device_eval_batch_size` are given in prompts, as in the released scripts,
+    and hold completions (prompts x generations, TRL's counting) once the configuration is made; `prompts_per_device`
+    keeps the number given.
+    """
+
+    dry_run: bool = field(
+        default=False, metadata={"help": "Check everything, print the plan, load no weights."}
+    )
+    prompts_per_device: int = field(init=False, default=0)
+    machine_notes: list[str] = field(init=False, default_factory=list)
+
+    loss_type: str = field(default="grpo")
+    beta: float = field(default=0.04)
+    use_bias_correction_kl: bool = field(default=False)
+    scale_rewards: str = field(default="group")
+    num_iterations: int = field(default=1)
+    epsilon: float = field(default=0.2)
+    mask_truncated_completions: bool = field(default=False)
+    disable_dropout: bool = field(default=False)
+    num_generations: int = field(default=4)
+    max_completion_length: int = field(default=256)
+    temperature: float = field(default=1.0)
+    top_k: int = field(default=50)
+    top_p: float = field(default=1.0)
+    repetition_penalty: float = field(default=1.0)
+
+    optim: str = field(default="adamw_torch")
+    learning_rate: float = field(default=1e-6)
+    lr_scheduler_type: str = field(default="linear")
+    warmup_steps: float = field(default=0)
+    weight_decay: float = field(default=0.0)
+    max_grad_norm: float = field(default=1.0)
+    per_device_train_batch_size: int = field(default=1, metadata={"help": "Prompts per device and step."})
+    per_device_eval_batch_size: int = field(default=1, metadata={"help": "Prompts per device in evaluation."})
+    gradient_accumulation_steps: int = field(default=1)
+    gradient_checkpointing: bool = field(default=False)
+    num_train_epochs: float = field(default=1.0)
+    bf16: bool = field(default=False)
+
+    seed: int = field(default=42)
+    data_seed: int = field(
+        default=42, metadata={"help": "Seeds sampling from files and the order of prompts."}
+    )
+
+    logging_steps: float = field(default=1)
+    save_steps: float = field(default=100)
+    report_to: str | list[str] = field(default="none")
+
+    def __post_init__(self) -> None:
+        if self.num_generations < 2:
+            raise InputError(f"--num_generations {self.num_generations}: a group advantage needs at least 2")
+        if self.per_device_train_batch_size < 1 or self.gradient_accumulation_steps < 1:
+            raise InputError(
+                "--per_device_train_batch_size and --gradient_accumulation_steps must be at least 1"
+            )
+        self.prompts_per_device = self.per_device_train_batch_size
+        self.per_device_train_batch_size *= self.num_generations
+        self.per_device_eval_batch_size *= self.num_generations_eval or self.num_generations
+        if self.deepspeed is not None:
+            _check_deepspeed_file(self.deepspeed)
+        if not torch.cuda.is_available():
+            self._fit_to_cpu()
+        super().__post_init__()
+
+    def _fit_to_cpu(self) -> None:
+        """Choose gloo and CPU devices, and note the flags that only a GPU can serve."""
+        if self.deepspeed is None or self.dry_run:
+            self.use_cpu = True
+            self.deepspeed, requested = None, self.deepspeed
+            if requested and self.bf16:
+                self.machine_notes.append("--bf16 with --deepspeed needs a GPU: on a CPU pass --bf16 false")
+            return
+        if self.bf16:
+            raise InputError("--bf16 with --deepspeed needs a GPU: on a CPU pass --bf16 false")
+        if "RANK" not in os.environ:
+            raise InputError("--deepspeed needs a launcher: start this script with torchrun")
+        # accelerate takes a CPU for a reason not to use DeepSpeed unless the process state exists beforehand.
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+        from accelerate.state import PartialState
+
+        PartialState(backend="gloo")
+        self.accelerator_config = {"use_configured_state": True}
+
+
+def _check_deepspeed_file(path: str) -> None:
+    try:
+        json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--deepspeed {path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"--deepspeed {path}: not JSON ({error})") from error
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> None:
+        raise InputError(f"{message} (--help lists the flags)")
+
+    def closest(self, name: str) -> str:
+        names = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        match = difflib.get_close_matches(name, names, n=1)
+        return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def _flags_from_yaml(parser: _Parser, path: str) -> list[str]:
+    """Spell a YAML mapping as flags, so that names, aliases and types are checked in one place."""
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"--config {path}: must be a mapping of flag names to values")
+    flags = []
+    for key, value in settings.items():
+        if f"--{key}" not in parser._option_string_actions:
+            raise InputError(f"{path}: unknown key {key!r}{parser.closest(str(key))}")
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        flags.append(f"--{key}")
+        flags += [json.dumps(item) if isinstance(item, dict | bool) else str(item) for item in values]
+    return flags
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfig, ModelArguments]:
+    """Parse a stage script's command line.
+
+    Raises:
+        InputError: for an unknown, misspelt, missing or contradictory flag or YAML key.
+    """
+    config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    config_parser.add_argument("--config")
+    config, flags = config_parser.parse_known_args(argv)
+
+    parser = _Parser(
+        (DataArguments, CurriculumConfig, ModelArguments),
+        allow_abbrev=False,
+        description="Train one stage. --config FILE.yaml sets any of these flags; the command line beats it.",
+    )
+    if config.config is not None:
+        flags = _flags_from_yaml(parser, config.config) + flags
+    try:
+        *parsed, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
+    except ValueError as error:
+        raise InputError(f"arguments: {' '.join(str(error).split())}") from error
+    if unknown:
+        name = unknown[0].lstrip("-").split("=")[0]
+        raise InputError(f"unknown argument {unknown[0]!r}{parser.closest(name)}")
+    data, training, model = parsed
+    if model.model_name_or_path is None:
+        raise InputError("--model_name_or_path is missing: a checkpoint directory or a hub id")
+    return data, training, model

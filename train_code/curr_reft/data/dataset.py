@@ -1,0 +1,133 @@
+"""Examples to what the trainer and the evaluator read: prompts, lazily opened pictures, boxes in one frame."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import ProcessorMixin
+from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+from curr_reft.data.boxes import Size, rescale_boxes_in_text
+from curr_reft.data.images import budget_size, fit_to_budget, open_image
+from curr_reft.data.schema import Example
+from curr_reft.errors import InputError
+from curr_reft.stages import STAGES, Stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split ready to use, and what was measured on the way."""
+
+    dataset: Dataset
+    prompt_tokens: list[int] = field(repr=False)
+    """Tokens of each kept prompt, image tokens counted."""
+    image_tokens: list[int] = field(repr=False)
+    too_long: list[str] = field(repr=False)
+    """Ids of rows left out because their prompt exceeds the limit."""
+
+
+def processed_size(size: Size, processor: ProcessorMixin) -> Size:
+    """The size the processor resizes a picture of `size` (width, height) to."""
+    images = processor.image_processor
+    height, width = smart_resize(
+        size[1],
+        size[0],
+        factor=images.patch_size * images.merge_size,
+        min_pixels=images.size["shortest_edge"],
+        max_pixels=images.size["longest_edge"],
+    )
+    return width, height
+
+
+def image_token_count(size: Size, processor: ProcessorMixin) -> int:
+    """Vision tokens of a picture that reaches the processor at `size` (width, height)."""
+    width, height = processed_size(size, processor)
+    return (
+        width * height // (processor.image_processor.patch_size * processor.image_processor.merge_size) ** 2
+    )
+
+
+def conversation(text: str) -> list[dict]:
+    """The single user turn of every prompt: the picture, then the text."""
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+
+
+def build_split(
+    examples: Sequence[Example],
+    stage: Stage,
+    sizes: Mapping[Path, Size],
+    processor: ProcessorMixin,
+    max_prompt_length: int,
+    strict_prompt_length: bool = False,
+    box_frame: str = "budget",
+) -> Split:
+    """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures are opened when a row is read.
+
+    Boxes in detection rows (gold, and claims or options in the problem) move from the stored frame to `box_frame`
+    (DESIGN decision 10); prompts beyond `max_prompt_length` tokens are left out, never cut (decision 11).
+
+    Args:
+        sizes: Stored width and height of every picture, from `curr_reft.data.images.check_images`.
+        box_frame: `budget` or `processed`.
+
+    Raises:
+        InputError: when no row is left, or on the first too long prompt under `strict_prompt_length`.
+    """
+    rows, frames = [], []
+    for example in examples:
+        stored = sizes[example.image]
+        shown = budget_size(stored, stage.budget(example.task))
+        frame = processed_size(shown, processor) if box_frame == "processed" else shown
+        problem, solution = example.problem, example.solution
+        if example.task == "detection":
+            problem = rescale_boxes_in_text(problem, stored, frame)
+            solution = rescale_boxes_in_text(solution, stored, frame)
+        rows.append(
+            {
+                "id": example.id,
+                "prompt": [{"role": "user", "content": stage.prompt(example.task, problem)}],
+                "image": str(example.image),
+                "solution": solution,
+                "task": example.task,
+            }
+        )
+        frames.append(shown)
+
+    texts = [
+        processor.apply_chat_template(conversation(row["prompt"][0]["content"]), add_generation_prompt=True)
+        for row in rows
+    ]
+    image_tokens = [image_token_count(frame, processor) for frame in frames]
+    # The template holds one placeholder, which the processor replaces by the picture's tokens.
+    lengths = [
+        len(ids) - 1 + count
+        for ids, count in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
+    ]
+    kept = [index for index, length in enumerate(lengths) if length <= max_prompt_length]
+    too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > max_prompt_length]
+    if too_long:
+        message = f"{len(too_long)} of {len(rows)} prompts exceed --max_prompt_length {max_prompt_length}"
+        if strict_prompt_length or not kept:
+            raise InputError(f"{message}, first {too_long[0]}: raise the limit or lower --max_pixels")
+        logger.warning("%s and are dropped, first %s", message, too_long[0])
+    dataset = Dataset.from_list([rows[index] for index in kept])
+    return Split(
+        dataset=dataset.with_transform(partial(_open_images, stage.name)),
+        prompt_tokens=[lengths[index] for index in kept],
+        image_tokens=[image_tokens[index] for index in kept],
+        too_long=too_long,
+    )
+
+
+def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
+    budgets = [STAGES[stage_name].budget(task) for task in batch["task"]]
+    images = [
+        fit_to_budget(open_image(Path(path)), budget)
+        for path, budget in zip(batch["image"], budgets, strict=True)
+    ]
+    return {**batch, "image": images}

@@ -1,0 +1,131 @@
+"""Pictures: opening them, checking them once before a run, and shrinking them to a stage's budget.
+
+Nothing here replaces a bad picture by another. It is named, with the reason, and its rows are dropped only
+when the user asks for that.
+"""
+
+import logging
+import math
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from curr_reft.data.boxes import Size
+from curr_reft.data.schema import Example
+from curr_reft.errors import InputError
+from curr_reft.stages import ImageBudget
+
+logger = logging.getLogger(__name__)
+
+MAX_IMAGE_PIXELS = 89_478_485
+"""Largest picture that is decoded: from here on Pillow suspects a decompression bomb (0.25 GiB as RGB)."""
+
+# Named, because Pillow would hand other formats to outside programs (EPS to Ghostscript).
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# What Pillow raises on damaged files; found by fuzzing these formats, for it documents no set.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error)
+# Bounds how many decoded pictures are held at once.
+_CHECK_THREADS = 8
+_SHOWN_BAD_IMAGES = 5
+
+
+class ImageError(InputError):
+    """A picture cannot be used; the message is its path and the reason."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode a picture to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
+
+    Transparency is dropped, as in the release. Raises `ImageError` for a file that is missing, no picture,
+    damaged, truncated, or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is decoded.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise ImageError(f"{path}: {image.width}x{image.height} is over {MAX_IMAGE_PIXELS} pixels")
+            ImageOps.exif_transpose(image, in_place=True)
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not a picture in one of the formats {', '.join(_FORMATS)}") from error
+    # The second is an exception only where the user turned warnings into errors.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: over {MAX_IMAGE_PIXELS} pixels") from error
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{path}: cannot be decoded ({error})") from error
+
+
+def stored_size(path: Path) -> Size:
+    """Width and height of a picture in the stored frame; decodes it whole and raises as `open_image` does."""
+    return open_image(path).size
+
+
+def budget_size(size: Size, budget: ImageBudget | None) -> Size:
+    """The size a stage gives a picture (the *budget* frame), as the released stage scripts compute it.
+
+    Unchanged without a budget, up to its `trigger`, up to its `max_pixels`, and for pictures longer than its
+    `max_ratio`; otherwise both sides shrink by one factor to at most `max_pixels`, each rounded down.
+    """
+    width, height = size
+    if budget is None or width * height <= max(budget.trigger, budget.max_pixels):
+        return size
+    if max(size) > budget.max_ratio * min(size):
+        return size
+    shrink = math.sqrt(width * height / budget.max_pixels)
+    return math.floor(width / shrink), math.floor(height / shrink)
+
+
+def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image:
+    """The picture at its `budget_size`; the very same object when that changes nothing."""
+    size = budget_size(image.size, budget)
+    if budget is None or size == image.size:
+        return image
+    return image.resize(size, Image.Resampling[budget.resample])
+
+
+def check_images(
+    examples: list[Example], allow_missing: bool
+) -> tuple[list[Example], dict[Path, Size], dict[str, str]]:
+    """Decode every picture that the examples name, once, before a run starts.
+
+    Returns the examples whose picture is good, the stored size of each good picture, and the reason for each
+    dropped example by its id. Raises `InputError`, with counts and the first reasons, when a picture is bad
+    and `allow_missing` is false, or when no example is left.
+    """
+    paths = list(dict.fromkeys(example.image for example in examples))
+    with ThreadPoolExecutor(_CHECK_THREADS) as pool:
+        results = tqdm(
+            pool.map(_probe, paths), total=len(paths), desc="Checking images", unit="image", disable=None
+        )
+        outcomes = dict(zip(paths, results, strict=True))
+    sizes = {path: found for path, found in outcomes.items() if not isinstance(found, ImageError)}
+    reasons = {path: str(found) for path, found in outcomes.items() if isinstance(found, ImageError)}
+    if not reasons:
+        return examples, sizes, {}
+    kept = [example for example in examples if example.image in sizes]
+    dropped = {example.id: reasons[example.image] for example in examples if example.image in reasons}
+    shown = list(reasons.values())[:_SHOWN_BAD_IMAGES]
+    if len(reasons) > len(shown):
+        shown.append(f"and {len(reasons) - len(shown)} more")
+    summary = (
+        f"unusable pictures: {len(reasons)} of {len(paths)},"
+        f" in {len(examples) - len(kept)} of {len(examples)} rows: {'; '.join(shown)}"
+    )
+    if not allow_missing:
+        hint = "check --image_root, or drop these rows with --allow_missing_images"
+        raise InputError(f"{summary} ({hint})")
+    if not kept:
+        raise InputError(f"{summary} (no row is left; check --image_root)")
+    logger.warning("rows dropped for %s", summary)
+    return kept, sizes, dropped
+
+
+def _probe(path: Path) -> Size | ImageError:
+    try:
+        return stored_size(path)
+    except ImageError as error:
+        return error

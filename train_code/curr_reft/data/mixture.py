@@ -1,0 +1,156 @@
+"""Mixtures: which files, and how much of each, a run trains and validates on.
+
+The YAML form is the released one (`data_config/`), with VLM-R1's sampling strategies:
+
+    train_datasets:
+      - json_path: train/open/detection_train.jsonl
+        sampling_strategy: random:25%
+    val_datasets:
+      - json_path: train/open/detection_test.jsonl
+"""
+
+import difflib
+import hashlib
+import logging
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from curr_reft.data.schema import Example, read_examples
+from curr_reft.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_SPLITS = {"train_datasets": "train", "val_datasets": "val"}
+_DATASET_KEYS = ("json_path", "sampling_strategy")
+_STRATEGY = re.compile(r"(first|end|random):([0-9]{1,9})(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFile:
+    """One entry of a mixture as it was used, for the run manifest."""
+
+    path: str
+    """As the mixture spells it, so that manifests of two machines compare."""
+    split: str
+    """`train` or `val`."""
+    sampling_strategy: str
+    rows: int
+    rows_used: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The rows of a run and the files they came from, each split in the order of the YAML file."""
+
+    train: list[Example]
+    val: list[Example]
+    files: list[DatasetFile]
+
+
+def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> Mixture:
+    """Read a mixture and every row that it selects.
+
+    Relative `json_path`s are under `data_root`. A file listed twice gives its rows twice, as in the released
+    mixtures. `val_datasets` may be empty or absent. Raises `InputError` for whatever is wrong in the mixture,
+    its files or the two roots.
+    """
+    for root, flag in ((data_root, "--data_root"), (image_root, "--image_root")):
+        if not root.is_dir():
+            raise InputError(f"{flag}: {root} is not a directory")
+    mixture = Mixture([], [], [])
+    document = _read_yaml(config)
+    _check_keys(document, tuple(_SPLITS), f"{config}")
+    for key, split in _SPLITS.items():
+        examples = mixture.train if split == "train" else mixture.val
+        for index, dataset in enumerate(_datasets(document, key, config)):
+            where = f"{config}: {key}[{index}]"
+            json_path, strategy = _dataset(dataset, where)
+            path = data_root / json_path
+            rows = read_examples(path, image_root)
+            # The path in the seed keeps a draw apart from other datasets, also from files of the same length.
+            chosen = _select(rows, strategy, f"{seed}:{json_path}", where)
+            examples.extend(chosen)
+            mixture.files.append(
+                DatasetFile(json_path, split, strategy, len(rows), len(chosen), _sha256(path))
+            )
+    return mixture
+
+
+def _read_yaml(config: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{config}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{config}: not UTF-8 text, so not a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{config}: broken YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{config}: expected a mapping with train_datasets and val_datasets")
+    return document
+
+
+def _datasets(document: dict[str, Any], key: str, config: Path) -> list[Any]:
+    datasets = document.get(key)
+    if datasets is None:
+        datasets = []
+    if not isinstance(datasets, list):
+        raise InputError(f"{config}: {key}: expected a list of datasets")
+    if key == "train_datasets" and not datasets:
+        raise InputError(f"{config}: empty mixture: train_datasets lists no file")
+    return datasets
+
+
+def _dataset(dataset: Any, where: str) -> tuple[str, str]:
+    """The path and the sampling strategy of one entry."""
+    if not isinstance(dataset, dict):
+        raise InputError(f"{where}: expected a mapping with json_path and sampling_strategy")
+    _check_keys(dataset, _DATASET_KEYS, where)
+    json_path = dataset.get("json_path")
+    if not isinstance(json_path, str) or not json_path:
+        raise InputError(f"{where}: json_path: expected the path of a data file, found {json_path!r}")
+    return json_path, str(dataset.get("sampling_strategy", "all"))
+
+
+def _check_keys(mapping: dict[Any, Any], valid: tuple[str, ...], where: str) -> None:
+    for key in mapping:
+        if key not in valid:
+            close = difflib.get_close_matches(str(key), valid, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"valid keys are {', '.join(valid)}"
+            raise InputError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def _select(rows: list[Example], strategy: str, seed: str, where: str) -> list[Example]:
+    """The rows that a strategy picks, in file order.
+
+    A percentage is rounded up, as in VLM-R1, and a count above the file's rows takes them all. What `random`
+    draws depends on `seed` and the number of rows alone.
+    """
+    if strategy == "all":
+        return rows
+    match = _STRATEGY.fullmatch(strategy)
+    if match is None or (match[3] and int(match[2]) > 100):
+        forms = "all, first:N, end:N or random:N, N a count or a percentage such as 25%"
+        raise InputError(f"{where}: sampling_strategy: {strategy!r} is none of {forms}")
+    count = -(-len(rows) * int(match[2]) // 100) if match[3] else int(match[2])
+    if count == 0:
+        raise InputError(f"{where}: sampling_strategy: {strategy!r} selects no rows")
+    if count > len(rows):
+        logger.warning("%s: %s asks for more than the %d rows of the file", where, strategy, len(rows))
+        return rows
+    if match[1] == "first":
+        return rows[:count]
+    if match[1] == "end":
+        return rows[-count:]
+    return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), count))]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

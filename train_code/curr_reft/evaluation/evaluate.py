@@ -1,0 +1,85 @@
+"""Answer and score held-out rows with one checkpoint."""
+
+import argparse
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from curr_reft.data.dataset import Split, build_split
+from curr_reft.data.images import check_images
+from curr_reft.data.schema import read_examples
+from curr_reft.errors import InputError, command
+from curr_reft.evaluation.generation import generate, load_model
+from curr_reft.evaluation.scoring import is_correct, score
+from curr_reft.evaluation.suites import Suite, load_suites
+from curr_reft.manifest import environment, sha256_of
+from curr_reft.processor import load_processor
+from curr_reft.stages import STAGES
+
+logger = logging.getLogger(__name__)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
+    parser.add_argument("--suites", type=Path, required=True, help="suites YAML, see configs/eval")
+    parser.add_argument(
+        "--data_root", type=Path, required=True, help="folder of the suites' rows and pictures"
+    )
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--domain", choices=("in", "out", "all"), default="all")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--max_new_tokens", type=int, default=256)
+    parser.add_argument("--max_prompt_length", type=int, default=2048)
+    return parser
+
+
+def _write_predictions(path: Path, suite: Suite, split: Split, completions: list[str]) -> None:
+    rows = split.dataset.with_format(None)
+    with path.open("w", encoding="utf-8") as file:
+        for row, completion in zip(rows, completions, strict=True):
+            record = {
+                "id": row["id"],
+                "task": suite.task,
+                "solution": row["solution"],
+                "model_output": completion,
+                "correct": is_correct(suite.task, completion, row["solution"]),
+            }
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write ``SUITE.jsonl`` (one line per row) and ``scores.json`` to the output directory."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    suites = [suite for suite in load_suites(arguments.suites) if arguments.domain in ("all", suite.domain)]
+    if not arguments.data_root.is_dir():
+        raise InputError(f"--data_root {arguments.data_root}: no such directory")
+    processor = load_processor(arguments.model)
+    splits = {}
+    for suite in suites:
+        examples = read_examples(arguments.data_root / suite.json_path, arguments.data_root)
+        kept, sizes, _ = check_images(examples, allow_missing=False)
+        splits[suite] = build_split(kept, STAGES["open"], sizes, processor, arguments.max_prompt_length, True)
+
+    model = load_model(arguments.model)
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    scores = {}
+    for suite, split in splits.items():
+        completions = generate(
+            model, processor, split, arguments.batch_size, arguments.max_new_tokens, description=suite.name
+        )
+        _write_predictions(arguments.output_dir / f"{suite.name}.jsonl", suite, split, completions)
+        golds = split.dataset.with_format(None)["solution"]
+        scores[suite.name] = {
+            "task": suite.task,
+            "domain": suite.domain,
+            "sha256": sha256_of(arguments.data_root / suite.json_path),
+            **dataclasses.asdict(score(suite.task, completions, golds)),
+        }
+    record = {"model": arguments.model, "scoring": "strict", "scores": scores, **environment()}
+    (arguments.output_dir / "scores.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    logger.info("wrote %s", arguments.output_dir)

@@ -1,0 +1,69 @@
+"""One table from several evaluations: a row per checkpoint, a column per task."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from curr_reft.errors import InputError, command
+from curr_reft.stages import TASKS
+
+TITLES = {"detection": "detection", "classify": "classification", "math": "math"}
+
+
+def load_scores(directory: Path, domain: str) -> dict[str, dict]:
+    """The scores of one evaluation by task, for one domain.
+
+    Raises:
+        InputError: when the directory holds no evaluation, or not every task of the domain.
+    """
+    try:
+        scores = json.loads((directory / "scores.json").read_text(encoding="utf-8"))["scores"]
+    except OSError as error:
+        raise InputError(
+            f"{directory}: holds no scores.json ({error.strerror}); run eval/evaluate.py"
+        ) from error
+    by_task = {score["task"]: score for score in scores.values() if score["domain"] == domain}
+    if missing := [task for task in TASKS if task not in by_task]:
+        raise InputError(f"{directory}: scores.json has no {domain}-domain scores for {', '.join(missing)}")
+    return by_task
+
+
+def build_table(rows: dict[str, dict[str, dict]], domain: str) -> Table:
+    """Accuracy in percent with its 95 % interval for every checkpoint and task, and their mean."""
+    table = Table(title=f"Strict accuracy in percent, {domain}-domain, 95 % interval", title_justify="left")
+    table.add_column("model")
+    first = next(iter(rows.values()))
+    for task in TASKS:
+        table.add_column(f"{TITLES[task]} (n={first[task]['n']})", justify="right")
+    table.add_column("mean", justify="right")
+    for name, scores in rows.items():
+        cells = [
+            f"{100 * scores[task]['accuracy']:.1f} [{100 * scores[task]['low']:.1f}, {100 * scores[task]['high']:.1f}]"
+            for task in TASKS
+        ]
+        mean = sum(scores[task]["accuracy"] for task in TASKS) / len(TASKS)
+        table.add_row(name, *cells, f"{100 * mean:.1f}")
+    return table
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table to standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "evaluations", nargs="+", metavar="NAME=DIR", help="a row's name and its evaluation's folder"
+    )
+    parser.add_argument("--domain", choices=("in", "out"), default="in")
+    arguments = parser.parse_args(argv)
+    rows = {}
+    for argument in arguments.evaluations:
+        name, separator, directory = argument.partition("=")
+        if not separator:
+            raise InputError(f"{argument}: expected NAME=DIR")
+        rows[name] = load_scores(Path(directory), arguments.domain)
+    Console(width=None if sys.stdout.isatty() else 110).print(build_table(rows, arguments.domain))

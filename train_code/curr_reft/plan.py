@@ -1,0 +1,126 @@
+"""What a stage is about to do, printed before it does it (``--dry_run`` prints this alone)."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from transformers import ProcessorMixin
+
+from curr_reft.arguments import CurriculumConfig
+from curr_reft.data.dataset import Split, conversation
+from curr_reft.rewards.functions import reward_functions
+from curr_reft.stages import Stage
+
+WRONG_ANSWER = "<think>I do not know.</think><answer>wrong</answer>"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage's data and arithmetic; every number is for the processes this command was started with."""
+
+    stage: Stage
+    train: Split
+    val: Split | None
+    dropped_images: Mapping[str, str]
+    shared_rows: int
+    prompts_per_step: int
+    completions_per_step: int
+    steps: int
+    processes: int
+    notes: Sequence[str]
+
+
+def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
+    """Prompts and completions per optimizer step, and optimizer steps of the run.
+
+    Prompts per step are processes x prompts per device x accumulation, whole batches only, as the sampler draws them.
+    """
+    prompts = config.world_size * config.prompts_per_device * config.gradient_accumulation_steps
+    steps = config.max_steps if config.max_steps > 0 else int(rows // prompts * config.num_train_epochs)
+    return prompts, prompts * config.num_generations, steps
+
+
+def gold_completion(solution: str) -> str:
+    """A well-formed completion that gives a row's gold answer."""
+    answer = re.findall(r"<answer>(.*?)</answer>", solution, flags=re.DOTALL)[-1]
+    return f"<think>This is the gold answer.</think><answer>{answer}</answer>"
+
+
+def _reward_rows(plan: Plan, rewards: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    rows, seen = [], set()
+    plain = plan.train.dataset.with_format(None)
+    for index, task in enumerate(plain["task"]):
+        if task in seen:
+            continue
+        seen.add(task)
+        solution = plain[index]["solution"]
+        completions = [gold_completion(solution), WRONG_ANSWER]
+        scores = {
+            function.__name__: function(
+                completions=[[{"role": "assistant", "content": text}] for text in completions],
+                solution=[solution] * 2,
+                task=[task] * 2,
+            )
+            for function in reward_functions(plan.stage.name, rewards)
+        }
+        gold, wrong = (
+            " + ".join(f"{values[column]:g} {name}" for name, values in scores.items()) for column in (0, 1)
+        )
+        rows.append((task, solution, gold, wrong))
+    return rows
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)}, mean {sum(values) / len(values):.0f}"
+
+
+def print_plan(
+    plan: Plan,
+    config: CurriculumConfig,
+    processor: ProcessorMixin,
+    rewards: Sequence[str],
+    console: Console,
+) -> None:
+    """Print the plan to `console`: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
+    facts = Table(
+        title=f"Stage {plan.stage.number}, {plan.stage.name}", show_header=False, title_justify="left"
+    )
+    for name, split in (("train", plan.train), ("val", plan.val)):
+        if split is not None:
+            counts = Counter(split.dataset.with_format(None)["task"])
+            listing = ", ".join(f"{task} {count}" for task, count in sorted(counts.items()))
+            facts.add_row(f"{name} rows", f"{len(split.dataset)} ({listing})")
+            facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
+    facts.add_row("rows dropped, picture missing or unreadable", str(len(plan.dropped_images)))
+    facts.add_row("val rows that are also train rows", str(plan.shared_rows))
+    facts.add_row(
+        "prompts per optimizer step",
+        f"{plan.prompts_per_step} = {plan.processes} processes x {config.prompts_per_device} per device"
+        f" x {config.gradient_accumulation_steps} accumulation",
+    )
+    facts.add_row(
+        "completions per optimizer step", f"{plan.completions_per_step} ({config.num_generations} each)"
+    )
+    facts.add_row("optimizer steps", f"{plan.steps} ({config.num_train_epochs:g} epochs)")
+    facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
+    facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
+    console.print(facts)
+
+    for row, reason in list(plan.dropped_images.items())[:5]:
+        console.print(f"dropped {row}: {reason}", markup=False)
+    first = plan.train.dataset.with_format(None)[0]
+    text = processor.apply_chat_template(
+        conversation(first["prompt"][0]["content"]), add_generation_prompt=True
+    )
+    console.rule(f"first prompt ({first['id']})", align="left")
+    console.print(text, markup=False)
+    console.rule("rewards", align="left")
+    table = Table("task", "gold", "reward of the gold answer", "of a wrong one")
+    for row in _reward_rows(plan, rewards):
+        table.add_row(*row)
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False)

@@ -1,0 +1,170 @@
+"""The accuracy reward as the paper states it (section 3.2, eq. 2 to 7), on answers compared as values."""
+
+import functools
+from typing import Any, NamedTuple
+
+from curr_reft.data.boxes import Box, iou
+from curr_reft.errors import InputError
+from curr_reft.rewards import maths
+from curr_reft.rewards.answers import (
+    extract_answer,
+    is_no_objects,
+    parse_boxes,
+    parse_labels,
+    parse_options,
+    parse_yes_no,
+)
+from curr_reft.stages import STAGES, TASKS
+
+_IOU_THRESHOLD = 0.5
+"""τ of eq. 6; the value is *ours*, the paper gives none."""
+_MEAN_IOU_TO_BEAT = 0.5
+"""The bound of eq. 7."""
+_PART_OF_THE_OPTIONS = 0.2
+"""The middle value of eq. 4."""
+
+
+class GoldError(InputError):
+    """A row's solution does not parse under its stage and task, or the task is unknown."""
+
+
+class Score(NamedTuple):
+    """A reward, and whether math-verify ran out of time on the way to it (a timeout counts as wrong)."""
+
+    reward: float
+    math_timeout: bool = False
+
+
+def accuracy(stage: str, task: str, completion: str, solution: str) -> float:
+    """The accuracy reward of a completion, in [0, 1]; `GoldError` for a row that cannot be scored.
+
+    `stage` is judge, choice or open, `task` detection, classify (or classification) or math; `completion` and
+    `solution` are whole texts, of which the last closed answer block counts. No completion makes it raise.
+    """
+    return score(stage, task, completion, solution).reward
+
+
+def score(stage: str, task: str, completion: str, solution: str) -> Score:
+    """As `accuracy`, with what a log should know beside the reward."""
+    gold = _gold(stage, task, solution)
+    answer = extract_answer(completion)
+    if answer is None:
+        return Score(0.0)
+    kind = _kind(stage, task)
+    if kind == "math":
+        return math_accuracy(answer, gold)
+    grade = {
+        "judge": judge_accuracy,
+        "choice": choice_accuracy,
+        "detection": detection_accuracy,
+        "classify": classify_accuracy,
+    }[kind]
+    return Score(grade(answer, gold))
+
+
+def check_gold(stage: str, task: str, solution: str) -> None:
+    """Raise the `GoldError` that scoring a completion of this row would raise; for use before training."""
+    _gold(stage, task, solution)
+
+
+def judge_accuracy(answer: str, gold: bool) -> float:
+    """Eq. 2: 1 if the verdicts are equal, else 0."""
+    return float(parse_yes_no(answer) is gold)
+
+
+def choice_accuracy(answer: str, gold: frozenset[str]) -> float:
+    """Eq. 3 and 4 on sets of letters: 1 if equal, 0.2 for a non-empty proper subset of the gold, else 0."""
+    chosen = parse_options(answer)
+    if chosen is None or not chosen <= gold:
+        return 0.0
+    return 1.0 if chosen == gold else _PART_OF_THE_OPTIONS
+
+
+def classify_accuracy(answer: str, gold: frozenset[str]) -> float:
+    """Eq. 5: |P ∩ G| / |P ∪ G| on label sets."""  # noqa: RUF002
+    labels = parse_labels(answer)
+    return len(labels & gold) / len(labels | gold)
+
+
+def detection_accuracy(answer: str, gold: tuple[Box, ...]) -> float:
+    """Eq. 6 and 7: 1 if the mean IoU over the matched pairs with IoU ≥ τ exceeds 0.5, else 0.
+
+    An empty `gold` means `No Objects`, and only those words earn 1. *Ours*: boxes are matched one to one,
+    greedily by descending IoU, and more answer boxes than gold boxes earn 0, since eq. 6 alone would reward
+    listing every box. With τ = 0.5 the equations ask for one pair above 0.5, however many boxes the gold has.
+    """
+    if not gold:
+        return float(is_no_objects(answer))
+    boxes = parse_boxes(answer)
+    if not boxes or len(boxes) > len(gold):
+        return 0.0
+    valid = [overlap for overlap in matched_overlaps(boxes, gold) if overlap >= _IOU_THRESHOLD]
+    return float(bool(valid) and sum(valid) / len(valid) > _MEAN_IOU_TO_BEAT)
+
+
+def math_accuracy(answer: str, gold: str) -> Score:
+    """1 if the answer equals the gold, or lists the gold's option when that is one letter, else 0. *Ours*."""
+    verdict = maths.compare(answer, gold)
+    option = parse_options(gold)
+    equal = verdict is maths.Verdict.EQUAL or (
+        option is not None and len(option) == 1 and parse_options(answer) == option
+    )
+    return Score(float(equal), math_timeout=verdict is maths.Verdict.TIMEOUT)
+
+
+def matched_overlaps(boxes: list[Box], gold: tuple[Box, ...]) -> list[float]:
+    """IoU of the pairs of a one-to-one matching, greedy by descending IoU, the largest first. *Ours*."""
+    pairs = [(iou(a, b), i, j) for i, a in enumerate(boxes) for j, b in enumerate(gold)]
+    used_boxes: set[int] = set()
+    used_gold: set[int] = set()
+    overlaps = []
+    for overlap, i, j in sorted(pairs, key=lambda pair: -pair[0]):
+        if i not in used_boxes and j not in used_gold:
+            used_boxes.add(i)
+            used_gold.add(j)
+            overlaps.append(overlap)
+    return overlaps
+
+
+def _kind(stage: str, task: str) -> str:
+    """Which rule scores a row: the stage's own in judge and choice, the task's in open."""
+    task = "classify" if task == "classification" else task
+    if stage not in STAGES:
+        raise InputError(f"unknown stage {stage!r}: use one of {', '.join(STAGES)}")
+    if task not in TASKS:
+        raise GoldError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
+    return task if stage == "open" else stage
+
+
+@functools.lru_cache(maxsize=4096)
+def _gold(stage: str, task: str, solution: str) -> Any:
+    """The parsed gold of a row, parsed once for all completions of a group."""
+    kind = _kind(stage, task)
+    answer = extract_answer(solution)
+    gold = None
+    if answer:
+        gold = {
+            "judge": parse_yes_no,
+            "choice": parse_options,
+            "detection": _gold_boxes,
+            "classify": lambda text: parse_labels(text) or None,
+            "math": str,
+        }[kind](answer)
+    if gold is None:
+        shown = solution if len(solution) <= 80 else f"{solution[:77]}..."
+        raise GoldError(f"solution {shown!r} holds no gold for stage {stage}, task {task}: {_EXPECTED[kind]}")
+    return gold
+
+
+def _gold_boxes(answer: str) -> tuple[Box, ...] | None:
+    """The boxes of a gold, none for `No Objects`; `None` when it is neither."""
+    return () if is_no_objects(answer) else tuple(parse_boxes(answer) or ()) or None
+
+
+_EXPECTED = {
+    "judge": "write <answer>yes</answer> or <answer>no</answer>",
+    "choice": "write option letters, as in <answer>A, C</answer>",
+    "detection": "write a box, as in <answer>[10, 20, 110, 220]</answer>, or <answer>No Objects</answer>",
+    "classify": "write labels, as in <answer>person, traffic light</answer>",
+    "math": "write the value, as in <answer>35</answer>",
+}

@@ -1,0 +1,68 @@
+"""The shared multimodal trainer of the three stages, on TRL's `GRPOTrainer`."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers import ProcessorMixin
+from trl import GRPOTrainer
+
+from curr_reft.arguments import CurriculumConfig
+from curr_reft.errors import InputError
+from curr_reft.rewards.functions import reward_functions
+from curr_reft.stages import Stage
+
+
+class CurriculumGRPOTrainer(GRPOTrainer):
+    """GRPO on one stage of the curriculum; a subclass names the stage.
+
+    What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the prompt
+    order, the stage's rewards, and refusal of what would corrupt a run without an error (rows without a picture, a
+    processor that pads on the right).
+
+    Args:
+        model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
+        args: The run's configuration.
+        train_dataset: Rows with `prompt` (messages), `image` (a picture), `solution` and `task`.
+        eval_dataset: Rows of the same form, or `None`.
+        processing_class: The model's processor, padding on the left.
+        rewards: Names of the rewards to sum.
+    """
+
+    stage: ClassVar[Stage]
+    args: CurriculumConfig
+
+    def __init__(
+        self,
+        model: str,
+        args: CurriculumConfig,
+        train_dataset: Dataset,
+        processing_class: ProcessorMixin,
+        eval_dataset: Dataset | None = None,
+        rewards: Sequence[str] = ("accuracy", "format"),
+        **kwargs: Any,
+    ) -> None:
+        if processing_class.tokenizer.padding_side != "left":
+            raise InputError(
+                "the processor pads on the right, which misplaces image tokens: set padding_side='left'"
+            )
+        for dataset in (train_dataset, eval_dataset):
+            if dataset is not None and "image" not in dataset.column_names:
+                raise InputError("every row needs an image: the dataset has no `image` column")
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            reward_funcs=reward_functions(self.stage.name, rewards),
+            **kwargs,
+        )
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        sampler = super()._get_train_sampler(dataset)
+        if self.shuffle_dataset:
+            # TRL seeds the order with `seed`; the flag that says so is `data_seed`.
+            sampler.generator.manual_seed(self.args.data_seed)
+        return sampler

@@ -1,0 +1,210 @@
+"""One stage from command line to checkpoint: check everything, print the plan, then load weights and train."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from transformers import ProcessorMixin
+from transformers.utils import is_flash_attn_2_available
+from trl import get_peft_config, get_quantization_config
+
+from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
+from curr_reft.data.dataset import build_split
+from curr_reft.data.images import check_images
+from curr_reft.data.mixture import Mixture, load_mixture
+from curr_reft.errors import InputError, command
+from curr_reft.manifest import as_record, mark_finished, read_manifest, write_manifest
+from curr_reft.plan import Plan, print_plan, step_counts
+from curr_reft.processor import load_processor
+from curr_reft.rewards.functions import reward_functions
+from curr_reft.rewards.paper import GoldError, check_gold
+from curr_reft.stages import Stage
+from curr_reft.trainer import CurriculumGRPOTrainer
+
+logger = logging.getLogger(__name__)
+
+REWARD_VARIANT = "paper"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a stage needs, checked, before weights load."""
+
+    data: DataArguments
+    config: CurriculumConfig
+    model: ModelArguments
+    mixture: Mixture
+    processor: ProcessorMixin
+    plan: Plan
+    resume_from: str | None
+
+
+def find_resume_point(output_dir: Path, requested: str | None, starting_model: str) -> str | None:
+    """The checkpoint to go on from, or `None` for a fresh start.
+
+    An unfinished run in `output_dir` goes on by itself from its last checkpoint.
+
+    Raises:
+        InputError: when the directory holds a finished run, a run from another model, or checkpoints without
+            optimizer state (`--save_only_model true`).
+    """
+    if requested not in (None, "true", "True"):
+        if not Path(requested).is_dir():
+            raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
+        return requested
+    manifest = read_manifest(output_dir)
+    if manifest is not None and manifest["status"] == "finished":
+        raise InputError(f"--output_dir {output_dir}: holds a finished run; choose another or remove it")
+    checkpoints = sorted(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    if not checkpoints:
+        if requested is not None:
+            raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
+        return None
+    if manifest is not None and manifest["config"]["model_name_or_path"] != starting_model:
+        raise InputError(
+            f"--output_dir {output_dir}: holds an unfinished run from {manifest['config']['model_name_or_path']},"
+            f" not from {starting_model}; choose another directory"
+        )
+    last = checkpoints[-1]
+    if not ((last / "optimizer.pt").exists() or (last / "latest").exists()):
+        raise InputError(
+            f"{last}: holds weights only (--save_only_model true), which cannot be resumed; start from it with"
+            " --model_name_or_path in another --output_dir"
+        )
+    return str(last)
+
+
+def check_attention(model: ModelArguments) -> str | None:
+    """What is wrong with the attention implementation asked for on this machine, or `None`."""
+    if model.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available():
+        return (
+            "--attn_implementation flash_attention_2: flash-attn is not usable here; on a GPU install it with"
+            " 'uv pip install flash-attn --no-build-isolation', elsewhere pass --attn_implementation sdpa"
+        )
+    return None
+
+
+def prepare(stage: Stage, argv: Sequence[str]) -> Run:
+    """Parse flags and check data, pictures, processor and golds; loads no weights.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+    """
+    data, config, model = parse_arguments(argv)
+    reward_functions(stage.name, data.reward_funcs)
+    resume_from = find_resume_point(
+        Path(config.output_dir), config.resume_from_checkpoint, model.model_name_or_path
+    )
+    notes = [*config.machine_notes, *filter(None, [check_attention(model)])]
+    if notes and not config.dry_run:
+        raise InputError(notes[0])
+
+    mixture = load_mixture(
+        Path(data.dataset_name),
+        Path(data.data_root or data.image_root),
+        Path(data.image_root),
+        config.data_seed,
+    )
+    processor = load_processor(
+        model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
+    )
+    examples, sizes, dropped = check_images([*mixture.train, *mixture.val], data.allow_missing_images)
+    kept = set(examples)
+    for example in examples:
+        try:
+            check_gold(stage.name, example.task, example.solution)
+        except GoldError as error:
+            raise InputError(f"{example.id}: {error}") from error
+
+    def split(rows):
+        return build_split(
+            [row for row in rows if row in kept],
+            stage,
+            sizes,
+            processor,
+            data.max_prompt_length,
+            data.strict_prompt_length,
+            data.box_frame,
+        )
+
+    train = split(mixture.train)
+    prompts, completions, steps = step_counts(config, len(train.dataset))
+    if len(train.dataset) < prompts:
+        raise InputError(
+            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one optimizer"
+            " step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
+        )
+    asked = {(row.problem, row.image) for row in mixture.train}
+    plan = Plan(
+        stage=stage,
+        train=train,
+        val=split(mixture.val) if mixture.val else None,
+        dropped_images=dropped,
+        shared_rows=sum((row.problem, row.image) in asked for row in mixture.val),
+        prompts_per_step=prompts,
+        completions_per_step=completions,
+        steps=steps,
+        processes=config.world_size,
+        notes=notes,
+    )
+    return Run(data, config, model, mixture, processor, plan, resume_from)
+
+
+def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
+    """Load weights, train the stage, and leave the final model, processor and manifest in the output directory."""
+    config, model = run.config, run.model
+    if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
+        logger.warning(
+            "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g are"
+            " partly lost to rounding; --torch_dtype float32 --bf16 true trains with bf16 autocast instead",
+            model.dtype,
+            config.learning_rate,
+        )
+    config.model_init_kwargs = {
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
+        "revision": model.model_revision,
+    }
+    output_dir = Path(config.output_dir)
+    if config.process_index == 0:
+        record = {
+            "stage": run.plan.stage.name,
+            "reward_variant": REWARD_VARIANT,
+            "config": as_record(run.data, config, model),
+            "processes": run.plan.processes,
+            "data": run.mixture.files,
+        }
+        write_manifest(output_dir, record)
+    trainer = trainer_class(
+        model=model.model_name_or_path,
+        args=config,
+        train_dataset=run.plan.train.dataset,
+        eval_dataset=run.plan.val.dataset if run.plan.val else None,
+        processing_class=run.processor,
+        rewards=run.data.reward_funcs,
+        peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model),
+    )
+    if run.resume_from is not None:
+        logger.info("going on from %s", run.resume_from)
+    result = trainer.train(resume_from_checkpoint=run.resume_from)
+    trainer.save_model()
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        mark_finished(output_dir, result.metrics)
+        logger.info("stage %s is done: %s", run.plan.stage.name, output_dir)
+
+
+@command
+def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
+    """The main function of a stage script."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
+    if run.config.process_index == 0:
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        print_plan(run.plan, run.config, run.processor, run.data.reward_funcs, console)
+    if not run.config.dry_run:
+        train(run, trainer_class)

@@ -1,0 +1,15 @@
+"""Stage 1 of the curriculum, yes-or-no questions: `torchrun ... train_code/grpo/stage1_judge.py --help`."""
+
+from curr_reft.stages import STAGES
+from curr_reft.trainer import CurriculumGRPOTrainer
+from curr_reft.training import run_stage
+
+
+class JudgeTrainer(CurriculumGRPOTrainer):
+    """The shared trainer on yes-or-no questions."""
+
+    stage = STAGES["judge"]
+
+
+if __name__ == "__main__":
+    run_stage(JudgeTrainer)
