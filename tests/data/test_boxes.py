@@ -2,9 +2,10 @@ import json
 import time
 
 import pytest
-from curr_reft.data.boxes import iou, rescale_boxes_in_text, scale_box
 from hypothesis import given
 from hypothesis import strategies as st
+
+from curr_reft.data.boxes import iou, rescale_boxes_in_text, scale_box
 
 coordinates = st.integers(-1000, 1000)
 sides = st.integers(1, 1000)

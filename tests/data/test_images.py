@@ -6,6 +6,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
+
 from curr_reft.data.images import (
     MAX_IMAGE_PIXELS,
     ImageError,
@@ -18,7 +20,6 @@ from curr_reft.data.images import (
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES, ImageBudget
-from PIL import Image, ImageChops
 
 GOLDEN = Path(__file__).parent / "resize_policy.jsonl.gz"
 ORIENTATION = 0x0112

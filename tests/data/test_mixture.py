@@ -2,10 +2,11 @@ import hashlib
 import json
 
 import pytest
-from curr_reft.data.mixture import _select, load_mixture
-from curr_reft.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from curr_reft.data.mixture import _select, load_mixture
+from curr_reft.errors import InputError
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.errors import InputError
 

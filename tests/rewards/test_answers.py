@@ -3,6 +3,9 @@
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from curr_reft.rewards.answers import (
     extract_answer,
     is_no_objects,
@@ -12,8 +15,6 @@ from curr_reft.rewards.answers import (
     parse_options,
     parse_yes_no,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 PARSERS = (
     extract_answer,

@@ -1,10 +1,11 @@
 """The format reward: one think block, one answer block, nothing else."""
 
 import pytest
-from curr_reft.rewards.format import format_reward
-from curr_reft.stages import STAGES, TASKS
 from hypothesis import given
 from hypothesis import strategies as st
+
+from curr_reft.rewards.format import format_reward
+from curr_reft.stages import STAGES, TASKS
 
 CASES = [(stage, task) for stage in STAGES for task in (*TASKS, "classification")]
 BOX = '{"bbox_2d": [10, 20, 110, 220], "label": "dog"}'

@@ -3,10 +3,11 @@
 import threading
 
 import pytest
-from curr_reft.rewards import maths
-from curr_reft.rewards.maths import Verdict, compare, to_latex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from curr_reft.rewards import maths
+from curr_reft.rewards.maths import Verdict, compare, to_latex
 
 COUNT_TO_100 = " ".join(str(number) for number in range(101))
 

@@ -1,11 +1,12 @@
 """The accuracy reward, variant paper: the equations, and what must earn nothing."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from curr_reft.errors import InputError
 from curr_reft.rewards.paper import GoldError, accuracy, check_gold, matched_overlaps, score
 from curr_reft.stages import STAGES, TASKS
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def reward(stage: str, task: str, answer: str, gold: str) -> float:

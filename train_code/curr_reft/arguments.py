@@ -1,6 +1,7 @@
-"""Flags of the stage scripts: the released ones, TRL's, and a few of ours. Flags beat ``--config`` YAML beats defaults.
+"""Flags of the stage scripts: the released ones, TRL's, and a few of ours.
 
-Every default the objective depends on is written here (DESIGN decision 4), none is left to a library.
+Flags beat the ``--config`` YAML, which beats the defaults. Every default the objective depends on is written
+here (DESIGN decision 4), none is left to a library.
 """
 
 import argparse
@@ -71,9 +72,9 @@ class ModelArguments(ModelConfig):
 class CurriculumConfig(GRPOConfig):
     """TRL's GRPO configuration with the released objective, and batch sizes that count prompts.
 
-    `per_device_train_batch_size` and `per_device_eval_batch_size` are given in prompts, as in the released scripts,
-    and hold completions (prompts x generations, TRL's counting) once the configuration is made; `prompts_per_device`
-    keeps the number given.
+    `per_device_train_batch_size` and `per_device_eval_batch_size` are given in prompts, as in the released
+    scripts, and hold completions (prompts x generations, TRL's counting) once the configuration is made;
+    `prompts_per_device` keeps the number given.
     """
 
     dry_run: bool = field(

@@ -23,7 +23,7 @@ def sha256_of(path: Path) -> str:
 
 
 def git_revision() -> str:
-    """The commit this code was run from, with `-dirty` when the tree differs; `unknown` outside a checkout."""
+    """The commit this code was run from, `-dirty` when the tree differs, `unknown` outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

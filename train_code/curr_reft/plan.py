@@ -36,7 +36,7 @@ class Plan:
 def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
     """Prompts and completions per optimizer step, and optimizer steps of the run.
 
-    Prompts per step are processes x prompts per device x accumulation, whole batches only, as the sampler draws them.
+    Prompts per step are processes x prompts per device x accumulation; the sampler draws whole batches only.
     """
     prompts = config.world_size * config.prompts_per_device * config.gradient_accumulation_steps
     steps = config.max_steps if config.max_steps > 0 else int(rows // prompts * config.num_train_epochs)
@@ -64,7 +64,7 @@ def _reward_rows(plan: Plan, rewards: Sequence[str]) -> list[tuple[str, str, str
                 solution=[solution] * 2,
                 task=[task] * 2,
             )
-            for function in reward_functions(plan.stage.name, rewards)
+            for function in reward_functions(plan.stage, rewards)
         }
         gold, wrong = (
             " + ".join(f"{values[column]:g} {name}" for name, values in scores.items()) for column in (0, 1)
@@ -84,7 +84,7 @@ def print_plan(
     rewards: Sequence[str],
     console: Console,
 ) -> None:
-    """Print the plan to `console`: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
+    """Print the plan: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
     facts = Table(
         title=f"Stage {plan.stage.number}, {plan.stage.name}", show_header=False, title_justify="left"
     )

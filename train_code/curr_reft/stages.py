@@ -1,7 +1,7 @@
 """The three stages as one table: prompt templates and image budgets per task.
 
-Templates are the released ones (``Stage{1_judge,2_choice,3_open}_math_resize.py``), word for word: a model trained
-elsewhere on the released prompts must see the same ones here.
+Templates are the released ones (``Stage{1_judge,2_choice,3_open}_math_resize.py``), word for word: a model
+trained elsewhere on the released prompts must see the same ones here.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ _ONE_OPTION = (
 )
 _SEVERAL_OPTIONS = (
     " Based on the given options, select all options that accurately describe what is shown in the image."
-    " Ensure your final answer is exactly one or more of the provided option letters without any additional text."
+    " Ensure your final answer is exactly one or more of the provided option letters without any additional"
+    " text."
 )
 _YES_NO = " Ensure your final answer is exactly 'yes' or 'no'."
 _JSON_BOX = " Output the final answer in JSON format in <answer> </answer> tags."
@@ -34,7 +35,6 @@ class ImageBudget:
 
     trigger: int
     max_pixels: int
-    min_pixels: int = 1000
     max_ratio: int = 12
     resample: str = "LANCZOS"
 

@@ -17,9 +17,9 @@ from curr_reft.stages import Stage
 class CurriculumGRPOTrainer(GRPOTrainer):
     """GRPO on one stage of the curriculum; a subclass names the stage.
 
-    What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the prompt
-    order, the stage's rewards, and refusal of what would corrupt a run without an error (rows without a picture, a
-    processor that pads on the right).
+    What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the
+    prompt order, the stage's rewards, and refusal of what would corrupt a run without an error (rows without a
+    picture, a processor that pads on the right).
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
@@ -56,7 +56,7 @@ class CurriculumGRPOTrainer(GRPOTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            reward_funcs=reward_functions(self.stage.name, rewards),
+            reward_funcs=reward_functions(self.stage, rewards),
             **kwargs,
         )
 

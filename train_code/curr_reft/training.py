@@ -1,4 +1,4 @@
-"""One stage from command line to checkpoint: check everything, print the plan, then load weights and train."""
+"""One stage from command line to checkpoint: check everything, print the plan, load weights, train."""
 
 import logging
 import sys
@@ -65,14 +65,14 @@ def find_resume_point(output_dir: Path, requested: str | None, starting_model: s
         return None
     if manifest is not None and manifest["config"]["model_name_or_path"] != starting_model:
         raise InputError(
-            f"--output_dir {output_dir}: holds an unfinished run from {manifest['config']['model_name_or_path']},"
-            f" not from {starting_model}; choose another directory"
+            f"--output_dir {output_dir}: holds an unfinished run from"
+            f" {manifest['config']['model_name_or_path']}, not from {starting_model}; choose another directory"
         )
     last = checkpoints[-1]
     if not ((last / "optimizer.pt").exists() or (last / "latest").exists()):
         raise InputError(
-            f"{last}: holds weights only (--save_only_model true), which cannot be resumed; start from it with"
-            " --model_name_or_path in another --output_dir"
+            f"{last}: holds weights only (--save_only_model true), which cannot be resumed; start from it"
+            " with --model_name_or_path in another --output_dir"
         )
     return str(last)
 
@@ -94,7 +94,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         InputError: for the first thing that is wrong.
     """
     data, config, model = parse_arguments(argv)
-    reward_functions(stage.name, data.reward_funcs)
+    reward_functions(stage, data.reward_funcs)
     resume_from = find_resume_point(
         Path(config.output_dir), config.resume_from_checkpoint, model.model_name_or_path
     )
@@ -134,8 +134,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     prompts, completions, steps = step_counts(config, len(train.dataset))
     if len(train.dataset) < prompts:
         raise InputError(
-            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one optimizer"
-            " step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
+            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one"
+            " optimizer step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
     asked = {(row.problem, row.image) for row in mixture.train}
     plan = Plan(
@@ -154,12 +154,12 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
 
 
 def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
-    """Load weights, train the stage, and leave the final model, processor and manifest in the output directory."""
+    """Load weights, train, and leave the final model, processor and manifest in the output directory."""
     config, model = run.config, run.model
     if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
         logger.warning(
-            "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g are"
-            " partly lost to rounding; --torch_dtype float32 --bf16 true trains with bf16 autocast instead",
+            "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g"
+            " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with bf16 autocast instead",
             model.dtype,
             config.learning_rate,
         )

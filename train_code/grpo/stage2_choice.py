@@ -1,4 +1,4 @@
-"""Stage 2 of the curriculum, multiple-choice questions: `torchrun ... train_code/grpo/stage2_choice.py --help`."""
+"""Stage 2 of the curriculum, multiple-choice questions: `torchrun ... grpo/stage2_choice.py --help`."""
 
 from curr_reft.stages import STAGES
 from curr_reft.trainer import CurriculumGRPOTrainer

@@ -1,4 +1,4 @@
-"""Examples to what the trainer and the evaluator read: prompts, lazily opened pictures, boxes in one frame."""
+"""From examples to what trainer and evaluator read: prompts, lazily opened pictures, boxes in one frame."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -66,10 +66,10 @@ def build_split(
     strict_prompt_length: bool = False,
     box_frame: str = "budget",
 ) -> Split:
-    """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures are opened when a row is read.
+    """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures open when a row is read.
 
-    Boxes in detection rows (gold, and claims or options in the problem) move from the stored frame to `box_frame`
-    (DESIGN decision 10); prompts beyond `max_prompt_length` tokens are left out, never cut (decision 11).
+    Boxes in detection rows (gold, and claims or options in the problem) move from the stored frame to
+    `box_frame`; prompts beyond `max_prompt_length` tokens are left out, never cut.
 
     Args:
         sizes: Stored width and height of every picture, from `curr_reft.data.images.check_images`.

@@ -1,7 +1,8 @@
-"""The embedded world: small pictures of coloured shapes and questions about them, in the released data format.
+"""The embedded world: small pictures of coloured shapes.
 
-A picture is a 3 by 3 grid of 28-pixel cells (one vision token each) with at most one shape in a cell, on a ground that
-brightens to the right and downwards, as photographs have a sky and a floor. Everything follows from a seed.
+A picture is a 3 by 3 grid of 28-pixel cells (one vision token each) with at most one shape in a cell, on a
+ground that brightens to the right and downwards, as photographs have a sky and a floor. Everything follows
+from a seed.
 """
 
 import random
@@ -104,16 +105,18 @@ def sample_scene(rng: random.Random, domain: Domain) -> Scene:
             return Scene(rng.choice(domain.grounds), shapes)
 
 
+def _mirrored(right_half: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return right_half + [(1 - u, v) for u, v in reversed(right_half)]
+
+
 def _outline(kind: str, box: tuple[float, float, float, float]) -> list[tuple[float, float]]:
     x1, y1, x2, y2 = box
     unit = {
         "square": [(0, 0), (1, 0), (1, 1), (0, 1)],
         "triangle": [(0.5, 0), (1, 1), (0, 1)],
         "diamond": [(0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)],
-        "star": [(0.5, 0), (0.62, 0.38), (1, 0.38), (0.7, 0.6), (0.82, 1), (0.5, 0.76)]
-        + [(0.18, 1), (0.3, 0.6), (0, 0.38), (0.38, 0.38)],
-        "cross": [(0.35, 0), (0.65, 0), (0.65, 0.35), (1, 0.35), (1, 0.65), (0.65, 0.65)]
-        + [(0.65, 1), (0.35, 1), (0.35, 0.65), (0, 0.65), (0, 0.35), (0.35, 0.35)],
+        "star": _mirrored([(0.5, 0), (0.62, 0.38), (1, 0.38), (0.7, 0.6), (0.82, 1), (0.5, 0.76)]),
+        "cross": _mirrored([(0.65, 0), (0.65, 0.35), (1, 0.35), (1, 0.65), (0.65, 0.65), (0.65, 1)]),
     }[kind]
     return [(x1 + u * (x2 - x1), y1 + v * (y2 - y1)) for u, v in unit]
 
@@ -124,7 +127,10 @@ def draw(scene: Scene) -> Image.Image:
     ramps = (gradient.rotate(90), gradient, Image.new("L", (SIDE, SIDE), 128))
     image = Image.merge(
         "RGB",
-        [ramp.point([base + value // 3 for value in range(256)]) for ramp, base in zip(ramps, scene.ground)],
+        [
+            ramp.point([base + value // 3 for value in range(256)])
+            for ramp, base in zip(ramps, scene.ground, strict=True)
+        ],
     ).resize((SIDE * _SUPERSAMPLE, SIDE * _SUPERSAMPLE))
     pen = ImageDraw.Draw(image)
     for shape in scene.shapes:

@@ -33,6 +33,10 @@ def load_scores(directory: Path, domain: str) -> dict[str, dict]:
     return by_task
 
 
+def _cell(score: dict) -> str:
+    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
+
+
 def build_table(rows: dict[str, dict[str, dict]], domain: str) -> Table:
     """Accuracy in percent with its 95 % interval for every checkpoint and task, and their mean."""
     table = Table(title=f"Strict accuracy in percent, {domain}-domain, 95 % interval", title_justify="left")
@@ -42,10 +46,7 @@ def build_table(rows: dict[str, dict[str, dict]], domain: str) -> Table:
         table.add_column(f"{TITLES[task]} (n={first[task]['n']})", justify="right")
     table.add_column("mean", justify="right")
     for name, scores in rows.items():
-        cells = [
-            f"{100 * scores[task]['accuracy']:.1f} [{100 * scores[task]['low']:.1f}, {100 * scores[task]['high']:.1f}]"
-            for task in TASKS
-        ]
+        cells = [_cell(scores[task]) for task in TASKS]
         mean = sum(scores[task]["accuracy"] for task in TASKS) / len(TASKS)
         table.add_row(name, *cells, f"{100 * mean:.1f}")
     return table

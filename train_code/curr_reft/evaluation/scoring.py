@@ -11,7 +11,7 @@ from curr_reft.rewards.paper import accuracy
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy over `n` rows as a share, its 95 % Wilson interval, and the share of well-formed completions."""
+    """Accuracy over `n` rows with its 95 % Wilson interval, and the share of well-formed completions."""
 
     n: int
     accuracy: float

@@ -2,59 +2,59 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from curr_reft.errors import InputError
+from curr_reft.rewards import paper
 from curr_reft.rewards.format import format_reward
-from curr_reft.rewards.paper import accuracy
+from curr_reft.stages import Stage
 
 Reward = Callable[..., list[float]]
+NAMES = ("accuracy", "format")
 
 
-def _accuracy_score(stage: str, task: str, completion: str, solution: str) -> float:
-    return accuracy(stage, task, completion, solution)
-
-
-def _format_score(stage: str, task: str, completion: str, solution: str) -> float:
-    return format_reward(stage, task, completion)
-
-
-_SCORES = {"accuracy": _accuracy_score, "format": _format_score}
-
-
-def _score_completions(
-    name: str,
-    stage: str,
-    completions: list[list[dict[str, str]]],
-    solution: list[str],
-    task: list[str],
-    log_metric: Callable[[str, float], None] | None = None,
-    **_,
-) -> list[float]:
+def _log_task_means(
+    name: str, tasks: Sequence[str], scores: Sequence[float], log_metric: Callable[[str, float], None]
+) -> None:
     by_task = defaultdict(list)
-    scores = []
-    for turn, gold, row_task in zip(completions, solution, task, strict=True):
-        scores.append(float(_SCORES[name](stage, row_task, turn[0]["content"], gold)))
-        by_task[row_task].append(scores[-1])
-    if log_metric is not None:
-        for row_task, values in by_task.items():
-            log_metric(f"{name}/{row_task}", sum(values) / len(values))
-    return scores
+    for task, score in zip(tasks, scores, strict=True):
+        by_task[task].append(score)
+    for task, values in by_task.items():
+        log_metric(f"{name}/{task}", sum(values) / len(values))
 
 
-def reward_functions(stage: str, names: Sequence[str]) -> list[Reward]:
-    """The named rewards of a stage as TRL reward functions, each logging its mean per task.
+def reward_functions(stage: Stage, names: Sequence[str]) -> list[Reward]:
+    """The named rewards of a stage as TRL reward functions.
+
+    Each takes `completions` (conversations of one assistant turn), `solution` and `task` of the same length,
+    and logs its mean per task; accuracy also logs the share of completions that math-verify did not finish
+    in time.
 
     Raises:
         InputError: for a name that is no reward, or a name given twice.
     """
-    functions = []
-    for name in names:
-        if name not in _SCORES or list(names).count(name) > 1:
-            raise InputError(
-                f"--reward_funcs {' '.join(names)}: choose among {', '.join(_SCORES)}, each once"
-            )
-        function = partial(_score_completions, name, stage)
-        function.__name__ = name
-        functions.append(function)
-    return functions
+
+    def accuracy(completions, solution, task, log_metric=None, **_) -> list[float]:
+        results = [
+            paper.score(stage.name, row_task, turn[0]["content"], gold)
+            for turn, gold, row_task in zip(completions, solution, task, strict=True)
+        ]
+        scores = [result.reward for result in results]
+        if log_metric is not None:
+            _log_task_means("accuracy", task, scores, log_metric)
+            log_metric("math_timeout", sum(result.math_timeout for result in results) / len(results))
+        return scores
+
+    def format(completions, task, log_metric=None, **_) -> list[float]:
+        scores = [
+            format_reward(stage.name, row_task, turn[0]["content"])
+            for turn, row_task in zip(completions, task, strict=True)
+        ]
+        if log_metric is not None:
+            _log_task_means("format", task, scores, log_metric)
+        return scores
+
+    functions = {"accuracy": accuracy, "format": format}
+    unknown = [name for name in names if name not in functions]
+    if unknown or len(set(names)) != len(names) or not names:
+        raise InputError(f"--reward_funcs {' '.join(names)}: choose among {', '.join(NAMES)}, each once")
+    return [functions[name] for name in names]

@@ -1,4 +1,4 @@
-"""The turn format of Qwen2.5-VL as a Jinja template: ChatML with vision placeholders, and its default system turn."""
+"""The turn format of Qwen2.5-VL as a Jinja template: ChatML, vision placeholders, a default system turn."""
 
 CHAT_TEMPLATE = """\
 {%- if messages[0]['role'] != 'system' -%}

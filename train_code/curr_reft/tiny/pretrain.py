@@ -1,7 +1,7 @@
 """Rebuild the committed tiny base: ``python -m curr_reft.tiny.pretrain --output_dir DIR``.
 
-Supervised training on easy pictures of the embedded world (fewer shapes than the curriculum shows), stopped early, so
-that the base keeps the format, is often wrong, and still explores.
+Supervised training on easy pictures of the embedded world (fewer shapes than the curriculum shows), stopped
+early, so that the base keeps the format, is often wrong, and still explores.
 """
 
 import argparse
