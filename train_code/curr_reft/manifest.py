@@ -1,6 +1,5 @@
 """The record of a run: what went in, on which versions, and whether it finished."""
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -71,8 +70,3 @@ def read_manifest(output_dir: Path) -> dict[str, Any] | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); move the directory away or choose another") from error
-
-
-def as_record(*groups: Any) -> dict[str, Any]:
-    """Flatten dataclass instances of settings into one dictionary."""
-    return {key: value for group in groups for key, value in dataclasses.asdict(group).items()}

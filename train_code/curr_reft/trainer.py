@@ -18,8 +18,8 @@ class CurriculumGRPOTrainer(GRPOTrainer):
     """GRPO on one stage of the curriculum; a subclass names the stage.
 
     What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the
-    prompt order, the stage's rewards, and refusal of what would corrupt a run without an error (rows without a
-    picture, a processor that pads on the right).
+    prompt order, the stage's rewards, and refusal of what would corrupt a run without an error: rows without
+    a picture, a processor that pads on the right.
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from curr_reft.data.dataset import build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.errors import InputError, command
-from curr_reft.manifest import as_record, mark_finished, read_manifest, write_manifest
+from curr_reft.manifest import mark_finished, read_manifest, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
 from curr_reft.rewards.functions import reward_functions
@@ -66,7 +66,7 @@ def find_resume_point(output_dir: Path, requested: str | None, starting_model: s
     if manifest is not None and manifest["config"]["model_name_or_path"] != starting_model:
         raise InputError(
             f"--output_dir {output_dir}: holds an unfinished run from"
-            f" {manifest['config']['model_name_or_path']}, not from {starting_model}; choose another directory"
+            f" {manifest['config']['model_name_or_path']}, not from {starting_model}; choose another"
         )
     last = checkpoints[-1]
     if not ((last / "optimizer.pt").exists() or (last / "latest").exists()):
@@ -153,13 +153,13 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     return Run(data, config, model, mixture, processor, plan, resume_from)
 
 
-def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
-    """Load weights, train, and leave the final model, processor and manifest in the output directory."""
+def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> CurriculumGRPOTrainer:
+    """Load the weights of policy and reference and make the stage's trainer."""
     config, model = run.config, run.model
     if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
         logger.warning(
             "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g"
-            " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with bf16 autocast instead",
+            " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with autocast instead",
             model.dtype,
             config.learning_rate,
         )
@@ -168,17 +168,7 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,
     }
-    output_dir = Path(config.output_dir)
-    if config.process_index == 0:
-        record = {
-            "stage": run.plan.stage.name,
-            "reward_variant": REWARD_VARIANT,
-            "config": as_record(run.data, config, model),
-            "processes": run.plan.processes,
-            "data": run.mixture.files,
-        }
-        write_manifest(output_dir, record)
-    trainer = trainer_class(
+    return trainer_class(
         model=model.model_name_or_path,
         args=config,
         train_dataset=run.plan.train.dataset,
@@ -188,6 +178,22 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )
+
+
+def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
+    """Train, and leave the final model, processor and manifest in the output directory."""
+    output_dir = Path(run.config.output_dir)
+    if run.config.process_index == 0:
+        settings = {**asdict(run.data), **run.config.to_dict(), **asdict(run.model)}
+        record = {
+            "stage": run.plan.stage.name,
+            "reward_variant": REWARD_VARIANT,
+            "config": settings,
+            "processes": run.plan.processes,
+            "data": [asdict(file) for file in run.mixture.files],
+        }
+        write_manifest(output_dir, record)
+    trainer = build_trainer(run, trainer_class)
     if run.resume_from is not None:
         logger.info("going on from %s", run.resume_from)
     result = trainer.train(resume_from_checkpoint=run.resume_from)

@@ -1,4 +1,4 @@
-"""The tiny base: Qwen2.5-VL's own classes at 1.9 million parameters, with a tokenizer for the embedded world."""
+"""The tiny base: Qwen2.5-VL's own classes at 1.9 million parameters, with a tokenizer of its own."""
 
 import random
 from collections.abc import Iterator
