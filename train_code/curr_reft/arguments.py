@@ -1,7 +1,7 @@
 """Flags of the stage scripts: the released ones, TRL's, and a few of ours.
 
 Flags beat the ``--config`` YAML, which beats the defaults. Every default the objective depends on is written
-here (DESIGN decision 4), none is left to a library.
+here, none is left to a library.
 """
 
 import argparse

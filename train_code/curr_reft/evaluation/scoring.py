@@ -21,7 +21,7 @@ class Score:
 
 
 def is_correct(task: str, completion: str, solution: str) -> bool:
-    """Whether an open answer is right: its box, its whole label set, or its value (REWARDS `strict`)."""
+    """Whether an open answer is right: its box, its whole label set, or its value."""
     return accuracy("open", task, completion, solution) == 1.0
 
 

@@ -1,0 +1,80 @@
+"""Real processes: torchrun over gloo, DeepSpeed on a CPU, and the prompts each arrangement sees."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas
+import pytest
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def launch(root, tmp_path_factory, world, tiny_base):
+    """Start the stage-1 script under torchrun and return its output directory."""
+
+    def run(name, processes, prompts, *flags):
+        out = tmp_path_factory.mktemp(name) / "run"
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
+            str(root / "train_code/grpo/stage1_judge.py"),
+            *("--model_name_or_path", str(tiny_base), "--output_dir", str(out)),
+            *(
+                "--dataset_name",
+                str(root / "configs/data/stage1_judge/shapes.yaml"),
+                "--image_root",
+                str(world),
+            ),
+            *("--num_generations", "2", "--per_device_train_batch_size", str(prompts), "--max_steps", "5"),
+            *("--max_completion_length", "24", "--log_completions", "--num_completions_to_print", "0"),
+            *("--learning_rate", "1e-4", "--save_steps", "5", "--save_only_model", "true"),
+            *flags,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return out
+
+    return run
+
+
+def history(out):
+    logs = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    return [entry for entry in logs if "grad_norm" in entry]
+
+
+def prompts_per_step(out):
+    tables = [pandas.read_parquet(path) for path in sorted((out / "completions").glob("*.parquet"))]
+    return [sorted({turns[0]["content"][-1]["text"] for turns in table["prompt"]}) for table in tables]
+
+
+@pytest.fixture(scope="module")
+def two_processes(launch):
+    return launch("two", 2, 1)
+
+
+def test_one_process_of_two_prompts_and_two_of_one_see_the_same_prompts(launch, two_processes):
+    one = launch("one", 1, 2)
+    assert len(prompts_per_step(one)) == 5
+    assert all(len(prompts) == 2 for prompts in prompts_per_step(one))
+    assert prompts_per_step(one) == prompts_per_step(two_processes)
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero3"])
+def test_deepspeed_trains_like_data_parallel(name, launch, two_processes, root, tiny_base):
+    out = launch(name, 2, 1, "--deepspeed", str(root / f"configs/deepspeed/{name}.json"))
+    expected, actual = history(two_processes), history(out)
+    assert len(actual) == 5
+    for plain, sharded in zip(expected, actual, strict=True):
+        assert sharded["loss"] == pytest.approx(plain["loss"], rel=1e-4, abs=1e-7)
+        assert sharded["grad_norm"] == pytest.approx(plain["grad_norm"], rel=1e-4)
+        assert sharded["reward"] == plain["reward"]
+    for checkpoint in (out, out / "checkpoint-5"):
+        weights, base = (
+            load_file(checkpoint / "model.safetensors"),
+            load_file(tiny_base / "model.safetensors"),
+        )
+        assert {key: value.shape for key, value in weights.items()} == {k: v.shape for k, v in base.items()}

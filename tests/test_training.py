@@ -1,0 +1,301 @@
+"""Stages from the command line: plans, bad input, training, metrics, resume."""
+
+import json
+import shutil
+
+import pandas
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+
+from curr_reft.errors import InputError
+from curr_reft.plan import print_plan
+from curr_reft.stages import STAGES
+from curr_reft.training import build_trainer, prepare, run_stage
+
+
+def rows(*changes, base=None):
+    """Rows of one detection problem each, with fields replaced."""
+    row = base or {
+        "problem": "Please give the bounding box of the red circle.",
+        "solution": '<answer>{"bbox_2d": [3, 4, 27, 28]}</answer>',
+        "task": "detection",
+        "image": "one.png",
+    }
+    return [{**row, **change} for change in changes]
+
+
+@pytest.fixture
+def write_data(tmp_path):
+    """Write rows and a picture, and return the flags that point at them."""
+
+    def write(items, text=None, size=(84, 84)):
+        root = tmp_path / "data"
+        root.mkdir(exist_ok=True)
+        Image.new("RGB", size, "navy").save(root / "one.png")
+        lines = text if text is not None else "".join(json.dumps(item) + "\n" for item in items)
+        (root / "rows.jsonl").write_text(lines)
+        (root / "mix.yaml").write_text("train_datasets:\n  - json_path: rows.jsonl\n")
+        return ["--dataset_name", str(root / "mix.yaml"), "--image_root", str(root)]
+
+    return write
+
+
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_dry_run_prints_the_plan_and_writes_nothing(stage, stage_flags, trainers, tmp_path, capsys):
+    run_stage(trainers[stage], stage_flags(stage, "--dry_run"))
+    text = capsys.readouterr().out
+    assert f"Stage {STAGES[stage].number}, {stage}" in text
+    assert "36 (classify 12, detection 12, math 12)" in text
+    assert "4 (4 each)" in text
+    assert "36 (1 epochs)" in text
+    assert "<|vision_start|><|image_pad|><|vision_end|>" in text
+    assert text.count("1 accuracy + 1 format") == 3
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_counts_dropped_rows(stage_flags, trainers, write_data, capsys):
+    long = {"problem": "Where is the circle? " * 60}
+    data = write_data(rows({}, {"image": "gone.png"}, long, {}))
+    flags = stage_flags("open", *data, "--max_prompt_length", "200", "--allow_missing_images", "--dry_run")
+    run = prepare(trainers["open"].stage, flags)
+    assert len(run.plan.train.dataset) == 2
+    assert [row.rsplit(":", 1)[1] for row in run.plan.train.too_long] == ["3"]
+    assert [row.rsplit(":", 1)[1] for row in run.plan.dropped_images] == ["2"]
+    print_plan(run.plan, run.config, run.processor, ["format"], Console(width=200))
+    assert "gone.png" in capsys.readouterr().out
+
+
+def test_boxes_and_tokens_follow_the_image_budget(stage_flags, trainers, write_data):
+    data = write_data(rows({"solution": "<answer>[100, 100, 900, 700]</answer>"}), size=(1000, 800))
+    run = prepare(trainers["open"].stage, stage_flags("open", *data, "--dry_run"))
+    row = run.plan.train.dataset[0]
+    scale = row["image"].width / 1000
+    assert row["image"].width * row["image"].height <= 420_000
+    assert scale < 1
+    box = json.loads(row["solution"].removeprefix("<answer>").removesuffix("</answer>"))
+    assert box == pytest.approx([100 * scale, 100 * scale, 900 * scale, 700 * scale], abs=1)
+
+    turn = [
+        {
+            "role": "user",
+            "content": [{"type": "image"}, {"type": "text", "text": row["prompt"][0]["content"]}],
+        }
+    ]
+    text = run.processor.apply_chat_template(turn, add_generation_prompt=True)
+    ids = run.processor(text=[text], images=[row["image"]], return_tensors="pt")["input_ids"]
+    assert run.plan.train.prompt_tokens == [ids.shape[1]]
+
+
+def test_max_pixels_bounds_the_image_tokens(stage_flags, trainers, write_data):
+    data = write_data(rows({}), size=(280, 280))
+    wide = prepare(trainers["open"].stage, stage_flags("open", *data, "--dry_run"))
+    narrow = prepare(trainers["open"].stage, stage_flags("open", *data, "--max_pixels", "19600", "--dry_run"))
+    assert (wide.plan.train.image_tokens, narrow.plan.train.image_tokens) == ([100], [25])
+
+
+def test_processed_frame_scales_boxes_to_the_processors_size(stage_flags, trainers, write_data):
+    data = write_data(rows({"solution": "<answer>[10, 10, 90, 90]</answer>"}), size=(100, 100))
+    flags = stage_flags("open", *data, "--box_frame", "processed", "--dry_run")
+    run = prepare(trainers["open"].stage, flags)
+    # 100 pixels become 112, the nearest multiple of 28.
+    assert run.plan.train.dataset.with_format(None)[0]["solution"] == "<answer>[11, 11, 101, 101]</answer>"
+
+
+@pytest.mark.parametrize(
+    ("items", "text", "message"),
+    [
+        ([], '{"problem": \n', "rows.jsonl:1"),
+        (rows({}, {"task": "segmentation"}), None, "rows.jsonl:2: task"),
+        (rows({"solution": "[3, 4, 27, 28]"}), None, "rows.jsonl:1: solution"),
+        (rows({"solution": "<answer>a dog</answer>"}), None, "rows.jsonl:1"),
+        (rows({"image": "gone.png"}), None, "gone.png"),
+        (rows({"image": "rows.jsonl"}), None, "rows.jsonl"),
+        ([], "", "rows.jsonl"),
+    ],
+)
+def test_bad_rows_stop_the_run(items, text, message, stage_flags, trainers, write_data):
+    with pytest.raises(InputError) as caught:
+        prepare(trainers["open"].stage, stage_flags("open", *write_data(items, text)))
+    assert message in str(caught.value)
+
+
+def test_fewer_rows_than_one_step_is_an_error(stage_flags, trainers, write_data):
+    flags = stage_flags("open", *write_data(rows({}, {})), "--per_device_train_batch_size", "3")
+    with pytest.raises(InputError, match="2 rows are fewer than the 3 prompts"):
+        prepare(trainers["open"].stage, flags)
+
+
+def test_strict_prompt_length_names_the_row(stage_flags, trainers):
+    with pytest.raises(InputError, match=r"jsonl:1"):
+        prepare(trainers["open"].stage, stage_flags("open", "--max_prompt_length", "20"))
+    with pytest.raises(InputError, match="exceed --max_prompt_length 60"):
+        prepare(
+            trainers["open"].stage,
+            stage_flags("open", "--max_prompt_length", "60", "--strict_prompt_length"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--model_name_or_path", "./nowhere", "./nowhere: no such directory"),
+        ("--image_root", "./nowhere", "nowhere"),
+        ("--dataset_name", "./nowhere.yaml", "nowhere.yaml"),
+        ("--reward_funcs", "accuracy iou", "--reward_funcs accuracy iou"),
+        ("--attn_implementation", "flash_attention_2", "pip install flash-attn"),
+        ("--resume_from_checkpoint", "./nowhere", "./nowhere: no such directory"),
+    ],
+)
+def test_bad_paths_and_choices(flag, value, message, stage_flags, trainers):
+    with pytest.raises(InputError) as caught:
+        prepare(trainers["judge"].stage, stage_flags("judge", flag, *value.split()))
+    assert message in str(caught.value)
+
+
+def test_flash_attention_is_a_note_in_a_dry_run(stage_flags, trainers, capsys):
+    run_stage(
+        trainers["judge"], stage_flags("judge", "--attn_implementation", "flash_attention_2", "--dry_run")
+    )
+    assert "note: --attn_implementation flash_attention_2" in capsys.readouterr().out
+
+
+def test_checkpoint_without_processor(stage_flags, trainers, tiny_base, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_base, bare)
+    (bare / "processor_config.json").unlink()
+    with pytest.raises(InputError, match="processor"):
+        prepare(trainers["judge"].stage, stage_flags("judge", "--model_name_or_path", str(bare)))
+
+
+def test_error_is_one_line_and_exit_code_2(stage_flags, trainers, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(trainers["judge"], stage_flags("judge", "--num_generations", "1"))
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error == "error: --num_generations 1: a group advantage needs at least 2"
+
+
+def test_right_padding_is_refused(stage_flags, trainers):
+    run = prepare(trainers["judge"].stage, stage_flags("judge"))
+    run.processor.tokenizer.padding_side = "right"
+    with pytest.raises(InputError, match="pads on the right"):
+        build_trainer(run, trainers["judge"])
+
+
+def test_data_seed_alone_orders_the_prompts(stage_flags, trainers):
+    def order(*flags):
+        run = prepare(trainers["judge"].stage, stage_flags("judge", *flags))
+        return list(build_trainer(run, trainers["judge"])._get_train_sampler())
+
+    first = order("--data_seed", "1", "--seed", "5")
+    assert first == order("--data_seed", "1", "--seed", "6")
+    assert first != order("--data_seed", "2", "--seed", "5")
+
+
+@pytest.fixture
+def trained(stage_flags, trainers, tmp_path):
+    """Run a stage for a few steps and return its directory."""
+
+    def run(stage, *flags):
+        run_stage(trainers[stage], stage_flags(stage, "--per_device_train_batch_size", "2", *flags))
+        return tmp_path / "run"
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_stage_trains_evaluates_logs_and_leaves_a_checkpoint(trained, tiny_base, stage_flags, trainers):
+    out = trained(
+        "open",
+        *("--max_steps", "3", "--learning_rate", "1e-3", "--beta", "0.1", "--report_to", "tensorboard"),
+        *("--eval_strategy", "steps", "--eval_steps", "3", "--log_completions", "--save_steps", "2"),
+    )
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["status"], manifest["stage"], manifest["reward_variant"]) == (
+        "finished",
+        "open",
+        "paper",
+    )
+    assert manifest["packages"]["trl"] == "1.16.0"
+    assert all(len(file["sha256"]) == 64 for file in manifest["data"])
+    assert manifest["config"]["prompts_per_device"] == 2
+
+    logs = json.loads((out / "trainer_state.json").read_text())["log_history"]
+    keys = {key for entry in logs for key in entry}
+    assert {
+        "rewards/accuracy/mean",
+        "rewards/format/mean",
+        "kl",
+        "frac_reward_zero_std",
+        "math_timeout",
+    } <= keys
+    assert any(key.startswith("accuracy/") for key in keys)
+    assert any(key.startswith("eval_accuracy/") for key in keys)
+    assert "eval_reward" in keys
+    table = pandas.concat(pandas.read_parquet(path) for path in sorted((out / "completions").iterdir()))
+    assert {"prompt", "completion", "accuracy", "format", "advantage"} <= set(table.columns)
+    assert list(out.glob("**/events.out.tfevents*"))
+
+    before, after = load_file(tiny_base / "model.safetensors"), load_file(out / "model.safetensors")
+    moved = [name for name in before if not torch.equal(before[name].float(), after[name].float())]
+    assert len(moved) == len(before)
+
+    with pytest.raises(InputError, match="holds a finished run"):
+        prepare(trainers["open"].stage, stage_flags("open"))
+    # The next stage, or an evaluation, can start from what this one left.
+    prepare(
+        trainers["judge"].stage,
+        stage_flags("judge", "--model_name_or_path", str(out), "--output_dir", "next"),
+    )
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_goes_on_and_keeps_its_reference(trained, stage_flags, trainers, tiny_base, caplog):
+    out = trained("judge", "--max_steps", "4", "--save_steps", "2", "--learning_rate", "1e-3")
+    whole = load_file(out / "model.safetensors")
+
+    shutil.rmtree(out / "checkpoint-4")
+    (out / "model.safetensors").unlink()
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+    flags = stage_flags("judge", "--per_device_train_batch_size", "2", "--max_steps", "4")
+    run = prepare(trainers["judge"].stage, [*flags, "--learning_rate", "1e-3"])
+    assert run.resume_from == str(out / "checkpoint-2")
+    trainer = build_trainer(run, trainers["judge"])
+    base = load_file(tiny_base / "model.safetensors")
+    reference = trainer.ref_model.state_dict()
+    assert all(torch.equal(reference[name], base[name].float()) for name in base)
+    trainer.train(resume_from_checkpoint=run.resume_from)
+    assert trainer.state.global_step == 4
+    resumed = trainer.model.state_dict()
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-3, atol=1e-5)
+
+    with pytest.raises(InputError, match="holds an unfinished run from"):
+        prepare(trainers["judge"].stage, [*flags, "--model_name_or_path", str(out / "checkpoint-2")])
+    (out / "checkpoint-2/optimizer.pt").unlink()
+    with pytest.raises(InputError, match="holds weights only"):
+        prepare(trainers["judge"].stage, flags)
+
+
+@pytest.mark.slow
+def test_planned_steps_are_the_steps_taken(trained, stage_flags, trainers):
+    flags = (
+        "--per_device_train_batch_size",
+        "4",
+        "--gradient_accumulation_steps",
+        "2",
+        "--num_generations",
+        "2",
+    )
+    planned = prepare(trainers["choice"].stage, stage_flags("choice", *flags)).plan
+    assert (planned.prompts_per_step, planned.completions_per_step, planned.steps) == (8, 16, 4)
+    out = trained(
+        "choice", *flags, "--report_to", "wandb", "--log_completions", "--max_completion_length", "8"
+    )
+    assert json.loads((out / "trainer_state.json").read_text())["global_step"] == 4
+    tables = [pandas.read_parquet(path) for path in sorted((out / "completions").iterdir())]
+    assert [len(table) for table in tables] == [16] * 4
