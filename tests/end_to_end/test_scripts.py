@@ -104,8 +104,13 @@ def test_curriculum_script_plans_every_stage(size, stand_in, tiny_base, tmp_path
         shutil.copytree(tiny_base, out / stage)
     environment = {
         **os.environ,
-        **{"MODEL": str(tiny_base), "DATA_ROOT": str(stand_in), "OUTPUT": str(out)},
-        **{"NNODES": "1", "NPROC": "1", "MASTER_PORT": "0", "HF_HUB_OFFLINE": "1"},
+        "MODEL": str(tiny_base),
+        "DATA_ROOT": str(stand_in),
+        "OUTPUT": str(out),
+        "NNODES": "1",
+        "NPROC": "1",
+        "MASTER_PORT": "0",
+        "HF_HUB_OFFLINE": "1",
     }
     script = ROOT / f"scripts/{size}/curriculum.sh"
     result = subprocess.run(

@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 
 from datasets import Dataset
 from torch.utils.data import Sampler
-from transformers import ProcessorMixin
+from transformers import ProcessorMixin, ProgressCallback
 from trl import GRPOTrainer
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
+from curr_reft.progress import HeadlineProgress
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 
@@ -59,6 +60,9 @@ class CurriculumGRPOTrainer(GRPOTrainer):
             reward_funcs=reward_functions(self.stage, rewards),
             **kwargs,
         )
+        if not args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(HeadlineProgress)
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         sampler = super()._get_train_sampler(dataset)

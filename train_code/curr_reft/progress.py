@@ -1,0 +1,34 @@
+"""The progress bar of a training run, with the metrics that tell whether it learns."""
+
+from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+
+from curr_reft.stages import TASKS
+
+_HEADLINES = {
+    "reward": "reward",
+    **{f"accuracy/{task}": task for task in TASKS},
+    "rewards/format/mean": "format",
+    "frac_reward_zero_std": "no-signal groups",
+    "kl": "kl",
+    "grad_norm": "grad norm",
+    "completions/mean_length": "length",
+    "loss": "loss",
+}
+
+
+class HeadlineProgress(ProgressCallback):
+    """One short line per log; every metric is in trainer_state.json and the trackers."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs
+    ) -> None:
+        if not state.is_world_process_zero or self.training_bar is None:
+            return
+        for prefix, title in (("", "step"), ("eval_", "eval, step")):
+            values = [
+                f"{name} {logs[prefix + key]:.3g}"
+                for key, name in _HEADLINES.items()
+                if logs.get(prefix + key) is not None
+            ]
+            if values:
+                self.training_bar.write(f"{title} {state.global_step}/{state.max_steps}: {', '.join(values)}")
