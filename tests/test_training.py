@@ -131,10 +131,10 @@ def test_fewer_rows_than_one_step_is_an_error(stage_flags, trainers, write_data)
 def test_strict_prompt_length_names_the_row(stage_flags, trainers):
     with pytest.raises(InputError, match=r"jsonl:1"):
         prepare(trainers["open"].stage, stage_flags("open", "--max_prompt_length", "20"))
-    with pytest.raises(InputError, match="exceed --max_prompt_length 60"):
+    with pytest.raises(InputError, match="exceed --max_prompt_length 40"):
         prepare(
             trainers["open"].stage,
-            stage_flags("open", "--max_prompt_length", "60", "--strict_prompt_length"),
+            stage_flags("open", "--max_prompt_length", "40", "--strict_prompt_length"),
         )
 
 

@@ -118,7 +118,7 @@ class CurriculumConfig(GRPOConfig):
 
     logging_steps: float = field(default=1)
     save_steps: float = field(default=100)
-    report_to: str | list[str] = field(default="none")
+    report_to: list[str] = field(default_factory=lambda: ["none"])
 
     def __post_init__(self) -> None:
         if self.num_generations < 2:

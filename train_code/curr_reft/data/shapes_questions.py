@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass
 
-from curr_reft.data.shapes import CELL, COLOURS, GRID, KINDS, Scene, Shape
+from curr_reft.data.shapes import CELL, GRID, KINDS, Scene, Shape
 
 LETTERS = "ABCD"
 
@@ -69,17 +69,22 @@ class _Count:
 
 def _count(rng: random.Random, scene: Scene) -> _Count:
     kinds = Counter(shape.kind for shape in scene.shapes)
-    colours = Counter(shape.colour for shape in scene.shapes)
-    form = rng.choice(("kind", "colour", "sum"))
-    if form == "kind":
-        kind = rng.choice(sorted(kinds))
-        return _Count(f"How many shapes of kind {kind} are in the picture?", kinds[kind])
-    if form == "colour":
-        colour = rng.choice(sorted(colours))
-        return _Count(f"How many {colour} shapes are in the picture?", colours[colour])
-    first, second = rng.sample(sorted(COLOURS), 2)
-    problem = f"What is the number of {first} shapes plus the number of {second} shapes?"
-    return _Count(problem, colours[first] + colours[second])
+    form = rng.choice(("all", "all but", "plus", "colour"))
+    if form == "all":
+        return _Count("How many shapes are in the picture?", len(scene.shapes))
+    if form == "all but":
+        kind = rng.choice(KINDS)
+        return _Count(
+            f"How many shapes other than {kind} are in the picture?", len(scene.shapes) - kinds[kind]
+        )
+    if form == "plus":
+        first, second = rng.sample(KINDS, 2)
+        problem = f"What is the number of {first} shapes plus the number of {second} shapes?"
+        return _Count(problem, kinds[first] + kinds[second])
+    colour = rng.choice([shape.colour for shape in scene.shapes])
+    return _Count(
+        f"How many {colour} shapes are in the picture?", sum(shape.colour == colour for shape in scene.shapes)
+    )
 
 
 _CLASSIFY = f"Which of these shapes appear in the picture: {', '.join(KINDS)}?"

@@ -2,8 +2,8 @@
 
 As large models are made: first the vision tower alone learns to name and place what each cell of a picture
 shows, then the whole model learns to describe pictures and, more and more, to answer in the stages' formats.
-Questions come from easy pictures alone (fewer shapes than the curriculum shows), and training stops early, so
-that the base keeps the format, is often wrong, and still explores.
+Questions come mostly from easy pictures (fewer shapes than the curriculum shows), and training stops early,
+so that the base keeps the format, is often wrong, and still explores.
 """
 
 import argparse
@@ -28,6 +28,8 @@ from curr_reft.tiny.model import build_model, build_processor, completion_text
 logger = logging.getLogger(__name__)
 
 STAGE_WEIGHTS = {"judge": 1, "choice": 1, "open": 2}
+HARD_SHARE = 0.15
+"""Share of question pictures as full as the curriculum's, so that long lists and large counts occur."""
 DESCRIBED_SHAPES = 5
 VISION_LEARNING_RATE = 1e-3
 
@@ -51,7 +53,7 @@ def cell_labels(scenes: Iterable[Scene]) -> tuple[torch.Tensor, torch.Tensor, to
 def pretrain_vision(
     model: Qwen2_5_VLForConditionalGeneration, processor: ProcessorMixin, rng: random.Random, steps: int
 ) -> None:
-    """Teach the vision tower to name each cell's kind and colour and to place its box; heads are thrown away."""
+    """Teach the vision tower what each cell shows and where; the heads it learns with are thrown away."""
     tower = model.model.visual
     width = model.config.text_config.hidden_size
     heads = nn.ModuleDict(
@@ -103,11 +105,11 @@ def description_rows(rng: random.Random, count: int) -> list[Row]:
 
 
 def question_rows(rng: random.Random, count: int) -> list[Row]:
-    """Questions of one stage, so that their lengths are alike, about easy pictures."""
+    """Questions of one stage, so that their lengths are alike, mostly about easy pictures."""
     stage = rng.choices(list(STAGE_WEIGHTS), list(STAGE_WEIGHTS.values()))[0]
     rows = []
     while len(rows) < count:
-        scene = sample_scene(rng, EASY)
+        scene = sample_scene(rng, IN_DOMAIN if rng.random() < HARD_SHARE else EASY)
         image = draw(scene)
         for question in QUESTIONS[stage](rng, scene):
             prompt = STAGES[stage].prompt(question.task, question.problem)
@@ -135,8 +137,8 @@ def pretrain(
 ) -> None:
     """Train from nothing and save model (bfloat16) and processor to `output_dir`.
 
-    Learning rate and mixture follow a plan of `steps` steps, of which the first `stop` are taken: descriptions fall
-    from nine batches in ten to two in ten, questions make up the rest.
+    Learning rate and mixture follow a plan of `steps` steps, of which the first `stop` are taken:
+    descriptions fall from eight batches in ten to one in ten, questions make up the rest.
     """
     set_seed(seed)
     rng = random.Random(seed)
@@ -156,7 +158,7 @@ def pretrain(
     )
     progress = trange(stop, desc="whole model", unit="step")
     for step in progress:
-        describe = rng.random() < 0.9 - 0.7 * step / steps
+        describe = rng.random() < 0.8 - 0.7 * step / steps
         rows = description_rows(rng, 32) if describe else question_rows(rng, 48)
         loss = model(**encode(processor, rows)).loss
         loss.backward()
