@@ -12,7 +12,6 @@ from curr_reft.data.shapes import (
     COLOURS,
     EASY,
     IN_DOMAIN,
-    KINDS,
     OUT_OF_DOMAIN,
     UNSEEN_PAIRS,
     draw,

@@ -48,7 +48,7 @@ def history(out):
 
 def prompts_per_step(out):
     tables = [pandas.read_parquet(path) for path in sorted((out / "completions").glob("*.parquet"))]
-    return [sorted({turns[0]["content"][-1]["text"] for turns in table["prompt"]}) for table in tables]
+    return [sorted({turns[0]["content"] for turns in table["prompt"]}) for table in tables]
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,17 @@
 import random
 
 import pytest
+import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from curr_reft.data.dataset import build_split, conversation
+from curr_reft.data.images import check_images
+from curr_reft.data.schema import read_examples
 from curr_reft.data.shapes import IN_DOMAIN, sample_scene
-from curr_reft.data.shapes_dataset import QUESTIONS
-from curr_reft.stages import STAGES
+from curr_reft.data.shapes_dataset import QUESTIONS, write_world
+from curr_reft.evaluation.scoring import score
+from curr_reft.processor import load_processor
+from curr_reft.stages import STAGES, TASKS
 from curr_reft.tiny.model import build_model, build_processor, completion_text
 
 
@@ -43,3 +49,34 @@ def test_tokenizer_spells_numbers_digit_by_digit_and_decodes_what_it_encodes(sta
         ):
             assert tokenizer.decode(tokenizer(text).input_ids) == text
     assert tokenizer.tokenize("[12, 345]")[1:3] == ["1", "2"]
+
+
+@pytest.mark.slow
+def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
+    write_world(tmp_path, train=1, val=1, test=60, seed=11)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
+    processor = load_processor(str(tiny_base))
+    torch.manual_seed(0)
+    for task in TASKS:
+        examples = read_examples(tmp_path / f"train/open/{task}_test.jsonl", tmp_path)
+        kept, sizes, _ = check_images(examples, allow_missing=False)
+        split = build_split(kept, STAGES["open"], sizes, processor, max_prompt_length=256)
+        rows = [split.dataset[index] for index in range(60)]
+        texts = [
+            processor.apply_chat_template(
+                conversation(row["prompt"][0]["content"]), add_generation_prompt=True
+            )
+            for row in rows
+        ]
+        inputs = processor(
+            text=texts, images=[row["image"] for row in rows], padding=True, return_tensors="pt"
+        )
+        output = model.generate(**inputs, max_new_tokens=64, do_sample=True, temperature=1.0, top_k=50)
+        sampled = processor.tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        result = score(task, sampled, [row["solution"] for row in rows])
+        assert result.format >= 0.9, task
+        # 10 to 60 % are promised; 60 rows measure to within 13 points.
+        assert result.low <= 0.6, task
+        assert result.high >= 0.1, task

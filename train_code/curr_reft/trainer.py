@@ -1,5 +1,6 @@
 """The shared multimodal trainer of the three stages, on TRL's `GRPOTrainer`."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,6 +14,15 @@ from curr_reft.errors import InputError
 from curr_reft.progress import HeadlineProgress
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
+
+
+def _text_turns(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [
+        {"role": turn["role"], "content": "".join(part.get("text", "") for part in turn["content"])}
+        if isinstance(turn["content"], list)
+        else turn
+        for turn in messages
+    ]
 
 
 class CurriculumGRPOTrainer(GRPOTrainer):
@@ -63,6 +73,12 @@ class CurriculumGRPOTrainer(GRPOTrainer):
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(HeadlineProgress)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        # Completions tables hold one type per column: wandb rejects the mixed parts of a turn with a picture.
+        prompts = self._logs["prompt"]
+        self._logs["prompt"] = deque(map(_text_turns, prompts), maxlen=prompts.maxlen)
+        super().log(logs, start_time)
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         sampler = super()._get_train_sampler(dataset)

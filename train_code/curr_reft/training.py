@@ -190,6 +190,7 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
             "reward_variant": REWARD_VARIANT,
             "config": settings,
             "processes": run.plan.processes,
+            "prompts_per_device": run.config.prompts_per_device,
             "data": [asdict(file) for file in run.mixture.files],
         }
         write_manifest(output_dir, record)

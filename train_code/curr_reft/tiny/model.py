@@ -123,7 +123,7 @@ def build_model(processor: Qwen2_5_VLProcessor, seed: int = 0) -> Qwen2_5_VLForC
             "num_key_value_heads": 2,
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
-            "bos_token_id": pad,
+            "bos_token_id": None,
             "eos_token_id": eos,
             "pad_token_id": pad,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
