@@ -12,6 +12,7 @@ from curr_reft.data.shapes import (
     COLOURS,
     EASY,
     IN_DOMAIN,
+    KINDS,
     OUT_OF_DOMAIN,
     UNSEEN_PAIRS,
     draw,

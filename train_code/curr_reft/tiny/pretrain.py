@@ -1,15 +1,19 @@
-"""Rebuild the committed tiny base: ``python -m curr_reft.tiny.pretrain --output_dir DIR``.
+"""Rebuild the committed tiny base: ``python -m curr_reft.tiny.pretrain --output_dir DIR`` (15 to 20 minutes).
 
 As large models are made: first the vision tower alone learns to name and place what each cell of a picture
-shows, then the whole model learns to describe pictures and, more and more, to answer in the stages' formats.
-Questions come mostly from easy pictures (fewer shapes than the curriculum shows), and training stops early,
-so that the base keeps the format, is often wrong, and still explores.
+shows, then the whole model learns to describe pictures, to find shapes, and to answer in the stages' formats.
+Questions come mostly from easy pictures (fewer shapes than the curriculum shows), training stops early at a
+high learning rate, and the last batches teach loose boxes: the base keeps the format, is often wrong, and still
+explores.
 """
 
 import argparse
+import json
 import logging
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,9 +32,8 @@ from curr_reft.tiny.model import build_model, build_processor, completion_text
 logger = logging.getLogger(__name__)
 
 STAGE_WEIGHTS = {"judge": 1, "choice": 1, "open": 2}
-HARD_SHARE = 0.15
-"""Share of question pictures as full as the curriculum's, so that long lists and large counts occur."""
 DESCRIBED_SHAPES = 5
+VISION_STEPS = 200
 VISION_LEARNING_RATE = 1e-3
 
 Row = tuple[Image.Image, str, str]
@@ -104,12 +107,44 @@ def description_rows(rng: random.Random, count: int) -> list[Row]:
     return rows
 
 
-def question_rows(rng: random.Random, count: int) -> list[Row]:
-    """Questions of one stage, so that their lengths are alike, mostly about easy pictures."""
+def location_rows(rng: random.Random, count: int) -> list[Row]:
+    """Pictures like the curriculum's, with shapes to find by name, in any order."""
+    rows = []
+    for _ in range(count):
+        scene = sample_scene(rng, IN_DOMAIN)
+        names = Counter(shape.name for shape in scene.shapes)
+        wanted = [shape for shape in rng.sample(scene.shapes, len(scene.shapes)) if names[shape.name] == 1]
+        asked = ", the ".join(shape.name for shape in wanted[:DESCRIBED_SHAPES])
+        found = [f"The {shape.name} is at the {shape.place}: {list(shape.box)}." for shape in wanted]
+        rows.append((draw(scene), f"Please locate the {asked}.", " ".join(found[:DESCRIBED_SHAPES])))
+    return rows
+
+
+def _question_scene(rng: random.Random, full_share: float) -> Scene:
+    """An easy scene, or with probability `full_share` one as full as the curriculum's."""
+    return sample_scene(rng, IN_DOMAIN if rng.random() < full_share else EASY)
+
+
+def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
+    """Detection questions answered by half a cell around the middle of the right one, too small a box."""
+    rows = []
+    for _ in range(count):
+        scene = _question_scene(rng, 0.4)
+        question = QUESTIONS["open"](rng, scene)[0]
+        x, y = (value // CELL * CELL for value in json.loads(question.answer)["bbox_2d"][:2])
+        quarter = CELL // 4
+        box = [x + quarter, y + quarter, x + CELL - quarter, y + CELL - quarter]
+        prompt = STAGES["open"].prompt(question.task, question.problem)
+        rows.append((draw(scene), prompt, completion_text(question.thought, json.dumps({"bbox_2d": box}))))
+    return rows
+
+
+def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row]:
+    """Questions of one stage, so that their lengths are alike, `full_share` of them about full pictures."""
     stage = rng.choices(list(STAGE_WEIGHTS), list(STAGE_WEIGHTS.values()))[0]
     rows = []
     while len(rows) < count:
-        scene = sample_scene(rng, IN_DOMAIN if rng.random() < HARD_SHARE else EASY)
+        scene = _question_scene(rng, full_share)
         image = draw(scene)
         for question in QUESTIONS[stage](rng, scene):
             prompt = STAGES[stage].prompt(question.task, question.problem)
@@ -132,41 +167,72 @@ def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor
     return {**batch, "labels": labels}
 
 
-def pretrain(
-    output_dir: Path, vision_steps: int, steps: int, stop: int, learning_rate: float, seed: int
-) -> None:
-    """Train from nothing and save model (bfloat16) and processor to `output_dir`.
+@dataclass(frozen=True)
+class Phase:
+    """Some steps on one mixture; the learning rate falls linearly to a floor, as if to zero at `planned` steps.
 
-    Learning rate and mixture follow a plan of `steps` steps, of which the first `stop` are taken:
-    descriptions fall from eight batches in ten to one in ten, questions make up the rest.
+    `rows` draws a batch, given how much of the plan is done; `tower` is the vision tower's share of the rate.
     """
-    set_seed(seed)
-    rng = random.Random(seed)
-    processor = build_processor(seed)
-    model = build_model(processor, seed).train()
-    pretrain_vision(model, processor, rng, vision_steps)
 
+    name: str
+    steps: int
+    planned: int
+    learning_rate: float
+    rows: Callable[[random.Random, float], list[Row]]
+    floor: float = 0.1
+    tower: float = 0.3
+
+
+def _describe_then_ask(rng: random.Random, done: float) -> list[Row]:
+    return description_rows(rng, 32) if rng.random() < 0.8 - 0.7 * done else question_rows(rng, 48, 0.15)
+
+
+def _locate_and_ask(rng: random.Random, done: float) -> list[Row]:
+    return location_rows(rng, 32) if rng.random() < 0.6 else question_rows(rng, 48, 0.4)
+
+
+PHASES = (
+    Phase("describe", 800, 800, 2e-3, _describe_then_ask),
+    Phase("locate", 150, 300, 1.5e-3, _locate_and_ask),
+    Phase("loose boxes", 8, 8, 2e-4, lambda rng, done: loose_box_rows(rng, 32), floor=1.0, tower=0.0),
+)
+
+
+def run_phase(
+    phase: Phase, model: Qwen2_5_VLForConditionalGeneration, processor: ProcessorMixin, rng: random.Random
+) -> None:
+    """Train the whole model on one phase's rows."""
     tower = {id(parameter) for parameter in model.model.visual.parameters()}
     language = [parameter for parameter in model.parameters() if id(parameter) not in tower]
     groups = [
-        {"params": model.model.visual.parameters(), "lr": 0.3 * learning_rate},
-        {"params": language, "lr": learning_rate},
+        {"params": model.model.visual.parameters(), "lr": phase.tower * phase.learning_rate},
+        {"params": language, "lr": phase.learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.95))
+    warmup = max(1, phase.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 30) * max(0.1, 1 - step / steps)
+        optimizer, lambda step: min(1.0, (step + 1) / warmup) * max(phase.floor, 1 - step / phase.planned)
     )
-    progress = trange(stop, desc="whole model", unit="step")
+    progress = trange(phase.steps, desc=phase.name, unit="step")
     for step in progress:
-        describe = rng.random() < 0.8 - 0.7 * step / steps
-        rows = description_rows(rng, 32) if describe else question_rows(rng, 48)
-        loss = model(**encode(processor, rows)).loss
+        loss = model(**encode(processor, phase.rows(rng, step / phase.planned))).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss.item():.3f}")
+
+
+def pretrain(output_dir: Path, vision_steps: int, phases: Iterable[Phase], seed: int) -> None:
+    """Train from nothing and save model (bfloat16) and processor to `output_dir`."""
+    set_seed(seed)
+    rng = random.Random(seed)
+    processor = build_processor(seed)
+    model = build_model(processor, seed).train()
+    pretrain_vision(model, processor, rng, vision_steps)
+    for phase in phases:
+        run_phase(phase, model, processor, rng)
     model.to(torch.bfloat16).save_pretrained(output_dir)
     processor.save_pretrained(output_dir)
     logger.info("wrote %s", output_dir)
@@ -175,16 +241,10 @@ def pretrain(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--vision_steps", type=int, default=150)
-    parser.add_argument(
-        "--steps", type=int, default=900, help="steps that learning rate and mixture are planned for"
-    )
-    parser.add_argument("--stop", type=int, default=900, help="steps taken")
-    parser.add_argument("--learning_rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    pretrain(**vars(arguments))
+    pretrain(arguments.output_dir, VISION_STEPS, PHASES, arguments.seed)
 
 
 if __name__ == "__main__":
