@@ -3,8 +3,8 @@
 As large models are made: first the vision tower alone learns to name and place what each cell of a picture
 shows, then the whole model learns to describe pictures, to find shapes, and to answer in the stages' formats.
 Questions come mostly from easy pictures (fewer shapes than the curriculum shows), training stops early at a
-high learning rate, and the last batches teach loose boxes: the base keeps the format, is often wrong, and still
-explores.
+high learning rate, and the last batches teach loose boxes: the base keeps the format, is often wrong, and
+still explores.
 """
 
 import argparse
@@ -169,9 +169,10 @@ def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor
 
 @dataclass(frozen=True)
 class Phase:
-    """Some steps on one mixture; the learning rate falls linearly to a floor, as if to zero at `planned` steps.
+    """Some steps on one mixture; the learning rate falls linearly, as if to zero at `planned` steps.
 
-    `rows` draws a batch, given how much of the plan is done; `tower` is the vision tower's share of the rate.
+    It stops falling at `floor`. `rows` draws a batch, given how much of the plan is done; `tower` is the vision
+    tower's share of the rate.
     """
 
     name: str
