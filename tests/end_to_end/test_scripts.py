@@ -11,7 +11,7 @@ import yaml
 
 from curr_reft.arguments import parse_arguments
 from curr_reft.data.mixture import load_mixture
-from curr_reft.training import prepare
+from curr_reft.training import held_out_warnings, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
@@ -45,6 +45,14 @@ def test_mixture_loads(path, stand_in):
     mixture = load_mixture(path, stand_in, stand_in, seed=42)
     assert mixture.train
     assert mixture.val
+
+
+def test_only_the_released_stage_3_mixture_trains_on_a_test_file(stand_in):
+    warned = {
+        path.stem: held_out_warnings(load_mixture(path, stand_in, stand_in, seed=42)) for path in MIXTURES
+    }
+    assert [name for name, warnings in warned.items() if warnings] == ["det_classify_math_v2"]
+    assert "math_math_test.jsonl is a test file" in warned["det_classify_math_v2"][0]
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: f"{path.parent.name}/{path.stem}")

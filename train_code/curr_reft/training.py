@@ -87,6 +87,15 @@ def check_attention(model: ModelArguments) -> str | None:
     return None
 
 
+def held_out_warnings(mixture: Mixture) -> list[str]:
+    """A warning for every training file that its name says is a test."""
+    return [
+        f"{file.path} is a test file: scores on it say nothing about a model trained with this mixture"
+        for file in mixture.files
+        if file.split == "train" and Path(file.path).stem.endswith("_test")
+    ]
+
+
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     """Parse flags and check data, pictures, processor and golds; loads no weights.
 
@@ -98,9 +107,9 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     resume_from = find_resume_point(
         Path(config.output_dir), config.resume_from_checkpoint, model.model_name_or_path
     )
-    notes = [*config.machine_notes, *filter(None, [check_attention(model)])]
-    if notes and not config.dry_run:
-        raise InputError(notes[0])
+    obstacles = [*config.machine_notes, *filter(None, [check_attention(model)])]
+    if obstacles and not config.dry_run:
+        raise InputError(obstacles[0])
 
     mixture = load_mixture(
         Path(data.dataset_name),
@@ -148,7 +157,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         completions_per_step=completions,
         steps=steps,
         processes=config.world_size,
-        notes=notes,
+        notes=[*obstacles, *held_out_warnings(mixture)],
     )
     return Run(data, config, model, mixture, processor, plan, resume_from)
 

@@ -171,8 +171,8 @@ def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor
 class Phase:
     """Some steps on one mixture; the learning rate falls linearly, as if to zero at `planned` steps.
 
-    It stops falling at `floor`. `rows` draws a batch, given how much of the plan is done; `tower` is the vision
-    tower's share of the rate.
+    It stops falling at `floor`. `rows` draws a batch, given how much of the plan is done; `tower` is the
+    vision tower's share of the rate.
     """
 
     name: str
