@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -104,6 +105,12 @@ def test_shell_script_parses(script):
     assert os.access(script, os.X_OK)
 
 
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
 def test_curriculum_script_plans_every_stage(size, stand_in, tiny_base, tmp_path):
@@ -117,7 +124,7 @@ def test_curriculum_script_plans_every_stage(size, stand_in, tiny_base, tmp_path
         "OUTPUT": str(out),
         "NNODES": "1",
         "NPROC": "1",
-        "MASTER_PORT": "0",
+        "MASTER_PORT": str(free_port()),
         "HF_HUB_OFFLINE": "1",
     }
     script = ROOT / f"scripts/{size}/curriculum.sh"
