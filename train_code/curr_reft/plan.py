@@ -104,7 +104,8 @@ def print_plan(
     facts.add_row(
         "completions per optimizer step", f"{plan.completions_per_step} ({config.num_generations} each)"
     )
-    facts.add_row("optimizer steps", f"{plan.steps} ({config.num_train_epochs:g} epochs)")
+    reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
+    facts.add_row("optimizer steps", f"{plan.steps} ({reason})")
     facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
     facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
     console.print(facts)
