@@ -1,6 +1,5 @@
 """What a stage is about to do, printed before it does it (``--dry_run`` prints this alone)."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from transformers import ProcessorMixin
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.data.dataset import Split, conversation
+from curr_reft.rewards.answers import extract_answer
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 
@@ -45,8 +45,7 @@ def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
 
 def gold_completion(solution: str) -> str:
     """A well-formed completion that gives a row's gold answer."""
-    answer = re.findall(r"<answer>(.*?)</answer>", solution, flags=re.DOTALL)[-1]
-    return f"<think>This is the gold answer.</think><answer>{answer}</answer>"
+    return f"<think>This is the gold answer.</think><answer>{extract_answer(solution)}</answer>"
 
 
 def _reward_rows(plan: Plan, rewards: Sequence[str]) -> list[tuple[str, str, str, str]]:

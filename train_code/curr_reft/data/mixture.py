@@ -10,7 +10,6 @@ The YAML form is the released one (`data_config/`), with VLM-R1's sampling strat
 """
 
 import difflib
-import hashlib
 import logging
 import random
 import re
@@ -22,6 +21,7 @@ import yaml
 
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.errors import InputError
+from curr_reft.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
             chosen = _select(rows, strategy, f"{seed}:{json_path}", where)
             examples.extend(chosen)
             mixture.files.append(
-                DatasetFile(json_path, split, strategy, len(rows), len(chosen), _sha256(path))
+                DatasetFile(json_path, split, strategy, len(rows), len(chosen), sha256_of(path))
             )
     return mixture
 
@@ -149,8 +149,3 @@ def _select(rows: list[Example], strategy: str, seed: str, where: str) -> list[E
     if match[1] == "end":
         return rows[-count:]
     return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), count))]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,7 +54,7 @@ def _detection(rng: random.Random, scene: Scene) -> _Detection:
             if (column, row) not in taken:
                 left, top = column * CELL + x, row * CELL + y
                 boxes.append((left, top, left + side, top + side))
-    return _Detection(target, tuple(rng.sample(boxes[:3], min(3, len(boxes)))) if boxes else ())
+    return _Detection(target, tuple(rng.sample(boxes[:3], 3)))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _fixed_texts() -> list[str]:
 
 
 def build_tokenizer(seed: int = 0) -> Qwen2Tokenizer:
-    """Train a byte-level BPE of `VOCABULARY` entries on the world's prompts and answers.
+    """Train a byte-level BPE of at most `VOCABULARY` entries on the world's prompts and answers.
 
     The stages' instructions and the four tags are one token each: spelt out they are half of every sequence,
     and of the time a CPU spends on it.
