@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from curr_reft.data.dataset import build_split, conversation
+from curr_reft.data.dataset import build_split, render_prompt
 from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
 from curr_reft.data.shapes import IN_DOMAIN, sample_scene
@@ -62,12 +62,7 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
         kept, sizes, _ = check_images(examples, allow_missing=False)
         split = build_split(kept, STAGES["open"], sizes, processor, max_prompt_length=256)
         rows = [split.dataset[index] for index in range(60)]
-        texts = [
-            processor.apply_chat_template(
-                conversation(row["prompt"][0]["content"]), add_generation_prompt=True
-            )
-            for row in rows
-        ]
+        texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
         inputs = processor(
             text=texts, images=[row["image"] for row in rows], padding=True, return_tensors="pt"
         )

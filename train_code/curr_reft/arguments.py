@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import yaml
 from transformers import HfArgumentParser
 from trl import GRPOConfig, ModelConfig
 
 from curr_reft.errors import InputError
+from curr_reft.yaml_file import read_mapping
 
 
 @dataclass
@@ -48,6 +48,10 @@ class DataArguments:
     )
     reward_funcs: list[str] = field(
         default_factory=lambda: ["accuracy", "format"], metadata={"help": "Rewards to sum: accuracy, format."}
+    )
+    reward_variant: Literal["paper", "released"] = field(
+        default="paper",
+        metadata={"help": "The paper's rewards, or the released code's with their quirks."},
     )
     min_pixels: int | None = field(
         default=None, metadata={"help": "Smallest picture the processor hands on."}
@@ -178,14 +182,7 @@ class _Parser(HfArgumentParser):
 
 def _flags_from_yaml(parser: _Parser, path: str) -> list[str]:
     """Spell a YAML mapping as flags, so that names, aliases and types are checked in one place."""
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"--config {path}: must be a mapping of flag names to values")
+    settings = read_mapping(Path(path), "--config")
     flags = []
     for key, value in settings.items():
         if f"--{key}" not in parser._option_string_actions:

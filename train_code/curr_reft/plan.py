@@ -1,5 +1,6 @@
 """What a stage is about to do, printed before it does it (``--dry_run`` prints this alone)."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import ProcessorMixin
 
-from curr_reft.arguments import CurriculumConfig
-from curr_reft.data.dataset import Split, conversation
+from curr_reft.arguments import CurriculumConfig, DataArguments
+from curr_reft.data.dataset import Split, render_prompt
 from curr_reft.rewards.answers import extract_answer
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
@@ -39,7 +40,7 @@ def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
     Prompts per step are processes x prompts per device x accumulation; the sampler draws whole batches only.
     """
     prompts = config.world_size * config.prompts_per_device * config.gradient_accumulation_steps
-    steps = config.max_steps if config.max_steps > 0 else int(rows // prompts * config.num_train_epochs)
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(rows // prompts * config.num_train_epochs)
     return prompts, prompts * config.num_generations, steps
 
 
@@ -48,7 +49,7 @@ def gold_completion(solution: str) -> str:
     return f"<think>This is the gold answer.</think><answer>{extract_answer(solution)}</answer>"
 
 
-def _reward_rows(plan: Plan, rewards: Sequence[str]) -> list[tuple[str, str, str, str]]:
+def _reward_rows(plan: Plan, data: DataArguments) -> list[tuple[str, str, str, str]]:
     rows, seen = [], set()
     plain = plan.train.dataset.with_format(None)
     for index, task in enumerate(plain["task"]):
@@ -62,8 +63,9 @@ def _reward_rows(plan: Plan, rewards: Sequence[str]) -> list[tuple[str, str, str
                 completions=[[{"role": "assistant", "content": text}] for text in completions],
                 solution=[solution] * 2,
                 task=[task] * 2,
+                id=[plain[index]["id"]] * 2,
             )
-            for function in reward_functions(plan.stage, rewards)
+            for function in reward_functions(plan.stage, data.reward_funcs, data.reward_variant)
         }
         gold, wrong = (
             " + ".join(f"{values[column]:g} {name}" for name, values in scores.items()) for column in (0, 1)
@@ -80,7 +82,7 @@ def print_plan(
     plan: Plan,
     config: CurriculumConfig,
     processor: ProcessorMixin,
-    rewards: Sequence[str],
+    data: DataArguments,
     console: Console,
 ) -> None:
     """Print the plan: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
@@ -112,14 +114,12 @@ def print_plan(
     for row, reason in list(plan.dropped_images.items())[:5]:
         console.print(f"dropped {row}: {reason}", markup=False)
     first = plan.train.dataset.with_format(None)[0]
-    text = processor.apply_chat_template(
-        conversation(first["prompt"][0]["content"]), add_generation_prompt=True
-    )
+    text = render_prompt(processor, first["prompt"][0]["content"])
     console.rule(f"first prompt ({first['id']})", align="left")
     console.print(text, markup=False)
-    console.rule("rewards", align="left")
+    console.rule(f"rewards, {data.reward_variant}", align="left")
     table = Table("task", "gold", "reward of the gold answer", "of a wrong one")
-    for row in _reward_rows(plan, rewards):
+    for row in _reward_rows(plan, data):
         table.add_row(*row)
     console.print(table)
     for note in plan.notes:

@@ -12,7 +12,7 @@ from trl import GRPOTrainer
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
 from curr_reft.progress import HeadlineProgress
-from curr_reft.rewards.functions import reward_functions
+from curr_reft.rewards.functions import NAMES, reward_functions
 from curr_reft.stages import Stage
 
 
@@ -35,10 +35,11 @@ class CurriculumGRPOTrainer(GRPOTrainer):
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
         args: The run's configuration.
-        train_dataset: Rows with `prompt` (messages), `image` (a picture), `solution` and `task`.
+        train_dataset: Rows with `id`, `prompt` (messages), `image` (a picture), `solution` and `task`.
         eval_dataset: Rows of the same form, or `None`.
         processing_class: The model's processor, padding on the left.
         rewards: Names of the rewards to sum.
+        reward_variant: `paper` or `released`.
     """
 
     stage: ClassVar[Stage]
@@ -51,7 +52,8 @@ class CurriculumGRPOTrainer(GRPOTrainer):
         train_dataset: Dataset,
         processing_class: ProcessorMixin,
         eval_dataset: Dataset | None = None,
-        rewards: Sequence[str] = ("accuracy", "format"),
+        rewards: Sequence[str] = NAMES,
+        reward_variant: str = "paper",
         **kwargs: Any,
     ) -> None:
         if processing_class.tokenizer.padding_side != "left":
@@ -67,7 +69,7 @@ class CurriculumGRPOTrainer(GRPOTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            reward_funcs=reward_functions(self.stage, rewards),
+            reward_funcs=reward_functions(self.stage, rewards, reward_variant),
             **kwargs,
         )
         if not args.disable_tqdm:

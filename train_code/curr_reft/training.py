@@ -20,13 +20,12 @@ from curr_reft.manifest import mark_finished, read_manifest, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
 from curr_reft.rewards.functions import reward_functions
-from curr_reft.rewards.paper import GoldError, check_gold
+from curr_reft.rewards.score import GoldError
+from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
 
 logger = logging.getLogger(__name__)
-
-REWARD_VARIANT = "paper"
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         InputError: for the first thing that is wrong.
     """
     data, config, model = parse_arguments(argv)
-    reward_functions(stage, data.reward_funcs)
+    reward_functions(stage, data.reward_funcs, data.reward_variant)
     resume_from = find_resume_point(
         Path(config.output_dir), config.resume_from_checkpoint, model.model_name_or_path
     )
@@ -124,7 +123,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     kept = set(examples)
     for example in examples:
         try:
-            check_gold(stage.name, example.task, example.solution)
+            find_variant(data.reward_variant).check_gold(stage.name, example.task, example.solution)
         except GoldError as error:
             raise InputError(f"{example.id}: {error}") from error
 
@@ -184,6 +183,7 @@ def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> Curri
         eval_dataset=run.plan.val.dataset if run.plan.val else None,
         processing_class=run.processor,
         rewards=run.data.reward_funcs,
+        reward_variant=run.data.reward_variant,
         peft_config=get_peft_config(model),
         quantization_config=get_quantization_config(model),
     )
@@ -196,7 +196,6 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
         settings = {**asdict(run.data), **run.config.to_dict(), **asdict(run.model)}
         record = {
             "stage": run.plan.stage.name,
-            "reward_variant": REWARD_VARIANT,
             "config": settings,
             "processes": run.plan.processes,
             "prompts_per_device": run.config.prompts_per_device,
@@ -221,6 +220,6 @@ def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | 
     run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
     if run.config.process_index == 0:
         console = Console(width=None if sys.stdout.isatty() else 140)
-        print_plan(run.plan, run.config, run.processor, run.data.reward_funcs, console)
+        print_plan(run.plan, run.config, run.processor, run.data, console)
     if not run.config.dry_run:
         train(run, trainer_class)

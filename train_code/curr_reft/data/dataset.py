@@ -52,9 +52,10 @@ def image_token_count(size: Size, processor: ProcessorMixin) -> int:
     )
 
 
-def conversation(text: str) -> list[dict]:
-    """The single user turn of every prompt: the picture, then the text."""
-    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+def render_prompt(processor: ProcessorMixin, text: str) -> str:
+    """The chat a model reads for a prompt: one user turn, the picture's placeholder and then the text."""
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+    return processor.apply_chat_template([turn], add_generation_prompt=True)
 
 
 def build_split(
@@ -98,10 +99,7 @@ def build_split(
         )
         frames.append(shown)
 
-    texts = [
-        processor.apply_chat_template(conversation(row["prompt"][0]["content"]), add_generation_prompt=True)
-        for row in rows
-    ]
+    texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
     image_tokens = [image_token_count(frame, processor) for frame in frames]
     # The template holds one placeholder, which the processor replaces by the picture's tokens.
     lengths = [

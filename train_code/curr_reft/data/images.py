@@ -64,6 +64,27 @@ def stored_size(path: Path) -> Size:
     return open_image(path).size
 
 
+def smart_resize(
+    height: int, width: int, factor: int, min_pixels: int, max_pixels: int, max_ratio: float
+) -> tuple[int, int]:
+    """The released (and Qwen's) height and width for a picture, multiples of `factor`, in the pixels allowed.
+
+    Raises:
+        ValueError: when one side is over `max_ratio` times the other.
+        ZeroDivisionError: when a side is 0.
+    """
+    if max(height, width) / min(height, width) > max_ratio:
+        raise ValueError(f"sides {height} and {width}: one is over {max_ratio} times the other")
+    sides = [max(factor, round(side / factor) * factor) for side in (height, width)]
+    if math.prod(sides) > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        sides = [math.floor(side / shrink / factor) * factor for side in (height, width)]
+    elif math.prod(sides) < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        sides = [math.ceil(side * grow / factor) * factor for side in (height, width)]
+    return sides[0], sides[1]
+
+
 def budget_size(size: Size, budget: ImageBudget | None) -> Size:
     """The size a stage gives a picture (the *budget* frame), as the released stage scripts compute it.
 
@@ -71,12 +92,13 @@ def budget_size(size: Size, budget: ImageBudget | None) -> Size:
     `max_ratio`; otherwise both sides shrink by one factor to at most `max_pixels`, each rounded down.
     """
     width, height = size
-    if budget is None or width * height <= max(budget.trigger, budget.max_pixels):
+    if budget is None or width * height <= budget.trigger:
         return size
-    if max(size) > budget.max_ratio * min(size):
+    try:
+        height, width = smart_resize(height, width, 1, 0, budget.max_pixels, budget.max_ratio)
+    except ValueError:
         return size
-    shrink = math.sqrt(width * height / budget.max_pixels)
-    return math.floor(width / shrink), math.floor(height / shrink)
+    return width, height
 
 
 def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image:

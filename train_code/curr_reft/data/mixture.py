@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.errors import InputError
 from curr_reft.manifest import sha256_of
+from curr_reft.yaml_file import read_mapping
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
         if not root.is_dir():
             raise InputError(f"{flag}: {root} is not a directory")
     mixture = Mixture([], [], [])
-    document = _read_yaml(config)
+    document = read_mapping(config)
     _check_keys(document, tuple(_SPLITS), f"{config}")
     for key, split in _SPLITS.items():
         examples = mixture.train if split == "train" else mixture.val
@@ -80,20 +79,6 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
                 DatasetFile(json_path, split, strategy, len(rows), len(chosen), sha256_of(path))
             )
     return mixture
-
-
-def _read_yaml(config: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{config}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{config}: not UTF-8 text, so not a YAML file") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{config}: broken YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{config}: expected a mapping with train_datasets and val_datasets")
-    return document
 
 
 def _datasets(document: dict[str, Any], key: str, config: Path) -> list[Any]:

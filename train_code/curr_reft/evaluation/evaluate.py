@@ -7,12 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from curr_reft.annotate import Row
 from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation.generation import generate, load_model
-from curr_reft.evaluation.scoring import is_correct, score
+from curr_reft.evaluation.scoring import score_row, summarise
 from curr_reft.evaluation.suites import Suite, load_suites
 from curr_reft.manifest import environment, sha256_of
 from curr_reft.processor import load_processor
@@ -36,18 +37,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write_predictions(path: Path, suite: Suite, split: Split, completions: list[str]) -> None:
+def _scored_rows(suite: Suite, split: Split, completions: list[str]) -> list[Row]:
     rows = split.dataset.with_format(None)
-    with path.open("w", encoding="utf-8") as file:
-        for row, completion in zip(rows, completions, strict=True):
-            record = {
-                "id": row["id"],
-                "task": suite.task,
-                "solution": row["solution"],
-                "model_output": completion,
-                "correct": is_correct(suite.task, completion, row["solution"]),
-            }
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    predictions = (
+        {
+            "id": row["id"],
+            "task": suite.task,
+            "model_output": completion,
+            "example": {"solution": row["solution"]},
+        }
+        for row, completion in zip(rows, completions, strict=True)
+    )
+    return [score_row(f"{suite.task}_in", False, prediction)[0] for prediction in predictions]
 
 
 @command
@@ -72,13 +73,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         completions = generate(
             model, processor, split, arguments.batch_size, arguments.max_new_tokens, description=suite.name
         )
-        _write_predictions(arguments.output_dir / f"{suite.name}.jsonl", suite, split, completions)
-        golds = split.dataset.with_format(None)["solution"]
+        scored = _scored_rows(suite, split, completions)
+        with (arguments.output_dir / f"{suite.name}.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
         scores[suite.name] = {
             "task": suite.task,
             "domain": suite.domain,
             "sha256": sha256_of(arguments.data_root / suite.json_path),
-            **dataclasses.asdict(score(suite.task, completions, golds)),
+            **dataclasses.asdict(summarise(suite.task, scored)),
         }
     record = {"model": arguments.model, "scoring": "strict", "scores": scores, **environment()}
     (arguments.output_dir / "scores.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import Split, conversation
+from curr_reft.data.dataset import Split, render_prompt
 
 
 def load_model(checkpoint: str) -> PreTrainedModel:
@@ -29,10 +29,7 @@ def _batches(split: Split, batch_size: int) -> Iterator[list[int]]:
 def _answer(
     model: PreTrainedModel, processor: ProcessorMixin, rows: Dataset, max_new_tokens: int
 ) -> list[str]:
-    texts = [
-        processor.apply_chat_template(conversation(row["prompt"][0]["content"]), add_generation_prompt=True)
-        for row in rows
-    ]
+    texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
     inputs = processor(text=texts, images=[row["image"] for row in rows], padding=True, return_tensors="pt")
     outputs = model.generate(
         **inputs.to(model.device),

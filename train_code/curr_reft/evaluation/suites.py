@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from curr_reft.errors import InputError
 from curr_reft.stages import TASKS
+from curr_reft.yaml_file import read_mapping
 
 _FIELDS = {"task", "domain", "json_path"}
 
@@ -27,20 +26,11 @@ def load_suites(config: Path) -> list[Suite]:
     Raises:
         InputError: for a file that cannot be read, a missing or unknown key, an unknown task or domain.
     """
-    try:
-        contents = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{config}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{config}: not YAML ({' '.join(str(error).split())})") from error
-    if (
-        not isinstance(contents, dict)
-        or not isinstance(contents.get("suites"), dict)
-        or not contents["suites"]
-    ):
+    suites_by_name = read_mapping(config).get("suites")
+    if not isinstance(suites_by_name, dict) or not suites_by_name:
         raise InputError(f"{config}: must hold `suites:` with a mapping of suite names")
     suites = []
-    for name, fields in contents["suites"].items():
+    for name, fields in suites_by_name.items():
         if not isinstance(fields, dict) or set(fields) != _FIELDS:
             raise InputError(f"{config}: suite {name}: needs exactly the keys {', '.join(sorted(_FIELDS))}")
         if fields["task"] not in TASKS or fields["domain"] not in ("in", "out"):

@@ -6,11 +6,15 @@ one short expression; of anything else the text must equal the gold's. The paper
 this one is *ours*.
 """
 
+import concurrent.futures
 import enum
 import functools
+import itertools
 import logging
+import multiprocessing
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
@@ -56,18 +60,16 @@ class Verdict(enum.Enum):
 
     EQUAL = "equal"
     DIFFERENT = "different"
-    TIMEOUT = "timeout"
-    """math-verify ran out of time; to be counted in the metric ``math_timeout``."""
-    ERROR = "error"
-    """math-verify failed on the pair, for example on a division by zero."""
+    TIMEOUT = "math-verify ran out of time"
+    ERROR = "math-verify failed"
+    """On the pair, for example on a division by zero."""
 
 
 def compare(answer: str, gold: str) -> Verdict:
     """Whether two math answers (texts inside the answer tags) are equal. Never raises.
 
     Equal texts (casefolded, white space collapsed, not empty) are equal; otherwise both must be expressions
-    and math-verify must say so, in a second per step. Its clock is SIGALRM, which only the main thread can
-    set (and which cancels an alarm set before): in other threads only the length of the texts is limited.
+    and math-verify must say so, in a second per step.
     """
     text = _plain(answer)
     if text and text == _plain(gold):
@@ -75,7 +77,16 @@ def compare(answer: str, gold: str) -> Verdict:
     sources = to_latex(gold), to_latex(answer)
     if None in sources:
         return Verdict.DIFFERENT
-    return _verify(*sources)
+    return _in_a_main_thread(_verify, *sources)
+
+
+def compare_whole_texts(completion: str, solution: str) -> Verdict:
+    """The released comparison: everything in both texts, by the library's defaults, the completion as gold.
+
+    Thoughts and tags are read along: ``<answer>35</answer>`` holds no number, ``<think>$x=5$`` does. What
+    math-verify cannot compare is `DIFFERENT`, and what takes over five seconds a step a `TIMEOUT`.
+    """
+    return _in_a_main_thread(_verify_whole_texts, completion, solution)
 
 
 def to_latex(answer: str) -> str | None:
@@ -133,7 +144,7 @@ def _verify(gold: str, answer: str) -> Verdict:
         expressions = _expression(gold), _expression(answer)
         if any(expression is None for expression in expressions):
             return Verdict.DIFFERENT
-        equal = verify(*expressions, timeout_seconds=_time_limit(), raise_on_error=True)
+        equal = verify(*expressions, timeout_seconds=_TIMEOUT_SECONDS, raise_on_error=True)
     except TimeoutException:
         return Verdict.TIMEOUT
     except Exception as error:  # sympy's own errors share no base class
@@ -157,11 +168,55 @@ def _expression(latex: str) -> Any | None:
         [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)],
         fallback_mode="no_fallback",
         extraction_mode="first_match",
-        parsing_timeout=_time_limit(),
+        parsing_timeout=_TIMEOUT_SECONDS,
         raise_on_error=True,
     )
     return found[0] if found else None
 
 
-def _time_limit() -> int | None:
-    return _TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
+@functools.lru_cache(maxsize=64)
+def _expressions(text: str) -> list[Any]:
+    """What math-verify's defaults find in a text, which may be nothing. A timeout raises, uncached."""
+    from math_verify import parse
+
+    try:
+        return parse(text, raise_on_error=True)
+    except Exception as error:  # sympy's own errors share no base class
+        _LOG.debug("math-verify cannot read %r: %r", text, error)
+        return []
+
+
+def _verify_whole_texts(completion: str, solution: str) -> Verdict:
+    from math_verify import verify
+    from math_verify.errors import TimeoutException
+
+    timeout = False
+    try:
+        pairs = list(itertools.product(_expressions(completion), _expressions(solution)))
+    except TimeoutException:
+        return Verdict.TIMEOUT
+    for found, wanted in pairs:
+        try:
+            if verify(found, wanted, raise_on_error=True):
+                return Verdict.EQUAL
+        except TimeoutException:
+            timeout = True
+        except Exception as error:  # sympy's own errors share no base class
+            _LOG.debug("math-verify failed on %r and %r: %r", completion, solution, error)
+    return Verdict.TIMEOUT if timeout else Verdict.DIFFERENT
+
+
+def _in_a_main_thread(compare: Callable[[str, str], Verdict], first: str, second: str) -> Verdict:
+    """Call `compare` where math-verify's clock works.
+
+    It is SIGALRM, which only a main thread can set (cancelling an alarm set before): other threads hand the
+    pair to the main thread of a helper process.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return compare(first, second)
+    return _helper_process().submit(compare, first, second).result()
+
+
+@functools.cache
+def _helper_process() -> concurrent.futures.Executor:
+    return concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))

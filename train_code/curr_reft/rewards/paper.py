@@ -1,7 +1,7 @@
 """The accuracy reward as the paper states it (section 3.2, eq. 2 to 7), on answers compared as values."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 from curr_reft.data.boxes import Box, iou
 from curr_reft.errors import InputError
@@ -14,6 +14,7 @@ from curr_reft.rewards.answers import (
     parse_options,
     parse_yes_no,
 )
+from curr_reft.rewards.score import MATH_TIMEOUT, GoldError, Score
 from curr_reft.stages import STAGES, TASKS
 
 _IOU_THRESHOLD = 0.5
@@ -24,42 +25,25 @@ _PART_OF_THE_OPTIONS = 0.2
 """The middle value of eq. 4."""
 
 
-class GoldError(InputError):
-    """A row's solution does not parse under its stage and task, or the task is unknown."""
-
-
-class Score(NamedTuple):
-    """A reward, and whether math-verify ran out of time on the way to it (a timeout counts as wrong)."""
-
-    reward: float
-    math_timeout: bool = False
-
-
-def accuracy(stage: str, task: str, completion: str, solution: str) -> float:
-    """The accuracy reward of a completion, in [0, 1]; `GoldError` for a row that cannot be scored.
+def score(stage: str, task: str, completion: str, solution: str) -> Score:
+    """The accuracy reward of a completion, in [0, 1], and the rule that gave it; no completion raises.
 
     `stage` is judge, choice or open, `task` detection, classify (or classification) or math; `completion` and
-    `solution` are whole texts, of which the last closed answer block counts. No completion makes it raise.
+    `solution` are whole texts, of which the last closed answer block counts.
+
+    Raises:
+        GoldError: for a solution without a gold, or a task the stage does not know.
     """
-    return score(stage, task, completion, solution).reward
-
-
-def score(stage: str, task: str, completion: str, solution: str) -> Score:
-    """As `accuracy`, with what a log should know beside the reward."""
     gold = _gold(stage, task, solution)
     answer = extract_answer(completion)
     if answer is None:
-        return Score(0.0)
-    kind = _kind(stage, task)
-    if kind == "math":
-        return math_accuracy(answer, gold)
-    grade = {
-        "judge": judge_accuracy,
-        "choice": choice_accuracy,
-        "detection": detection_accuracy,
-        "classify": classify_accuracy,
-    }[kind]
-    return Score(grade(answer, gold))
+        return Score(0.0, "no closed answer block", None, gold)
+    return _SCORERS[_kind(stage, task)](answer, gold)
+
+
+def accuracy(stage: str, task: str, completion: str, solution: str) -> float:
+    """The reward of `score` alone."""
+    return score(stage, task, completion, solution).reward
 
 
 def check_gold(stage: str, task: str, solution: str) -> None:
@@ -67,26 +51,31 @@ def check_gold(stage: str, task: str, solution: str) -> None:
     _gold(stage, task, solution)
 
 
-def judge_accuracy(answer: str, gold: bool) -> float:
+def score_judge(answer: str, gold: bool) -> Score:
     """Eq. 2: 1 if the verdicts are equal, else 0."""
-    return float(parse_yes_no(answer) is gold)
+    verdict = parse_yes_no(answer)
+    if verdict is None:
+        return Score(0.0, "the answer is no verdict", answer, gold)
+    return Score(float(verdict is gold), "eq. 2: equal verdicts", verdict, gold)
 
 
-def choice_accuracy(answer: str, gold: frozenset[str]) -> float:
+def score_choice(answer: str, gold: frozenset[str]) -> Score:
     """Eq. 3 and 4 on sets of letters: 1 if equal, 0.2 for a non-empty proper subset of the gold, else 0."""
     chosen = parse_options(answer)
-    if chosen is None or not chosen <= gold:
-        return 0.0
-    return 1.0 if chosen == gold else _PART_OF_THE_OPTIONS
+    if chosen is None:
+        return Score(0.0, "the answer is no list of options", answer, gold)
+    if chosen < gold:
+        return Score(_PART_OF_THE_OPTIONS, "eq. 4: a part of the options", chosen, gold)
+    return Score(float(chosen == gold), "eq. 3: equal options", chosen, gold)
 
 
-def classify_accuracy(answer: str, gold: frozenset[str]) -> float:
+def score_classify(answer: str, gold: frozenset[str]) -> Score:
     """Eq. 5: |P ∩ G| / |P ∪ G| on label sets."""  # noqa: RUF002
     labels = parse_labels(answer)
-    return len(labels & gold) / len(labels | gold)
+    return Score(len(labels & gold) / len(labels | gold), "eq. 5: IoU of label sets", labels, gold)
 
 
-def detection_accuracy(answer: str, gold: tuple[Box, ...]) -> float:
+def score_detection(answer: str, gold: tuple[Box, ...]) -> Score:
     """Eq. 6 and 7: 1 if the mean IoU over the matched pairs with IoU ≥ τ exceeds 0.5, else 0.
 
     An empty `gold` means `No Objects`, and only those words earn 1. *Ours*: boxes are matched one to one,
@@ -94,22 +83,27 @@ def detection_accuracy(answer: str, gold: tuple[Box, ...]) -> float:
     listing every box. With τ = 0.5 the equations ask for one pair above 0.5, however many boxes the gold has.
     """
     if not gold:
-        return float(is_no_objects(answer))
+        return Score(float(is_no_objects(answer)), "the gold is No Objects", answer, gold)
     boxes = parse_boxes(answer)
-    if not boxes or len(boxes) > len(gold):
-        return 0.0
+    if not boxes:
+        return Score(0.0, "the answer is no box", answer, gold)
+    if len(boxes) > len(gold):
+        return Score(0.0, "more boxes than the gold has", boxes, gold)
     valid = [overlap for overlap in matched_overlaps(boxes, gold) if overlap >= _IOU_THRESHOLD]
-    return float(bool(valid) and sum(valid) / len(valid) > _MEAN_IOU_TO_BEAT)
+    mean = sum(valid) / len(valid) if valid else 0.0
+    rule = f"eq. 6 and 7: mean IoU {mean:.3f} over {len(valid)} valid pairs"
+    return Score(float(mean > _MEAN_IOU_TO_BEAT), rule, boxes, gold)
 
 
-def math_accuracy(answer: str, gold: str) -> Score:
+def score_math(answer: str, gold: str) -> Score:
     """1 if the answer equals the gold, or lists the gold's option when that is one letter, else 0. *Ours*."""
-    verdict = maths.compare(answer, gold)
     option = parse_options(gold)
-    equal = verdict is maths.Verdict.EQUAL or (
-        option is not None and len(option) == 1 and parse_options(answer) == option
-    )
-    return Score(float(equal), math_timeout=verdict is maths.Verdict.TIMEOUT)
+    if option is not None and len(option) == 1 and parse_options(answer) == option:
+        return Score(1.0, "the gold's option", answer, gold)
+    verdict = maths.compare(answer, gold)
+    incident = MATH_TIMEOUT if verdict is maths.Verdict.TIMEOUT else None
+    read = [maths.to_latex(text) or text for text in (answer, gold)]
+    return Score(float(verdict is maths.Verdict.EQUAL), f"math: {verdict.value}", *read, incident)
 
 
 def matched_overlaps(boxes: list[Box], gold: tuple[Box, ...]) -> list[float]:
@@ -161,6 +155,13 @@ def _gold_boxes(answer: str) -> tuple[Box, ...] | None:
     return () if is_no_objects(answer) else tuple(parse_boxes(answer) or ()) or None
 
 
+_SCORERS = {
+    "judge": score_judge,
+    "choice": score_choice,
+    "detection": score_detection,
+    "classify": score_classify,
+    "math": score_math,
+}
 _EXPECTED = {
     "judge": "write <answer>yes</answer> or <answer>no</answer>",
     "choice": "write option letters, as in <answer>A, C</answer>",

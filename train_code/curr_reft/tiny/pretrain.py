@@ -23,7 +23,7 @@ from torch.nn import functional
 from tqdm import trange
 from transformers import ProcessorMixin, Qwen2_5_VLForConditionalGeneration, set_seed
 
-from curr_reft.data.dataset import conversation
+from curr_reft.data.dataset import render_prompt
 from curr_reft.data.shapes import CELL, COLOURS, EASY, GRID, IN_DOMAIN, KINDS, SIDE, Scene, draw, sample_scene
 from curr_reft.data.shapes_dataset import QUESTIONS
 from curr_reft.stages import STAGES
@@ -155,10 +155,7 @@ def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row
 def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor]:
     """Tokenise rows with labels on the completion alone (prompt and padding are -100)."""
     end = processor.tokenizer.eos_token
-    texts = [
-        processor.apply_chat_template(conversation(prompt), add_generation_prompt=True) + completion + end
-        for _, prompt, completion in rows
-    ]
+    texts = [render_prompt(processor, prompt) + completion + end for _, prompt, completion in rows]
     images = [image for image, _, _ in rows]
     batch = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
     labels = batch["input_ids"].clone()

@@ -1,0 +1,35 @@
+"""What scoring a completion gives: the reward, and the reason for it."""
+
+from typing import Any, NamedTuple
+
+from curr_reft.errors import InputError
+
+MATH_TIMEOUT = "math_timeout"
+BAD_GOLD = "bad_gold"
+RELEASED_CRASH = "released_crash"
+
+
+class GoldError(InputError):
+    """A row's solution does not parse under its stage and task, or the task is unknown."""
+
+
+class Score(NamedTuple):
+    """A reward, the rule that gave it, and what the rule read in answer and gold.
+
+    `incident` names what a log should count: math-verify ran out of time (the answer counts as wrong), a gold
+    that cannot be read, or a row on which the released loop stops with an exception.
+    """
+
+    reward: float
+    rule: str
+    answer: Any = None
+    gold: Any = None
+    incident: str | None = None
+
+    def explanation(self) -> dict[str, Any]:
+        """Rule, answer and gold as JSON holds them."""
+        return {"rule": self.rule, "answer": _plain(self.answer), "gold": _plain(self.gold)}
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set | frozenset) else value
