@@ -1,6 +1,8 @@
 """Shared fixtures: the committed tiny base, a small embedded world, and the stages' trainer classes."""
 
+import gzip
 import importlib.util
+import json
 import os
 from pathlib import Path
 
@@ -16,6 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Reads a file of rows that the released code was run on (`tests/golden/NAME.jsonl.gz`)."""
+
+    def rows(name: str) -> list[dict]:
+        with gzip.open(ROOT / f"tests/golden/{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    return rows
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,3 @@
-import gzip
-import json
 import logging
 import struct
 import zlib
@@ -15,13 +13,13 @@ from curr_reft.data.images import (
     check_images,
     fit_to_budget,
     open_image,
+    smart_resize,
     stored_size,
 )
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES, ImageBudget
 
-GOLDEN = Path(__file__).parent / "resize_policy.jsonl.gz"
 ORIENTATION = 0x0112
 
 
@@ -119,14 +117,9 @@ def test_exif_orientation_is_applied(tmp_path, orientation, size, corner):
     assert opened.getexif().get(ORIENTATION, 1) == 1
 
 
-def golden_rows() -> list[dict]:
-    with gzip.open(GOLDEN, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def test_budgets_equal_the_released_resizing():
+def test_budgets_equal_the_released_resizing(golden):
     stages = {stage.number: stage for stage in STAGES.values()}
-    rows = golden_rows()
+    rows = golden("resize_policy")
     assert len(rows) == 2052
     for row in rows:
         budget = stages[row["stage"]].budget(row["task"])
@@ -134,6 +127,20 @@ def test_budgets_equal_the_released_resizing():
         assert size == (row["out_width"], row["out_height"]), row
         if row["resample"] is not None:
             assert budget.resample == {"PIL_DEFAULT": "BICUBIC"}.get(row["resample"], row["resample"])
+
+
+def test_smart_resize_gives_the_released_sizes_and_errors(golden):
+    rows = golden("smart_resize")
+    assert len(rows) == 1140
+    for row in rows:
+        arguments = [
+            row[name] for name in ("height", "width", "factor", "min_pixels", "max_pixels", "max_ratio")
+        ]
+        try:
+            outcome = smart_resize(*arguments)
+        except (ValueError, ZeroDivisionError) as error:
+            outcome = type(error).__name__
+        assert outcome == (row["error"] or (row["out_height"], row["out_width"])), row
 
 
 @pytest.mark.parametrize("resample", ["LANCZOS", "BICUBIC"])

@@ -28,7 +28,7 @@ def test_evaluation_does_not_depend_on_the_batch_and_writes_scores(world, tiny_b
     assert {score["n"] for score in record["scores"].values()} == {3}
     for name, score in record["scores"].items():
         rows = [json.loads(line) for line in (tmp_path / f"16/{name}.jsonl").read_text().splitlines()]
-        assert sum(row["correct"] for row in rows) == round(score["accuracy"] * score["n"])
+        assert sum(row["strict"] for row in rows) == round(score["accuracy"] * score["n"])
         assert rows == [json.loads(line) for line in (tmp_path / f"1/{name}.jsonl").read_text().splitlines()]
 
 

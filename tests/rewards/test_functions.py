@@ -12,7 +12,7 @@ def turns(*texts):
 
 
 def test_scores_and_task_means():
-    accuracy, format_ = reward_functions(STAGES["open"], ["accuracy", "format"])
+    accuracy, format_ = reward_functions(STAGES["open"], ["accuracy", "format"], "paper")
     assert (accuracy.__name__, format_.__name__) == ("accuracy", "format")
     logged = []
     columns = {
@@ -23,6 +23,7 @@ def test_scores_and_task_means():
         ),
         "solution": ["<answer>person, car</answer>"] * 2 + ["<answer>4</answer>"],
         "task": ["classify", "classify", "math"],
+        "id": ["rows.jsonl:1", "rows.jsonl:1", "rows.jsonl:2"],
         "log_metric": lambda name, value: logged.append((name, value)),
         "prompts": None,
     }
@@ -40,4 +41,34 @@ def test_scores_and_task_means():
 @pytest.mark.parametrize("names", [[], ["iou"], ["accuracy", "accuracy"]])
 def test_unknown_repeated_or_no_rewards_are_refused(names):
     with pytest.raises(InputError, match="--reward_funcs"):
-        reward_functions(STAGES["open"], names)
+        reward_functions(STAGES["open"], names, "paper")
+
+
+def test_an_unknown_variant_is_refused_with_the_choices():
+    with pytest.raises(InputError, match="'papers': use one of paper, released"):
+        reward_functions(STAGES["open"], ["accuracy"], "papers")
+
+
+def test_a_timeout_is_counted_named_and_harms_no_other_row(caplog):
+    (accuracy,) = reward_functions(STAGES["open"], ["accuracy"], "paper")
+    logged = {}
+    rewards = accuracy(
+        completions=turns(*(f"<answer>{text}</answer>" for text in (r"\frac12", "9^{9^{9^{9}}}", "0.5"))),
+        solution=["<answer>1/2</answer>", "<answer>35</answer>", "<answer>1/2</answer>"],
+        task=["math"] * 3,
+        id=["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3"],
+        log_metric=logged.__setitem__,
+    )
+    assert rewards == [1, 0, 1]
+    assert logged["math_timeout"] == pytest.approx(1 / 3)
+    assert [record.getMessage()[:12] for record in caplog.records] == ["rows.jsonl:2"]
+
+
+def test_the_released_variant_pays_for_an_empty_answer():
+    for variant, expected in (("paper", 0), ("released", 1)):
+        for function in reward_functions(STAGES["open"], ["accuracy", "format"], variant):
+            completions = turns("<think></think><answer></answer>")
+            rewards = function(
+                completions=completions, solution=["<answer>35</answer>"], task=["math"], id=["1"]
+            )
+            assert rewards == [expected]

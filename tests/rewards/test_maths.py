@@ -1,6 +1,8 @@
 """Equality of math answers. (math-verify clears SIGALRM, and with it the guard of pytest-timeout.)"""
 
-import threading
+import concurrent.futures
+import multiprocessing
+import signal
 
 import pytest
 from hypothesis import given, settings
@@ -130,12 +132,30 @@ def test_a_failure_of_the_library_is_a_verdict():
     assert compare("2", "1/0") is Verdict.ERROR
 
 
-def test_a_thread_compares_without_a_clock():
-    verdicts = []
-    thread = threading.Thread(target=lambda: verdicts.append(compare("0.25", r"\frac{1}{4}")))
-    thread.start()
-    thread.join()
-    assert verdicts == [Verdict.EQUAL]
+PAIRS = [("0.25", r"\frac{1}{4}"), ("9^{9^{9^{9}}}", "35"), ("0.5", r"\frac{1}{2}")]
+VERDICTS = [Verdict.EQUAL, Verdict.TIMEOUT, Verdict.EQUAL]
+
+
+def compare_pairs() -> list[Verdict]:
+    return [compare(answer, gold) for answer, gold in PAIRS]
+
+
+def test_time_runs_out_in_a_thread_and_harms_no_other_row():
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert executor.submit(compare_pairs).result() == VERDICTS
+
+
+def test_time_runs_out_in_a_worker_process():
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
+        assert executor.submit(compare_pairs).result() == VERDICTS
+
+
+def test_an_alarm_of_the_caller_is_the_only_thing_math_verify_takes():
+    handler = signal.getsignal(signal.SIGALRM)
+    compare_pairs()
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.alarm(0) == 0
 
 
 def test_a_gold_is_parsed_once():

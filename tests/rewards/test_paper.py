@@ -1,11 +1,14 @@
 """The accuracy reward, variant paper: the equations, and what must earn nothing."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.paper import GoldError, accuracy, check_gold, matched_overlaps, score
+from curr_reft.rewards.paper import accuracy, check_gold, matched_overlaps, score
+from curr_reft.rewards.score import MATH_TIMEOUT, GoldError
 from curr_reft.stages import STAGES, TASKS
 
 
@@ -146,8 +149,31 @@ def test_open_math(answer, gold, expected):
 
 
 def test_open_math_reports_a_timeout():
-    assert score("open", "math", "<answer>9^{9^{9^{9}}}</answer>", "<answer>35</answer>") == (0.0, True)
-    assert score("open", "math", "<answer>35</answer>", "<answer>35</answer>") == (1.0, False)
+    slow, quick = (
+        score("open", "math", f"<answer>{answer}</answer>", "<answer>35</answer>")
+        for answer in ("9^{9^{9^{9}}}", "35")
+    )
+    assert (slow.reward, slow.incident) == (0, MATH_TIMEOUT)
+    assert (quick.reward, quick.incident) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "task", "answer", "gold", "rule", "read"),
+    [
+        ("judge", "math", "Yes.", "no", "eq. 2: equal verdicts", True),
+        ("judge", "math", "maybe", "no", "the answer is no verdict", "maybe"),
+        ("choice", "classify", "C", "C, A", "eq. 4: a part of the options", ["C"]),
+        ("choice", "classify", "It is C", "C", "the answer is no list of options", "It is C"),
+        ("open", "classify", "Car, dog", "car", "eq. 5: IoU of label sets", ["car", "dog"]),
+        ("open", "detection", "here", "[0, 0, 9, 9]", "the answer is no box", "here"),
+        ("open", "math", "x = 2√3", "12", "math: different", r"2\sqrt{3}"),
+        ("open", "math", "(b)", "B", "the gold's option", "(b)"),
+    ],
+)
+def test_a_score_says_what_was_read_and_which_rule_applied(stage, task, answer, gold, rule, read):
+    explanation = score(stage, task, f"<answer>{answer}</answer>", f"<answer>{gold}</answer>").explanation()
+    assert explanation["rule"] == rule
+    assert json.loads(json.dumps(explanation))["answer"] == read
 
 
 GOLDS = [(stage, task, gold) for stage, gold in (("judge", "no"), ("choice", "A, C")) for task in TASKS] + [

@@ -1,6 +1,7 @@
 """The one exception for input a user can mend, and the way commands report it."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -13,7 +14,10 @@ class InputError(Exception):
 
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command's ``main``: an `InputError` becomes one line on standard error and exit code 2."""
+    """Wrap a command's ``main``: an `InputError` becomes one line on standard error and exit code 2.
+
+    A closed pipe (``| head``) ends it quietly.
+    """
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
@@ -22,5 +26,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         except InputError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
+        except BrokenPipeError:
+            # Whoever read the output has gone; without this, Python would report it again while it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     return run

@@ -6,6 +6,7 @@ one short expression; of anything else the text must equal the gold's. The paper
 this one is *ours*.
 """
 
+import atexit
 import concurrent.futures
 import enum
 import functools
@@ -219,4 +220,6 @@ def _in_a_main_thread(compare: Callable[[str, str], Verdict], first: str, second
 
 @functools.cache
 def _helper_process() -> concurrent.futures.Executor:
-    return concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    atexit.register(executor.shutdown)
+    return executor
