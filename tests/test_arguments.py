@@ -60,6 +60,7 @@ def test_flags_beat_yaml_beats_defaults(tmp_path):
     [
         (("--max_prompt_length", "99"), lambda data, config, model: data.max_prompt_length, 99),
         (("--reward_funcs", "format"), lambda data, config, model: data.reward_funcs, ["format"]),
+        (("--reward_variant", "released"), lambda data, config, model: data.reward_variant, "released"),
         (("--max_pixels", "401408"), lambda data, config, model: data.max_pixels, 401408),
         (("--min_pixels", "3136"), lambda data, config, model: data.min_pixels, 3136),
         (("--torch_dtype", "bfloat16"), lambda data, config, model: model.dtype, "bfloat16"),

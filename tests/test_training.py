@@ -65,7 +65,7 @@ def test_plan_counts_dropped_rows(stage_flags, trainers, write_data, capsys):
     assert len(run.plan.train.dataset) == 2
     assert [row.rsplit(":", 1)[1] for row in run.plan.train.too_long] == ["3"]
     assert [row.rsplit(":", 1)[1] for row in run.plan.dropped_images] == ["2"]
-    print_plan(run.plan, run.config, run.processor, ["format"], Console(width=200))
+    print_plan(run.plan, run.config, run.processor, run.data, Console(width=200))
     assert "gone.png" in capsys.readouterr().out
 
 
@@ -146,6 +146,7 @@ def test_strict_prompt_length_names_the_row(stage_flags, trainers):
         ("--image_root", "./nowhere", "nowhere"),
         ("--dataset_name", "./nowhere.yaml", "nowhere.yaml"),
         ("--reward_funcs", "accuracy iou", "--reward_funcs accuracy iou"),
+        ("--reward_variant", "papers", "invalid choice: 'papers' (choose from 'paper', 'released')"),
         ("--attn_implementation", "flash_attention_2", "pip install flash-attn"),
         ("--resume_from_checkpoint", "./nowhere", "./nowhere: no such directory"),
     ],
@@ -154,6 +155,16 @@ def test_bad_paths_and_choices(flag, value, message, stage_flags, trainers):
     with pytest.raises(InputError) as caught:
         prepare(trainers["judge"].stage, stage_flags("judge", flag, *value.split()))
     assert message in str(caught.value)
+
+
+def test_the_released_rewards_refuse_no_gold_and_pay_for_any_math(stage_flags, trainers, write_data, capsys):
+    data = write_data(rows({"task": "math", "solution": "<answer>. </answer>"}, {"task": "math"}))
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: solution .* holds no gold"):
+        prepare(trainers["choice"].stage, stage_flags("choice", *data, "--dry_run"))
+    run_stage(trainers["open"], stage_flags("open", *data, "--dry_run", "--reward_variant", "released"))
+    text = capsys.readouterr().out
+    assert "rewards, released" in text
+    assert text.count("1 accuracy + 1 format") == 2
 
 
 def test_flash_attention_is_a_note_in_a_dry_run(stage_flags, trainers, capsys):

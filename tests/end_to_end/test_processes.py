@@ -79,3 +79,23 @@ def test_deepspeed_trains_like_data_parallel(name, launch, two_processes, root, 
     shapes = {name: value.shape for name, value in load(tiny_base).items()}
     for checkpoint in (out, out / "checkpoint-5"):
         assert {name: value.shape for name, value in load(checkpoint).items()} == shapes
+
+
+def test_math_verify_keeps_its_clock_under_torchrun(tmp_path):
+    script = tmp_path / "compare.py"
+    script.write_text(
+        "import sys\n"
+        "from curr_reft.rewards.maths import compare\n"
+        "pairs = [('0.5', '1/2'), ('9^{9^{9^{9}}}', '35'), ('2', '2.0')]\n"
+        "sys.stdout.write(' '.join(compare(*pair).name for pair in pairs) + '\\n')\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        str(script),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert sorted(result.stdout.splitlines()) == ["EQUAL TIMEOUT EQUAL"] * 2

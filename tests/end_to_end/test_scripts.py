@@ -75,7 +75,8 @@ def prepare_stage(path):
 def test_run_configuration_writes_the_objective_out(path):
     settings = yaml.safe_load(path.read_text())
     required = ["--image_root", "x", "--dry_run"]
-    _, config, _ = parse_arguments(["--config", str(path), *required])
+    data, config, _ = parse_arguments(["--config", str(path), *required])
+    assert settings["reward_variant"] == data.reward_variant == "paper"
     objective = ("loss_type", "beta", "use_bias_correction_kl", "scale_rewards", "num_iterations", "epsilon")
     sampling = (
         "temperature",

@@ -42,6 +42,8 @@ from curr_reft.stages import STAGES
 _STAGE_FILES = {f"stage{stage.number}": stage.name for stage in STAGES.values()}
 _SUITE_FILES = ("eval_main", "eval_refgta")
 _COLUMNS = (*STAGES, "evaluation")
+_THOUGHT = "<think>t</think>"
+"""Left out where the table shows an example."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def rewards(case: Case, of_format: bool) -> tuple[float, float]:
     return released_scoring.score(*row).reward, strict.score(*row).reward
 
 
-def _tagged(answer: str, thought: str = "t") -> str:
-    return f"<think>{thought}</think><answer>{answer}</answer>"
+def _tagged(answer: str, thought: str = _THOUGHT) -> str:
+    return f"{thought}<answer>{answer}</answer>"
 
 
 def _training(stage: str, task: str, completion: str, gold: str) -> Case:
@@ -123,7 +125,7 @@ QUIRKS = (
     Quirk(
         "math-verify reads everything, thoughts too, and takes the completion for the gold",
         "math-verify reads the two answers, gold first",
-        _training("judge", "math", _tagged("no", "$x=5$"), "yes $x=5$"),
+        _training("judge", "math", _tagged("no", "<think>$x=5$</think>"), "yes $x=5$"),
         lambda case: (
             _is("judge math", "open math", "math_in")(case)
             and maths.compare_whole_texts(case.completion, str(case.gold)) is maths.Verdict.EQUAL
@@ -328,7 +330,7 @@ def quirk_table(cases: Sequence[Case]) -> str:
         shares = [f"{touched[name] / totals[name]:.1%}" if touched[name] else "" for name in _COLUMNS]
         example = quirk.example
         gold = example.gold if isinstance(example.gold, str) else json.dumps(example.gold)
-        shown = f"`{example.completion}`, `{gold}`"
+        shown = f"`{example.completion.removeprefix(_THOUGHT)}`, `{gold}`"
         outcome = ", ".join(f"{reward:.3g}" for reward in rewards(example, quirk.of_format))
         lines.append(f"| {quirk.released} | {quirk.here} | {shown} | {outcome} | {' | '.join(shares)} |")
     counts = ", ".join(f"{name} {totals[name]}" for name in _COLUMNS)
