@@ -61,7 +61,7 @@ def throughput() -> Table:
 
         def score_all(variant: str, stage: str = stage, rows: list = rows) -> None:
             for task, completion, gold in rows:
-                VARIANTS[variant].format_reward(stage, task, completion)
+                VARIANTS[variant].score_format(stage, task, completion)
                 try:
                     VARIANTS[variant].score(stage, task, completion, gold)
                 except GoldError:
@@ -94,7 +94,7 @@ def parsing_time() -> Table:
 
                     def score(text: str = text, functions=functions, row=(stage, task), gold=gold) -> None:
                         functions.score(*row, text, gold)
-                        functions.format_reward(*row, text)
+                        functions.score_format(*row, text)
 
                     times[name] = seconds(score, 0.02)
                 slowest.append(max((duration, name) for name, duration in times.items()))

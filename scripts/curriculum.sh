@@ -1,23 +1,31 @@
 #!/usr/bin/env bash
 # The three stages of one size in order: scripts/curriculum.sh SIZE [flags of every stage script]
-# A finished stage is skipped, an unfinished one goes on from its last resumable checkpoint.
+# A finished stage is skipped; an unfinished one goes on from its last checkpoint, for which it must have been
+# started with --save_only_model false. With --dry_run a stage whose predecessor has not run plans with the base.
 # Environment: see scripts/launch.sh; MODEL is the base model of stage 1.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+if (($# < 1)); then
+    echo "usage: scripts/curriculum.sh SIZE [flags]" >&2
+    exit 2
+fi
 SIZE=$1
 shift
 OUTPUT=$(realpath -m "${OUTPUT:-$HERE/../outputs/$SIZE}")
 export OUTPUT
-BASE=${MODEL:-}
+BASE=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$HERE/../configs/$SIZE/stage1_judge.yaml")}
 unset MODEL
+PREVIOUS=
 for STAGE in stage1_judge stage2_choice stage3_open; do
     if grep -qs '"status": "finished"' "$OUTPUT/$STAGE/manifest.json"; then
         echo "$STAGE is finished: $OUTPUT/$STAGE" >&2
+        PREVIOUS=$STAGE
         continue
     fi
-    if [[ $STAGE == stage1_judge && -n $BASE ]]; then
-        MODEL=$BASE bash "$HERE/launch.sh" "$SIZE" "$STAGE" "$@"
-    else
-        bash "$HERE/launch.sh" "$SIZE" "$STAGE" "$@"
+    FROM=$OUTPUT/$PREVIOUS
+    if [[ -z $PREVIOUS || (" $* " == *" --dry_run "* && ! -d $FROM) ]]; then
+        FROM=$BASE
     fi
+    MODEL=$FROM bash "$HERE/launch.sh" "$SIZE" "$STAGE" "$@"
+    PREVIOUS=$STAGE
 done

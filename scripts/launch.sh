@@ -6,10 +6,16 @@
 #   MODEL        what the stage starts from (default: stage 1 the configuration's model, else the previous stage)
 #   DATA_ROOT    folder of rows and pictures (default grpo_sft_data/grpo_data)
 #   OUTPUT       folder that holds one folder per stage (default outputs/SIZE)
-#   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each
 #   NPROC        processes on this node (default: its GPUs, 1 without any)
+#   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each, with the address of
+#                node 0; DATA_ROOT and OUTPUT must be the same shared folders on all
+# Relative paths in flags are relative to the repository.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if (($# < 2)); then
+    echo "usage: scripts/launch.sh SIZE STAGE [flags]" >&2
+    exit 2
+fi
 SIZE=$1 STAGE=$2
 shift 2
 
@@ -27,17 +33,27 @@ if [[ ! -f $ROOT/configs/$SIZE/$STAGE.yaml ]]; then
     exit 2
 fi
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
-if [[ -x $ROOT/.venv/bin/torchrun && -z ${VIRTUAL_ENV:-} ]]; then
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
     PATH=$ROOT/.venv/bin:$PATH
 fi
 
+if ((${NNODES:-1} > 1)); then
+    if [[ -z ${MASTER_ADDR:-} || -z ${NODE_RANK:-} ]]; then
+        echo "error: NNODES=$NNODES needs MASTER_ADDR, the address of node 0, and NODE_RANK" >&2
+        exit 2
+    fi
+    RENDEZVOUS=(--nnodes="$NNODES" --node_rank="$NODE_RANK" --master_addr="$MASTER_ADDR"
+        --master_port="${MASTER_PORT:-12347}")
+elif [[ -n ${MASTER_PORT:-} ]]; then
+    RENDEZVOUS=(--master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="$MASTER_PORT")
+else
+    RENDEZVOUS=(--standalone)
+fi
+
 cd "$ROOT"
-exec torchrun \
-    --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
+exec python -m curr_reft.launch \
+    "${RENDEZVOUS[@]}" \
     --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${MASTER_PORT:-12347}" \
     "train_code/grpo/$STAGE.py" \
     --config "configs/$SIZE/$STAGE.yaml" \
     --image_root "$DATA_ROOT" \

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # From nothing to a table: set up, write the embedded world, score the tiny base model, train the three stages one
 # after the other, and score after each. No GPU and no download of models or data; about eleven minutes on 2 cores.
-#   OUTPUT   where everything is written (default outputs/quickstart)
 #   SEED     seed of the training runs (default 42)
+#   OUTPUT   where everything is written (default outputs/quickstart/seed$SEED)
 # Started again, it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 PATH=$PWD/.venv/bin:$PATH
 
-OUTPUT=$(realpath -m "${OUTPUT:-outputs/quickstart}")
 SEED=${SEED:-42}
+OUTPUT=$(realpath -m "${OUTPUT:-outputs/quickstart/seed$SEED}")
 export OUTPUT DATA_ROOT=$OUTPUT/data HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Small matrices: two processes of one thread are faster than one of two. One core still works, in twice the time.
 export NPROC=${NPROC:-2}

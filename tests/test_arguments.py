@@ -111,7 +111,9 @@ def test_bad_flags_are_one_line(flags, message):
     [
         ("num_generation: 4\n", "unknown key 'num_generation' (did you mean 'num_generations'?)"),
         ("- a\n- b\n", "must be a mapping"),
-        ("a: [unclosed\n", "not YAML"),
+        ("a: [unclosed\n", "broken YAML"),
+        ("seed: 1\nseed: 2\n", "key 'seed' twice"),
+        ("help: true\n", "unknown key 'help'"),
         ("num_generations: 4.5\n", "num_generations"),
     ],
 )
@@ -141,9 +143,16 @@ def test_gpu_flags_are_noted_in_a_dry_run_on_a_cpu(root):
 
 def test_deepspeed_file_must_be_json(tmp_path):
     path = tmp_path / "zero.json"
-    path.write_text("{not json")
-    with pytest.raises(InputError, match="not JSON"):
-        parse("--deepspeed", str(path))
+    for text, message in (("{not json", "not JSON"), ("[]", "must hold a JSON object")):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            parse("--deepspeed", str(path))
+
+
+def test_deepspeed_of_a_yaml_can_be_switched_off(root, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(f"deepspeed: {root / 'configs/deepspeed/zero3.json'}\n")
+    assert parse("--config", str(path), "--deepspeed", "none")[1].deepspeed is None
 
 
 @pytest.mark.parametrize("name", ["zero2", "zero3", "zero3_offload"])

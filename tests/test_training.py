@@ -146,8 +146,16 @@ def test_strict_prompt_length_names_the_row(stage_flags, trainers):
         ("--image_root", "./nowhere", "nowhere"),
         ("--dataset_name", "./nowhere.yaml", "nowhere.yaml"),
         ("--reward_funcs", "accuracy iou", "--reward_funcs accuracy iou"),
+        ("--torch_dtype", "bf16", "invalid choice: 'bf16'"),
+        ("--attn_implementation", "flash", "--attn_implementation flash: use one of eager, sdpa"),
+        ("--report_to", "wandbb", "--report_to wandbb: use one of none"),
+        ("--max_completion_length", "0", "must be at least 1"),
+        ("--per_device_eval_batch_size", "0", "must be at least 1"),
+        ("--num_generations_eval", "1", "--num_generations_eval 1"),
+        ("--reward_weights", "1 2 3", "--reward_weights [1.0, 2.0, 3.0]"),
+        ("--max_pixels", "-5", "expected 1 <= min <= max"),
         ("--reward_variant", "papers", "invalid choice: 'papers' (choose from 'paper', 'released')"),
-        ("--attn_implementation", "flash_attention_2", "pip install flash-attn"),
+        ("--attn_implementation", "flash_attention_2", "setup.sh --flash-attn"),
         ("--resume_from_checkpoint", "./nowhere", "./nowhere: no such directory"),
     ],
 )
@@ -174,12 +182,93 @@ def test_flash_attention_is_a_note_in_a_dry_run(stage_flags, trainers, capsys):
     assert "note: --attn_implementation flash_attention_2" in capsys.readouterr().out
 
 
-def test_checkpoint_without_processor(stage_flags, trainers, tiny_base, tmp_path):
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        (["processor_config.json"], "processor"),
+        (["tokenizer.json", "tokenizer_config.json"], "tokenizer"),
+        (["tokenizer.json"], "tokenizer"),
+        (["chat_template.jinja"], "no chat template"),
+        (["model.safetensors"], "no weights"),
+        (["config.json"], "config.json"),
+    ],
+)
+def test_incomplete_checkpoint(removed, message, stage_flags, trainers, tiny_base, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(tiny_base, bare)
-    (bare / "processor_config.json").unlink()
-    with pytest.raises(InputError, match="processor"):
+    for name in removed:
+        (bare / name).unlink()
+    with pytest.raises(InputError, match=message):
         prepare(trainers["judge"].stage, stage_flags("judge", "--model_name_or_path", str(bare)))
+
+
+def test_configuration_of_another_shape(stage_flags, trainers, tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "odd")
+    (tmp_path / "odd/config.json").write_text("[]")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        prepare(trainers["judge"].stage, stage_flags("judge", "--model_name_or_path", str(tmp_path / "odd")))
+
+
+def test_a_picture_too_thin_for_the_processor_is_named(stage_flags, trainers, write_data):
+    data = write_data(rows({}), size=(300, 1))
+    with pytest.raises(InputError, match=r"one\.png: 300x1, one side over 200 times the other"):
+        prepare(trainers["judge"].stage, stage_flags("judge", *data))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ("[]", "not the manifest"),
+        ("{}", "not the manifest"),
+        ("{", "not JSON"),
+        ('{"status": "running", "stage": "open", "config": {"model_name_or_path": "x"}}', "of stage open"),
+    ],
+)
+def test_output_directory_of_something_else(contents, message, stage_flags, trainers, tmp_path):
+    (tmp_path / "run/checkpoint-1").mkdir(parents=True)
+    (tmp_path / "run/manifest.json").write_text(contents)
+    with pytest.raises(InputError, match=message):
+        prepare(trainers["judge"].stage, stage_flags("judge"))
+
+
+def test_output_directory_that_is_a_file_or_holds_other_folders(stage_flags, trainers, tmp_path):
+    (tmp_path / "run/checkpoint-best").mkdir(parents=True)
+    assert prepare(trainers["judge"].stage, stage_flags("judge")).resume_from is None
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="not a directory"):
+        prepare(trainers["judge"].stage, stage_flags("judge", "--output_dir", str(tmp_path / "file")))
+
+
+def test_resume_takes_the_last_checkpoint_written_to_the_end(stage_flags, trainers, tmp_path):
+    stage = trainers["judge"].stage
+    for step, names in ((2, ["optimizer.pt", "trainer_state.json"]), (10, ["optimizer.pt"]), (9, [])):
+        (tmp_path / f"run/checkpoint-{step}").mkdir(parents=True)
+        for name in names:
+            (tmp_path / f"run/checkpoint-{step}" / name).touch()
+    assert prepare(stage, stage_flags("judge")).resume_from == str(tmp_path / "run/checkpoint-2")
+    with pytest.raises(InputError, match="checkpoint-9: holds weights only"):
+        prepare(stage, stage_flags("judge", "--resume_from_checkpoint", str(tmp_path / "run/checkpoint-9")))
+
+
+def test_evaluation_without_validation_rows_is_refused(stage_flags, trainers, write_data):
+    data = write_data(rows({}, {}))
+    with pytest.raises(InputError, match=r"--eval_strategy steps: .*mix\.yaml lists no val_datasets"):
+        prepare(trainers["judge"].stage, stage_flags("judge", *data, "--eval_strategy", "steps"))
+
+
+def test_model_flags_reach_the_model(stage_flags, trainers):
+    def build(*flags):
+        return build_trainer(
+            prepare(trainers["judge"].stage, stage_flags("judge", *flags)), trainers["judge"]
+        )
+
+    plain = build()
+    assert plain.model.dtype == torch.float32
+    assert not plain.model.is_gradient_checkpointing
+    assert build("--torch_dtype", "bfloat16").model.dtype == torch.bfloat16
+    assert build("--gradient_checkpointing", "true").model.is_gradient_checkpointing
+    for name in ("eager", "sdpa"):
+        assert build("--attn_implementation", name).model.config._attn_implementation == name
 
 
 def test_error_is_one_line_and_exit_code_2(stage_flags, trainers, capsys):
@@ -284,7 +373,7 @@ def test_an_unfinished_run_goes_on_and_keeps_its_reference(trained, stage_flags,
     resumed = trainer.model.state_dict()
     assert not any(torch.equal(resumed[name], value) for name, value in halfway.items())
 
-    with pytest.raises(InputError, match="holds an unfinished run from"):
+    with pytest.raises(InputError, match="holds an unfinished run of stage judge from"):
         prepare(trainers["judge"].stage, [*flags, "--model_name_or_path", str(out / "checkpoint-2")])
     (out / "checkpoint-4/optimizer.pt").unlink()
     with pytest.raises(InputError, match="holds weights only"):

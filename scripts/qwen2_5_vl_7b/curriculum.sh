@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three stages for Qwen2.5-VL-7B in order; a finished stage is skipped, an unfinished one goes on.
+# The three stages for Qwen2.5-VL-7B in order; see scripts/curriculum.sh.
 # Environment: see scripts/launch.sh; MODEL is the base model. Flags go to every stage.
 set -euo pipefail
 export NNODES=${NNODES:-2} NPROC=${NPROC:-8}

@@ -13,7 +13,7 @@ from curr_reft.data.images import (
     check_images,
     fit_to_budget,
     open_image,
-    smart_resize,
+    released_resize,
     stored_size,
 )
 from curr_reft.data.schema import Example
@@ -129,7 +129,7 @@ def test_budgets_equal_the_released_resizing(golden):
             assert budget.resample == {"PIL_DEFAULT": "BICUBIC"}.get(row["resample"], row["resample"])
 
 
-def test_smart_resize_gives_the_released_sizes_and_errors(golden):
+def test_released_resize_gives_the_released_sizes_and_errors(golden):
     rows = golden("smart_resize")
     assert len(rows) == 1140
     for row in rows:
@@ -137,7 +137,7 @@ def test_smart_resize_gives_the_released_sizes_and_errors(golden):
             row[name] for name in ("height", "width", "factor", "min_pixels", "max_pixels", "max_ratio")
         ]
         try:
-            outcome = smart_resize(*arguments)
+            outcome = released_resize(*arguments)
         except (ValueError, ZeroDivisionError) as error:
             outcome = type(error).__name__
         assert outcome == (row["error"] or (row["out_height"], row["out_width"])), row

@@ -92,8 +92,8 @@ STRATEGY_ERROR = "train_datasets[0]: sampling_strategy: "
 @pytest.mark.parametrize(
     ("yaml_text", "message"),
     [
-        ("", "expected a mapping"),
-        ("- 1", "expected a mapping"),
+        ("", "must be a mapping"),
+        ("- 1", "must be a mapping"),
         ("train_datasets: [", "broken YAML"),
         ("{}", "empty mixture"),
         ("train_datasets:\nval_datasets: []", "empty mixture"),
@@ -128,7 +128,7 @@ def test_bad_mixture_is_one_line(world, yaml_text, message):
 def test_missing_config_and_roots(world):
     config = world / "mixture.yaml"
     config.write_text(train("json_path: train/a.jsonl"))
-    with pytest.raises(InputError, match=r"other\.yaml: No such file"):
+    with pytest.raises(InputError, match=r"other\.yaml: cannot be read \(No such file"):
         load_mixture(world / "other.yaml", world / "data", world / "images", 0)
     with pytest.raises(InputError, match=r"^--data_root: .*nowhere is not a directory"):
         load_mixture(config, world / "nowhere", world / "images", 0)

@@ -19,7 +19,7 @@ from curr_reft.data.shapes import (
     sample_scene,
 )
 from curr_reft.data.shapes_dataset import QUESTIONS, write_world
-from curr_reft.rewards.paper import accuracy
+from curr_reft.rewards.paper import score
 from curr_reft.stages import STAGES
 
 
@@ -55,7 +55,8 @@ def test_gold_answers_score_full_and_agree_with_the_scene(stage):
     for scene in scenes(IN_DOMAIN, 100):
         for question in QUESTIONS[stage](rng, scene):
             gold = f"<answer>{question.answer}</answer>"
-            assert accuracy(stage, question.task, f"<think>{question.thought}</think>{gold}", gold) == 1.0
+            completion = f"<think>{question.thought}</think>{gold}"
+            assert score(stage, question.task, completion, gold).reward == 1
             if stage == "open" and question.task == "classify":
                 assert set(question.answer.split(", ")) == {shape.kind for shape in scene.shapes}
             if stage == "open" and question.task == "detection":

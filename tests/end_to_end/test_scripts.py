@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,12 +11,14 @@ import yaml
 
 from curr_reft.arguments import parse_arguments
 from curr_reft.data.mixture import load_mixture
-from curr_reft.training import held_out_warnings, prepare
+from curr_reft.training import held_out_warnings, prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
 MIXTURES = sorted(ROOT.glob("configs/data/*/*.yaml"))
 SCRIPTS = sorted(ROOT.glob("scripts/**/*.sh"))
+STAGE_SCRIPTS = sorted(ROOT.glob("scripts/qwen*/stage*.sh"))
+ENVIRONMENT = ("MODEL", "DATA_ROOT", "OUTPUT", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "NPROC")
 SOURCES = {"judge": "judge_{}", "choice": "choice_{}", "open": "{}"}
 
 
@@ -106,43 +107,136 @@ def test_shell_script_parses(script):
     assert os.access(script, os.X_OK)
 
 
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+@pytest.fixture
+def started(tmp_path):
+    """Run a script with a stand-in for Python that writes its arguments down; returns exit code and lines."""
+    stub = tmp_path / "bin/python"
+    stub.parent.mkdir()
+    stub.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$*"\n')
+    stub.chmod(0o755)
+
+    def run(script, *arguments, **environment):
+        path = f"{stub.parent}:{os.environ['PATH']}"
+        inherited = {key: value for key, value in os.environ.items() if key not in ENVIRONMENT}
+        result = subprocess.run(
+            ["bash", ROOT / "scripts" / script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**inherited, "VIRTUAL_ENV": "x", "PATH": path, **environment},
+            cwd=tmp_path,
+        )
+        return result.returncode, result.stdout.splitlines(), result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("script", STAGE_SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_stage_script_starts_a_run_that_plans(
+    script, started, stand_in, tiny_base, tmp_path, capsys, trainers
+):
+    nodes = {} if "3b" in str(script) else {"MASTER_ADDR": "node0", "NODE_RANK": "1"}
+    code, lines, _ = started(
+        script, "--dry_run", MODEL=str(tiny_base), DATA_ROOT=str(stand_in), OUTPUT=str(tmp_path), **nodes
+    )
+    launch, flags = lines[0].split(f" train_code/grpo/{script.stem}.py ")
+    assert code == 0
+    assert launch.startswith("-m curr_reft.launch ")
+    assert "--nproc_per_node=8" in launch
+    if nodes:
+        assert "--nnodes=2 --node_rank=1 --master_addr=node0 --master_port=12347" in launch
+    else:
+        assert "--standalone" in launch
+    run_stage(trainers[script.stem.split("_")[1]], flags.split())
+    text = capsys.readouterr().out
+    assert f"Stage {script.stem[5]}," in text
+    assert "note: --attn_implementation flash_attention_2" in text
+
+
+@pytest.mark.parametrize("size", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
+def test_curriculum_script_chains_the_stages(size, started, tmp_path):
+    nodes = {"MASTER_ADDR": "node0", "NODE_RANK": "0"}
+    code, lines, _ = started(f"{size}/curriculum.sh", OUTPUT=str(tmp_path / "out"), **nodes)
+    assert code == 0
+    models = [line.split("--model_name_or_path ")[1].split()[0] for line in lines]
+    assert models[0] == f"Qwen/Qwen2.5-VL-{size[-2:].upper()}-Instruct"
+    assert models[1:] == [str(tmp_path / "out/stage1_judge"), str(tmp_path / "out/stage2_choice")]
+    # Before anything has run, the plans of all stages start from the base model.
+    _, lines, _ = started(f"{size}/curriculum.sh", "--dry_run", OUTPUT=str(tmp_path / "out"), **nodes)
+    assert [line.count(models[0]) for line in lines] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "environment", "message"),
+    [
+        ("launch.sh", (), {}, "usage: scripts/launch.sh SIZE STAGE"),
+        ("launch.sh", ("tiny", "stage4"), {}, "unknown stage 'stage4'"),
+        ("launch.sh", ("huge", "stage1_judge"), {}, "no configuration configs/huge/stage1_judge.yaml"),
+        ("launch.sh", ("tiny", "stage1_judge"), {"NNODES": "2"}, "NNODES=2 needs MASTER_ADDR"),
+        ("curriculum.sh", (), {}, "usage: scripts/curriculum.sh SIZE"),
+        ("setup.sh", ("--flash",), {}, "unknown argument '--flash'"),
+    ],
+)
+def test_scripts_say_what_is_wrong(script, arguments, environment, message, started):
+    code, _, error = started(script, *arguments, **environment)
+    assert code == 2
+    assert message in error
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
-def test_curriculum_script_plans_every_stage(size, stand_in, tiny_base, tmp_path):
-    out = tmp_path / "out"
-    for stage in ("stage1_judge", "stage2_choice"):
-        shutil.copytree(tiny_base, out / stage)
-    environment = {
-        **os.environ,
-        "MODEL": str(tiny_base),
-        "DATA_ROOT": str(stand_in),
-        "OUTPUT": str(out),
-        "NNODES": "1",
-        "NPROC": "1",
-        "MASTER_PORT": str(free_port()),
-        "HF_HUB_OFFLINE": "1",
-    }
-    script = ROOT / f"scripts/{size}/curriculum.sh"
+def test_bad_input_under_the_launcher_is_one_line_and_exit_code_2(stand_in, tmp_path):
     result = subprocess.run(
-        ["bash", script, "--dry_run"],
+        ["bash", ROOT / "scripts/launch.sh", "tiny", "stage1_judge", "--num_generations", "1"],
         capture_output=True,
         text=True,
-        env=environment,
-        cwd=tmp_path,
-        timeout=500,
+        env={**os.environ, "NPROC": "2", "DATA_ROOT": str(stand_in), "OUTPUT": str(tmp_path)},
+        timeout=300,
     )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert [f"Stage {number}," in result.stdout for number in (1, 2, 3)] == [True] * 3
-    generations = [4, 2 if "3b" in size else 4, 4]
-    for count in generations:
-        assert f"({count} each)" in result.stdout
-    assert "note: --attn_implementation flash_attention_2" in result.stdout
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert errors == ["error: --num_generations 1: a group advantage needs at least 2"]
+    assert "Traceback" not in result.stderr
+
+
+RELEASED = """
+    --deepspeed configs/deepspeed/zero3.json --output_dir {out}/{stage} --model_name_or_path {model}
+    --dataset_name configs/data/{mixture}.yaml --image_root {data} --max_prompt_length 2048
+    --num_generations {generations} --per_device_train_batch_size 1 --gradient_accumulation_steps 1
+    --logging_steps 1 --bf16 --torch_dtype bfloat16 --data_seed 42 --report_to wandb
+    --gradient_checkpointing false --attn_implementation flash_attention_2 --num_train_epochs {epochs}
+    --run_name run --save_steps 100 --save_only_model true
+"""
+"""The flags of the released commands, in their order; only paths are exchanged."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "mixture", "generations", "epochs"),
+    [
+        ("judge", "stage1_judge/3_tasks_4000", 4, 1),
+        ("choice", "stage2_multi_choice/3_tasks_3000", 2, 1),
+        ("open", "others/det_classify_math_v2", 4, 2),
+    ],
+)
+def test_released_command_lines_plan(
+    stage, mixture, generations, epochs, stand_in, tiny_base, tmp_path, trainers, capsys, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    flags = RELEASED.format(
+        out=tmp_path,
+        stage=stage,
+        model=tiny_base,
+        mixture=mixture,
+        data=stand_in,
+        generations=generations,
+        epochs=epochs,
+    ).split()
+    run_stage(trainers[stage], [*flags, "--dry_run"])
+    text = capsys.readouterr().out
+    assert f"{generations} ({generations} each)" in text
+    assert f"({epochs} epochs)" in text
+    assert "note: --bf16 with --deepspeed needs a GPU" in text
+    # The released scripts also name these.
+    more = ["--reward_funcs", "accuracy", "format", "--max_pixels", "12845056", "--min_pixels", "3136"]
+    run_stage(trainers[stage], [*flags, *more, "--dry_run"])
 
 
 @pytest.mark.slow

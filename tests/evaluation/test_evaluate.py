@@ -24,7 +24,6 @@ def test_evaluation_does_not_depend_on_the_batch_and_writes_scores(world, tiny_b
             ]
         )
     record = json.loads((tmp_path / "16/scores.json").read_text())
-    assert record["scoring"] == "strict"
     assert {score["n"] for score in record["scores"].values()} == {3}
     for name, score in record["scores"].items():
         rows = [json.loads(line) for line in (tmp_path / f"16/{name}.jsonl").read_text().splitlines()]

@@ -12,11 +12,14 @@ from curr_reft.evaluation.suites import load_suites
 
 def test_a_summary_has_wilsons_interval():
     texts = ["<think>a</think><answer>1</answer>"] * 3 + ["<answer>12</answer>"]
-    rows = [
-        score_row("math_out", False, {"model_output": text, "example": {"solution": 1}})[0] for text in texts
+    scores = [
+        score_row("math_out", {"model_output": text, "example": {"solution": gold}})
+        for text, gold in zip([*texts, texts[0]], [1, 1, 1, 1, None], strict=True)
     ]
-    result = summarise("math", rows)
+    result = summarise("math", texts, scores[:4])
     assert (result.n, result.accuracy, result.released, result.format) == (4, 0.75, 1, 0.75)
+    assert (result.mean_reward, result.incidents) == (0.75, {})
+    assert summarise("math", texts[:1], scores[4:]).incidents == {"strict, bad_gold": 1}
     # p = 3/4, n = 4, z = 1.96, by the closed form.
     assert (result.low, result.high) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
 
@@ -27,9 +30,10 @@ def test_a_summary_has_wilsons_interval():
         "a: [",
         "suits: {}",
         "suites: {}",
-        "suites: {a: {task: math, domain: in}}",
-        "suites: {a: {task: maths, domain: in, json_path: x}}",
-        "suites: {a: {task: math, domain: inside, json_path: x}}",
+        "suites: {a: {task: math, domain: in, json_path: x}}",
+        "suites: {a: {task: maths, domain: in, json_path: x, scoring: math_in}}",
+        "suites: {a: {task: math, domain: inside, json_path: x, scoring: math_in}}",
+        "suites: {a: {task: math, domain: in, json_path: x, scoring: maths}}",
     ],
 )
 def test_bad_suites_are_refused(tmp_path, text):

@@ -1,9 +1,12 @@
 """Strict scores: the rules of the six suites, and answers without information."""
 
+import json
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curr_reft.evaluation.scoring import SCORINGS
 from curr_reft.evaluation.strict import SUITES, score
 from curr_reft.rewards.score import BAD_GOLD
 
@@ -77,10 +80,13 @@ def test_refgta_counts_in_the_frame_of_the_picture_shown_alone():
 @pytest.mark.parametrize(
     ("suite", "gold"),
     [
-        *(("detection_in", gold) for gold in (None, "", "no box", [1, 2, 3], "<answer></answer>")),
-        *(("math_out", gold) for gold in (None, "x", 2.5, True, [3], "<answer></answer>")),
-        *(("classify_out", gold) for gold in ("", "<answer></answer>", " , ")),
-        ("math_in", "<answer></answer>"),
+        *(
+            ("detection_in", gold)
+            for gold in (None, "", "no box", [1, 2, 3], "<answer></answer>", "<answer>3")
+        ),
+        *(("math_out", gold) for gold in (None, "x", 2.5, True, [3], "<answer></answer>", "<answer>3")),
+        *(("classify_out", gold) for gold in ("", "<answer></answer>", " , ", None, {"a": 1}, "<answer>3")),
+        *(("math_in", gold) for gold in (None, True, "<answer></answer>", "<answer>3")),
     ],
 )
 def test_a_gold_that_does_not_parse_scores_nothing_and_is_counted(suite, gold):
@@ -117,7 +123,14 @@ def test_an_answer_without_information_is_wrong(suite, gold, answer):
     assert right(suite, answer, gold) == 0
 
 
-@given(st.sampled_from(SUITES), st.text(), st.none() | st.integers() | st.text() | st.lists(st.integers()))
+texts = st.text() | st.text(alphabet="<answer>/[]{},0123456789").map("<answer>{}".format)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(SUITES), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
 def test_nothing_raises(suite, text, gold):
-    example = {"solution": gold, "resize_solution": gold}
-    assert score(suite, f"<answer>{text}</answer>", example).reward in (0, 1)
+    example = dict.fromkeys(("solution", "normalized_solution", "resize_solution"), gold)
+    for scoring in SCORINGS.values():
+        result = scoring.score(suite, f"<answer>{text}</answer>", example)
+        assert result.reward in (0, 1)
+        json.dumps(result.explanation())

@@ -40,8 +40,33 @@ def test_explain_says_why(tmp_path, capsys, variant, accuracy):
     flags = ("--stage", "open", "--variant", variant, "--explain")
     _, rows, _ = run(capsys, score_rewards, tmp_path / "r.jsonl", [row], *flags)
     assert rows[0]["accuracy"] == accuracy
-    assert set(rows[0]["explanation"]) == {"rule", "answer", "gold"}
-    assert (rows[0]["explanation"]["answer"], rows[0]["explanation"]["gold"]) == ("banana", "35")
+    explanation = rows[0]["explanation"]
+    assert set(explanation) == {"accuracy", "format"}
+    assert set(explanation["accuracy"]) == {"rule", "answer", "gold"}
+    assert (explanation["accuracy"]["answer"], explanation["accuracy"]["gold"]) == ("banana", "35")
+    assert explanation["format"]["rule"] == "well-formed"
+
+
+def test_timeouts_are_named_and_counted_once_per_scoring(tmp_path, capsys):
+    row = {
+        "model_output": "<answer>$9^{9^{9^{9}}}$</answer>",
+        "example": {"solution": "<answer>$35$</answer>"},
+    }
+    path = tmp_path / "p.jsonl"
+    code, rows, errors = run(capsys, score_predictions, path, [PREDICTION, row], "--suite", "math_in")
+    assert (code, rows[1]["strict"]) == (0, 0)
+    assert errors[0] == f"{path}:2: strict: math-verify ran out of time"
+    assert "strict, math_timeout: 1 rows" in errors
+
+
+@pytest.mark.parametrize(
+    "answer", ["[1, 'a']", "[b'a']", "[1j]", "[...]", "[(1, 2), 'a']", "[0x1for x in y]", "[" * 5000]
+)
+def test_no_answer_stops_the_explanation(tmp_path, capsys, answer):
+    row = {"model_output": f"<answer>{answer}</answer>", "example": {"solution": "<answer>car</answer>"}}
+    flags = ("--suite", "classify_in", "--explain")
+    code, rows, errors = run(capsys, score_predictions, tmp_path / "p.jsonl", [row], *flags)
+    assert (code, len(rows), errors) == (0, 1, [])
 
 
 def test_golden_rows_pass_through_the_command(tmp_path, capsys, golden):
@@ -64,13 +89,14 @@ def test_bad_lines_are_named_and_the_others_scored(tmp_path, capsys):
         {**ROW, "solution": "<answer></answer>"},
         b'{"task": "\xff"}\n',
         b"[" * 100_000 + b"\n",
+        {**ROW, "score": float("inf")},
         b"\n",
         ROW,
     ]
     code, rows, errors = run(capsys, score_rewards, path, lines, "--stage", "open")
     assert code == 2
     assert len(rows) == 2
-    assert [line.split(": ")[0] for line in errors[:-1]] == [f"{path}:{number}" for number in range(2, 10)]
+    assert [line.split(": ")[0] for line in errors[:-1]] == [f"{path}:{number}" for number in range(2, 11)]
     for text, line in zip(
         (
             "not JSON",
@@ -86,7 +112,7 @@ def test_bad_lines_are_named_and_the_others_scored(tmp_path, capsys):
         strict=False,
     ):
         assert text in line
-    assert errors[-1] == f"error: {path}: 8 lines were not scored (named above)"
+    assert errors[-1] == f"error: {path}: 9 lines were not scored (named above)"
 
 
 def test_the_released_variant_refuses_no_gold(tmp_path, capsys):
@@ -137,7 +163,7 @@ def test_predictions_get_both_scores_and_crashes_are_counted(tmp_path, capsys):
     )
     assert (code, rows[0]["released"]) == (0, 0)
     assert rows[0]["explanation"]["released"]["rule"] == "KeyError stops the released loop"
-    assert errors == ["bad_gold: 1 rows", "released_crash: 1 rows"]
+    assert errors == ["released, released_crash: 1 rows", "strict, bad_gold: 1 rows"]
 
 
 @pytest.mark.parametrize(

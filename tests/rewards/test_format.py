@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.rewards.format import format_reward
+from curr_reft.rewards.format import score_format
 from curr_reft.stages import STAGES, TASKS
 
 CASES = [(stage, task) for stage in STAGES for task in (*TASKS, "classification")]
@@ -16,7 +16,7 @@ BOX = '{"bbox_2d": [10, 20, 110, 220], "label": "dog"}'
     "completion", ["<think>t</think>{}", " <think>\nt\n</think>\n\n{}\n", "<think></think> {}"]
 )
 def test_well_formed(stage, task, completion):
-    assert format_reward(stage, task, completion.format(f"<answer> {BOX} </answer>")) == 1.0
+    assert score_format(stage, task, completion.format(f"<answer> {BOX} </answer>")).reward == 1.0
 
 
 @pytest.mark.parametrize(("stage", "task"), CASES)
@@ -42,7 +42,7 @@ def test_well_formed(stage, task, completion):
     ],
 )
 def test_badly_formed(stage, task, completion):
-    assert format_reward(stage, task, completion) == 0.0
+    assert score_format(stage, task, completion).reward == 0.0
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_badly_formed(stage, task, completion):
     ],
 )
 def test_open_detection_wants_a_box(answer, reward):
-    assert format_reward("open", "detection", f"<think>t</think><answer>{answer}</answer>") == reward
+    assert score_format("open", "detection", f"<think>t</think><answer>{answer}</answer>").reward == reward
 
 
 @pytest.mark.parametrize(("stage", "answer"), [("judge", "yes"), ("choice", "B")])
 def test_other_stages_want_no_box_of_a_detection_row(stage, answer):
-    assert format_reward(stage, "detection", f"<think>t</think><answer>{answer}</answer>") == 1.0
+    assert score_format(stage, "detection", f"<think>t</think><answer>{answer}</answer>").reward == 1.0
 
 
 @given(st.sampled_from(CASES), st.text() | st.text(alphabet="<think>answer/ []1,"))
 def test_no_text_raises(case, text):
     for completion in (text, f"<think>{text}</think><answer>{text}</answer>"):
-        assert format_reward(*case, completion) in (0.0, 1.0)
+        assert score_format(*case, completion).reward in (0.0, 1.0)
 
 
 @pytest.mark.timeout(20)
@@ -83,4 +83,4 @@ def test_hostile_text_is_linear(text):
         f"<think>t</think>{text}",
         f"<think>t</think><answer>{text}</answer>",
     ):
-        assert format_reward("open", "detection", completion) == 0.0
+        assert score_format("open", "detection", completion).reward == 0.0

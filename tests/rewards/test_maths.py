@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from curr_reft.rewards import maths
 from curr_reft.rewards.maths import Verdict, compare, to_latex
 
+pytestmark = pytest.mark.usefixtures("generous_clock")
+
 COUNT_TO_100 = " ".join(str(number) for number in range(101))
 
 
@@ -35,6 +37,10 @@ COUNT_TO_100 = " ".join(str(number) for number in range(101))
         ("35cm", r"35\text{ cm}"),
         ("35 cm²", r"35\mathrm{cm}^2"),
         ("35 square units", "35"),
+        ("2 m", "2"),
+        ("n + m", "m + n"),
+        ("-m + 2", "2 - m"),
+        ("isosceles triangle.", "Isosceles  triangle"),
         ("1,000", "1000"),
         (r"\frac{1}{2}", "0.5"),
         ("0.5", "1/2"),
@@ -76,6 +82,8 @@ def test_equal(answer, gold):
 @pytest.mark.parametrize(
     ("answer", "gold"),
     [
+        ("2", "2m"),
+        ("x", "x m"),
         ("", "35"),
         ("", ""),
         ("36", "35"),
@@ -124,7 +132,7 @@ def test_the_gold_comes_first():
 
 
 @pytest.mark.parametrize("answer", ["9^{9^{9^{9}}}", "999999999!"])
-def test_time_runs_out(answer):
+def test_time_runs_out(answer, short_clock):
     assert compare(answer, "35") is Verdict.TIMEOUT
 
 
@@ -145,13 +153,26 @@ def test_time_runs_out_in_a_thread_and_harms_no_other_row():
         assert executor.submit(compare_pairs).result() == VERDICTS
 
 
+def test_a_dead_helper_process_costs_one_row():
+    def compare_around_a_death() -> list[Verdict]:
+        before = compare("0.25", "1/4")
+        for child in maths._helper_process()._processes.values():
+            child.kill()
+            child.join()
+        return [before, compare("0.3", "3/10"), compare("0.5", "1/2")]
+
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        verdicts = executor.submit(compare_around_a_death).result()
+    assert verdicts == [Verdict.EQUAL, Verdict.ERROR, Verdict.EQUAL]
+
+
 def test_time_runs_out_in_a_worker_process():
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
         assert executor.submit(compare_pairs).result() == VERDICTS
 
 
-def test_an_alarm_of_the_caller_is_the_only_thing_math_verify_takes():
+def test_an_alarm_of_the_caller_is_the_only_thing_math_verify_takes(short_clock):
     handler = signal.getsignal(signal.SIGALRM)
     compare_pairs()
     assert signal.getsignal(signal.SIGALRM) is handler

@@ -7,14 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.paper import accuracy, check_gold, matched_overlaps, score
+from curr_reft.rewards.paper import check_gold, matched_overlaps, score
 from curr_reft.rewards.score import MATH_TIMEOUT, GoldError
 from curr_reft.stages import STAGES, TASKS
+
+
+def accuracy(*row: str) -> float:
+    return score(*row).reward
 
 
 def reward(stage: str, task: str, answer: str, gold: str) -> float:
     completion = f"<think>Let me look.</think><answer>{answer}</answer>"
     return accuracy(stage, task, completion, f"<answer>{gold}</answer>")
+
+
+pytestmark = pytest.mark.usefixtures("generous_clock")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -133,7 +140,7 @@ def test_matching_is_one_to_one_and_takes_the_best_overlap_first():
         ("banana", "35", 0),
         ("A", "A", 1),
         ("(a).", "A", 1),
-        ("$A$", "A", 1),
+        ("$A$", "A", 0),
         ("A. 35°", "A", 0),
         ("A, B", "A", 0),
         ("B", "A", 0),
@@ -148,7 +155,7 @@ def test_open_math(answer, gold, expected):
     assert reward("open", "math", answer, gold) == expected
 
 
-def test_open_math_reports_a_timeout():
+def test_open_math_reports_a_timeout(short_clock):
     slow, quick = (
         score("open", "math", f"<answer>{answer}</answer>", "<answer>35</answer>")
         for answer in ("9^{9^{9^{9}}}", "35")
@@ -160,14 +167,14 @@ def test_open_math_reports_a_timeout():
 @pytest.mark.parametrize(
     ("stage", "task", "answer", "gold", "rule", "read"),
     [
-        ("judge", "math", "Yes.", "no", "eq. 2: equal verdicts", True),
+        ("judge", "math", "Yes.", "no", "eq. 2: verdicts, compared", True),
         ("judge", "math", "maybe", "no", "the answer is no verdict", "maybe"),
         ("choice", "classify", "C", "C, A", "eq. 4: a part of the options", ["C"]),
         ("choice", "classify", "It is C", "C", "the answer is no list of options", "It is C"),
         ("open", "classify", "Car, dog", "car", "eq. 5: IoU of label sets", ["car", "dog"]),
         ("open", "detection", "here", "[0, 0, 9, 9]", "the answer is no box", "here"),
         ("open", "math", "x = 2√3", "12", "math: different", r"2\sqrt{3}"),
-        ("open", "math", "(b)", "B", "the gold's option", "(b)"),
+        ("open", "math", "(b)", "B", "the gold is one option: options, compared", ["B"]),
     ],
 )
 def test_a_score_says_what_was_read_and_which_rule_applied(stage, task, answer, gold, rule, read):

@@ -1,5 +1,6 @@
 """The released rewards: every golden row, the helpers below them, and hostile texts."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curr_reft.rewards import released_answers as read
-from curr_reft.rewards.released import format_reward, iou, score
+from curr_reft.rewards.maths import Verdict, compare_whole_texts
+from curr_reft.rewards.released import iou, score, score_format
 from curr_reft.stages import STAGES, TASKS
 
 
@@ -19,7 +21,7 @@ def test_every_golden_row_of_a_stage(golden, name, rows):
     for row in expected:
         got = score(stage, row["task"], row["completion"], row["solution"])
         assert got.reward == pytest.approx(row["accuracy"], abs=1e-9), (row["id"], got)
-        assert format_reward(stage, row["task"], row["completion"]) == row["format"], row["id"]
+        assert score_format(stage, row["task"], row["completion"]).reward == row["format"], row["id"]
 
 
 def test_every_golden_format_row(golden):
@@ -27,7 +29,7 @@ def test_every_golden_format_row(golden):
     assert len(rows) == 694
     for row in rows:
         for stage in STAGES:
-            assert format_reward(stage, row["task"], row["completion"]) == row["format"], row["id"]
+            assert score_format(stage, row["task"], row["completion"]).reward == row["format"], row["id"]
 
 
 def test_every_golden_iou(golden):
@@ -39,6 +41,13 @@ def test_every_golden_iou(golden):
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             outcome = type(error).__name__
         assert outcome == (row["error"] or pytest.approx(row["iou"], abs=1e-9)), row
+
+
+@pytest.mark.slow
+def test_math_verify_on_whole_texts_gives_every_golden_verdict(golden):
+    for row in golden("math_verify_pairs"):
+        equal = compare_whole_texts(row["pred_text"], row["gold_text"]) is Verdict.EQUAL
+        assert equal == row["verify_pred_first"], row
 
 
 def or_whole(text, answer):
@@ -87,7 +96,8 @@ def test_no_text_raises(completion, solution):
             result = score(stage, task, completion, solution)
             assert 0 <= result.reward <= 1
             assert math.isfinite(result.reward)
-            assert format_reward(stage, task, completion) in (0, 1)
+            json.dumps(result.explanation())
+            assert score_format(stage, task, completion).reward in (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +113,14 @@ def test_no_text_raises(completion, solution):
 def test_hostile_texts_of_100_kb_are_scored(stage, task, completion, reward):
     # 1 for math: an empty gold is in every text. That none of these takes long is the benchmark's to show.
     assert score(stage, task, completion, "<answer></answer>").reward == reward
-    assert format_reward(stage, task, f"<think></think>{completion}") in (0, 1)
+    assert score_format(stage, task, f"<think></think>{completion}").reward in (0, 1)
 
 
 def test_an_unknown_task_earns_nothing_in_the_open_stage():
     assert score("open", "classification", "<answer>car</answer>", "<answer>car</answer>").reward == 0
 
 
-def test_a_repaired_row_says_which_rule_scored_it():
+def test_a_row_says_which_rule_scored_it():
     result = score("open", "math", "<think></think><answer></answer>", "<answer>35</answer>")
     assert (result.reward, result.rule) == (1, "equal lone letters, or none in both")
     assert result.explanation() == {"rule": result.rule, "answer": "", "gold": "35"}

@@ -70,13 +70,11 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
         sampled = processor.tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        result = summarise(
-            task,
-            [
-                score_row(f"{task}_in", False, {"model_output": text, "example": row})[0]
-                for text, row in zip(sampled, rows, strict=True)
-            ],
-        )
+        scores = [
+            score_row(f"{task}_in", {"model_output": text, "example": {"solution": row["solution"]}})
+            for text, row in zip(sampled, rows, strict=True)
+        ]
+        result = summarise(task, sampled, scores)
         assert result.format >= 0.9, task
         # 10 to 60 % are promised; 60 rows measure to within 13 points.
         assert result.low <= 0.6, task

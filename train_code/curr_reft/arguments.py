@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from transformers import HfArgumentParser
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOConfig, ModelConfig
 
 from curr_reft.errors import InputError
@@ -63,11 +64,11 @@ class DataArguments:
 class ModelArguments(ModelConfig):
     """TRL's model flags, with the released name `--torch_dtype` beside `--dtype`."""
 
-    dtype: str = field(
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
         default="float32",
         metadata={
             "aliases": ["--torch_dtype"],
-            "help": "Type the weights are loaded in: float32, bfloat16, float16 or auto.",
+            "help": "Type the weights are loaded in.",
         },
     )
 
@@ -131,6 +132,13 @@ class CurriculumConfig(GRPOConfig):
             raise InputError(
                 "--per_device_train_batch_size and --gradient_accumulation_steps must be at least 1"
             )
+        if self.per_device_eval_batch_size < 1 or self.max_completion_length < 1:
+            raise InputError("--per_device_eval_batch_size and --max_completion_length must be at least 1")
+        if self.num_generations_eval is not None and self.num_generations_eval < 2:
+            raise InputError(f"--num_generations_eval {self.num_generations_eval}: must be at least 2")
+        if self.deepspeed in ("none", ""):
+            self.deepspeed = None
+        _check_trackers(self.report_to)
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations
         self.per_device_eval_batch_size *= self.num_generations_eval or self.num_generations
@@ -161,13 +169,22 @@ class CurriculumConfig(GRPOConfig):
         self.accelerator_config = {"use_configured_state": True}
 
 
+def _check_trackers(names: list[str]) -> None:
+    known = ("none", "all", *INTEGRATION_TO_CALLBACK)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--report_to {name}: use one of {', '.join(known)}")
+
+
 def _check_deepspeed_file(path: str) -> None:
     try:
-        json.loads(Path(path).read_text(encoding="utf-8"))
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--deepspeed {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise InputError(f"--deepspeed {path}: not JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"--deepspeed {path}: must hold a JSON object")
 
 
 class _Parser(HfArgumentParser):
@@ -185,7 +202,7 @@ def _flags_from_yaml(parser: _Parser, path: str) -> list[str]:
     settings = read_mapping(Path(path), "--config")
     flags = []
     for key, value in settings.items():
-        if f"--{key}" not in parser._option_string_actions:
+        if f"--{key}" not in parser._option_string_actions or key == "help":
             raise InputError(f"{path}: unknown key {key!r}{parser.closest(str(key))}")
         if value is None:
             continue

@@ -24,7 +24,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except InputError as error:
-            sys.stderr.write(f"error: {error}\n")
+            # Every process of a node finds the same fault; one says so.
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
         except BrokenPipeError:
             # Whoever read the output has gone; without this, Python would report it again while it exits.

@@ -43,30 +43,47 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_manifest(output_dir: Path, contents: dict[str, Any]) -> None:
-    """Write `contents` with the environment and the starting time, marked as running."""
-    output_dir.mkdir(parents=True, exist_ok=True)
+def write_manifest(output_dir: Path, contents: dict[str, Any], resumed_from: str | None = None) -> None:
+    """Write `contents` with the environment and the starting time, marked as running.
+
+    After a resume the records of the earlier starts are kept under `earlier_starts`.
+    """
     record = {**contents, **environment(), "status": "running", "started": _now()}
-    (output_dir / FILE_NAME).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    if resumed_from is not None:
+        before = read_manifest(output_dir) or {}
+        record["resumed_from"] = resumed_from
+        record["earlier_starts"] = [*before.pop("earlier_starts", []), before]
+    _write(output_dir, record)
 
 
 def mark_finished(output_dir: Path, results: dict[str, Any]) -> None:
     """Add the results to the manifest and mark the run as finished."""
     record = read_manifest(output_dir) or {}
-    record |= {"status": "finished", "finished": _now(), "results": results}
-    (output_dir / FILE_NAME).write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    _write(output_dir, {**record, "status": "finished", "finished": _now(), "results": results})
+
+
+def _write(output_dir: Path, record: dict[str, Any]) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    # Replaced as a whole: a killed run, or another process reading it, never sees half a file.
+    part = output_dir / f"{FILE_NAME}.part"
+    part.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    part.replace(output_dir / FILE_NAME)
 
 
 def read_manifest(output_dir: Path) -> dict[str, Any] | None:
     """The manifest of a run directory, `None` where there is none.
 
     Raises:
-        InputError: when the file is there but is not JSON.
+        InputError: when the file is there but is no manifest.
     """
     path = output_dir / FILE_NAME
-    if not path.exists():
-        return None
+    hint = "move the directory away or choose another"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); move the directory away or choose another") from error
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not JSON ({error}); {hint}") from error
+    if not isinstance(record, dict) or "status" not in record:
+        raise InputError(f"{path}: not the manifest of a run; {hint}")
+    return record

@@ -37,10 +37,14 @@ class Plan:
 def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
     """Prompts and completions per optimizer step, and optimizer steps of the run.
 
-    Prompts per step are processes x prompts per device x accumulation; the sampler draws whole batches only.
+    Prompts per step are processes x prompts per device x accumulation. TRL's sampler draws whole generation
+    batches only, and repeats each `num_iterations` times.
     """
     prompts = config.world_size * config.prompts_per_device * config.gradient_accumulation_steps
-    steps = config.max_steps if config.max_steps > 0 else math.ceil(rows // prompts * config.num_train_epochs)
+    generations = rows // (config.generation_batch_size // config.num_generations)
+    batches = generations * config.num_iterations * config.steps_per_generation
+    per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
     return prompts, prompts * config.num_generations, steps
 
 

@@ -22,12 +22,15 @@ def load_processor(
         InputError: when the path does not exist, or holds no vision-language configuration and processor.
     """
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    if not is_hub_id and not Path(model).is_dir():
-        raise InputError(f"--model_name_or_path {model}: no such directory")
+    if not Path(model).is_dir():
+        if not is_hub_id:
+            raise InputError(f"--model_name_or_path {model}: no such directory")
+    elif not any(Path(model).glob("*.safetensors")) and not any(Path(model).glob("*.bin")):
+        raise InputError(f"--model_name_or_path {model}: holds no weights (*.safetensors)")
     try:
         config = AutoConfig.from_pretrained(model, revision=revision)
         processor = AutoProcessor.from_pretrained(model, revision=revision, padding_side="left")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"--model_name_or_path {model}: configuration or processor cannot be loaded; a checkpoint needs"
@@ -38,10 +41,20 @@ def load_processor(
             f"--model_name_or_path {model}: no image processor beside the {config.model_type} model; copy the"
             " base model's processor files into the checkpoint"
         )
+    # Without its files transformers makes up an empty tokenizer, and says nothing.
+    if getattr(processor, "image_token_id", None) != getattr(config, "image_token_id", None):
+        raise InputError(
+            f"--model_name_or_path {model}: the tokenizer does not know the model's image token; copy the"
+            " base model's tokenizer files into the checkpoint"
+        )
+    if processor.chat_template is None:
+        raise InputError(
+            f"--model_name_or_path {model}: no chat template; copy the base model's chat_template.jinja"
+        )
     size = processor.image_processor.size
     smallest = size["shortest_edge"] if min_pixels is None else min_pixels
     largest = size["longest_edge"] if max_pixels is None else max_pixels
-    if smallest > largest:
-        raise InputError(f"--min_pixels {smallest} is above --max_pixels {largest}")
+    if not 1 <= smallest <= largest:
+        raise InputError(f"--min_pixels {smallest}, --max_pixels {largest}: expected 1 <= min <= max")
     processor.image_processor.size = SizeDict(shortest_edge=smallest, longest_edge=largest)
     return processor

@@ -1,14 +1,16 @@
 """One stage from command line to checkpoint: check everything, print the plan, load weights, train."""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from transformers import ProcessorMixin
-from transformers.utils import is_flash_attn_2_available
+from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
@@ -27,6 +29,9 @@ from curr_reft.trainer import CurriculumGRPOTrainer
 
 logger = logging.getLogger(__name__)
 
+_ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -41,49 +46,88 @@ class Run:
     resume_from: str | None
 
 
-def find_resume_point(output_dir: Path, requested: str | None, starting_model: str) -> str | None:
+def find_resume_point(config: CurriculumConfig, model: str, stage: Stage) -> str | None:
     """The checkpoint to go on from, or `None` for a fresh start.
 
-    An unfinished run in `output_dir` goes on by itself from its last checkpoint.
+    An unfinished run in the output directory goes on by itself, from its last checkpoint that was written to
+    the end.
 
     Raises:
-        InputError: when the directory holds a finished run, a run from another model, or checkpoints without
-            optimizer state (`--save_only_model true`).
+        InputError: when the directory holds a finished run or one of another stage or model, or when what is
+            to be resumed lacks the optimizer's state (`--save_only_model true`).
     """
-    if requested not in (None, "true", "True"):
-        if not Path(requested).is_dir():
-            raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
-        return requested
+    output_dir, requested = Path(config.output_dir), config.resume_from_checkpoint
+    if output_dir.exists() and not output_dir.is_dir():
+        raise InputError(f"--output_dir {output_dir}: not a directory")
     manifest = read_manifest(output_dir)
     if manifest is not None and manifest["status"] == "finished":
         raise InputError(f"--output_dir {output_dir}: holds a finished run; choose another or remove it")
-    checkpoints = sorted(output_dir.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    if not checkpoints:
-        if requested is not None:
-            raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
-        return None
-    if manifest is not None and manifest["config"]["model_name_or_path"] != starting_model:
+    if requested not in (None, "true", "True"):
+        checkpoint = Path(requested)
+        if not checkpoint.is_dir():
+            raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
+        checkpoints = [checkpoint]
+    else:
+        found = [(_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*")]
+        checkpoints = [path for match, path in sorted((int(m[1]), path) for m, path in found if m)]
+        if not checkpoints:
+            if requested is not None:
+                raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
+            return None
+    if manifest is not None:
+        _check_same_run(output_dir, manifest, model, stage)
+    complete = [path for path in checkpoints if _is_complete(path)]
+    if not complete:
         raise InputError(
-            f"--output_dir {output_dir}: holds an unfinished run from"
-            f" {manifest['config']['model_name_or_path']}, not from {starting_model}; choose another"
+            f"{checkpoints[-1]}: holds weights only (--save_only_model true) or was not written to the end,"
+            " and cannot be resumed; start from it with --model_name_or_path in another --output_dir"
         )
-    last = checkpoints[-1]
-    if not ((last / "optimizer.pt").exists() or (last / "latest").exists()):
+    return str(complete[-1])
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint has the optimizer's state, and the file that is written last."""
+    optimizer = (checkpoint / "optimizer.pt").exists() or (checkpoint / "latest").exists()
+    return optimizer and (checkpoint / "trainer_state.json").exists()
+
+
+def _check_same_run(output_dir: Path, manifest: dict[str, Any], model: str, stage: Stage) -> None:
+    before = manifest.get("stage"), str(manifest.get("config", {}).get("model_name_or_path"))
+    if before[0] != stage.name or Path(before[1]).resolve() != Path(model).resolve():
         raise InputError(
-            f"{last}: holds weights only (--save_only_model true), which cannot be resumed; start from it"
-            " with --model_name_or_path in another --output_dir"
+            f"--output_dir {output_dir}: holds an unfinished run of stage {before[0]} from {before[1]}, not"
+            f" of stage {stage.name} from {model}; choose another"
         )
-    return str(last)
 
 
 def check_attention(model: ModelArguments) -> str | None:
-    """What is wrong with the attention implementation asked for on this machine, or `None`."""
-    if model.attn_implementation == "flash_attention_2" and not is_flash_attn_2_available():
+    """What this machine lacks for the attention implementation asked for, or `None`.
+
+    Raises:
+        InputError: for an implementation that is none.
+    """
+    name = model.attn_implementation
+    if name is not None and name not in _ATTENTIONS:
+        raise InputError(f"--attn_implementation {name}: use one of {', '.join(_ATTENTIONS)}")
+    if name == "flash_attention_2" and not is_flash_attn_2_available():
         return (
             "--attn_implementation flash_attention_2: flash-attn is not usable here; on a GPU install it with"
-            " 'uv pip install flash-attn --no-build-isolation', elsewhere pass --attn_implementation sdpa"
+            " 'bash scripts/setup.sh --flash-attn', elsewhere pass --attn_implementation sdpa"
         )
     return None
+
+
+def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
+    """Refuse flags that contradict one another or need a package that is missing, before weights load.
+
+    Raises:
+        InputError: for the first one.
+    """
+    weights = config.reward_weights
+    if weights is not None and len(weights) != len(data.reward_funcs):
+        raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
+    if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
+        raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
 
 
 def held_out_warnings(mixture: Mixture) -> list[str]:
@@ -103,9 +147,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     """
     data, config, model = parse_arguments(argv)
     reward_functions(stage, data.reward_funcs, data.reward_variant)
-    resume_from = find_resume_point(
-        Path(config.output_dir), config.resume_from_checkpoint, model.model_name_or_path
-    )
+    check_flags(data, config, model)
+    resume_from = find_resume_point(config, model.model_name_or_path, stage)
     obstacles = [*config.machine_notes, *filter(None, [check_attention(model)])]
     if obstacles and not config.dry_run:
         raise InputError(obstacles[0])
@@ -116,6 +159,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         Path(data.image_root),
         config.data_seed,
     )
+    if config.eval_strategy != "no" and not mixture.val:
+        raise InputError(f"--eval_strategy {config.eval_strategy}: {data.dataset_name} lists no val_datasets")
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
     )
@@ -196,12 +241,13 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
         settings = {**asdict(run.data), **run.config.to_dict(), **asdict(run.model)}
         record = {
             "stage": run.plan.stage.name,
+            "reward_variant": run.data.reward_variant,
             "config": settings,
             "processes": run.plan.processes,
             "prompts_per_device": run.config.prompts_per_device,
             "data": [asdict(file) for file in run.mixture.files],
         }
-        write_manifest(output_dir, record)
+        write_manifest(output_dir, record, run.resume_from)
     trainer = build_trainer(run, trainer_class)
     if run.resume_from is not None:
         logger.info("going on from %s", run.resume_from)

@@ -29,6 +29,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 # Bounds how many decoded pictures are held at once.
 _CHECK_THREADS = 8
+MAX_SIDE_RATIO = 200
+"""Qwen's processor refuses pictures with a side over this many times the other."""
 _SHOWN_BAD_IMAGES = 5
 
 
@@ -60,11 +62,17 @@ def open_image(path: Path) -> Image.Image:
 
 
 def stored_size(path: Path) -> Size:
-    """Width and height of a picture in the stored frame; decodes it whole and raises as `open_image` does."""
-    return open_image(path).size
+    """Width and height of a picture in the stored frame; decodes it whole.
+
+    Raises `ImageError` as `open_image` does, and for sides that no processor takes (`MAX_SIDE_RATIO`).
+    """
+    size = open_image(path).size
+    if max(size) > MAX_SIDE_RATIO * min(size):
+        raise ImageError(f"{path}: {size[0]}x{size[1]}, one side over {MAX_SIDE_RATIO} times the other")
+    return size
 
 
-def smart_resize(
+def released_resize(
     height: int, width: int, factor: int, min_pixels: int, max_pixels: int, max_ratio: float
 ) -> tuple[int, int]:
     """The released (and Qwen's) height and width for a picture, multiples of `factor`, in the pixels allowed.
@@ -95,7 +103,7 @@ def budget_size(size: Size, budget: ImageBudget | None) -> Size:
     if budget is None or width * height <= budget.trigger:
         return size
     try:
-        height, width = smart_resize(height, width, 1, 0, budget.max_pixels, budget.max_ratio)
+        height, width = released_resize(height, width, 1, 0, budget.max_pixels, budget.max_ratio)
     except ValueError:
         return size
     return width, height

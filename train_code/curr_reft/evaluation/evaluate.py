@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from curr_reft.annotate import Row
+from curr_reft.annotate import add_scores
 from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation.generation import generate, load_model
-from curr_reft.evaluation.scoring import score_row, summarise
+from curr_reft.evaluation.scoring import Accuracy, score_row, summarise
 from curr_reft.evaluation.suites import Suite, load_suites
 from curr_reft.manifest import environment, sha256_of
 from curr_reft.processor import load_processor
@@ -37,18 +37,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _scored_rows(suite: Suite, split: Split, completions: list[str]) -> list[Row]:
-    rows = split.dataset.with_format(None)
-    predictions = (
-        {
-            "id": row["id"],
-            "task": suite.task,
-            "model_output": completion,
-            "example": {"solution": row["solution"]},
-        }
-        for row, completion in zip(rows, completions, strict=True)
-    )
-    return [score_row(f"{suite.task}_in", False, prediction)[0] for prediction in predictions]
+def _score(suite: Suite, split: Split, completions: list[str], path: Path) -> Accuracy:
+    """Score a suite's completions, and write them to `path` as the scoring command reads and writes them."""
+    scores = []
+    with path.open("w", encoding="utf-8") as file:
+        for row, completion in zip(split.dataset.with_format(None), completions, strict=True):
+            example = {"solution": row["solution"]}
+            prediction = {
+                "id": row["id"],
+                "task": suite.task,
+                "model_output": completion,
+                "example": example,
+            }
+            scores.append(score_row(suite.scoring, prediction))
+            file.write(json.dumps(add_scores(prediction, scores[-1], explain=False)) + "\n")
+    return summarise(suite.task, completions, scores)
 
 
 @command
@@ -73,15 +76,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         completions = generate(
             model, processor, split, arguments.batch_size, arguments.max_new_tokens, description=suite.name
         )
-        scored = _scored_rows(suite, split, completions)
-        with (arguments.output_dir / f"{suite.name}.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
+        accuracy = _score(suite, split, completions, arguments.output_dir / f"{suite.name}.jsonl")
         scores[suite.name] = {
             "task": suite.task,
             "domain": suite.domain,
             "sha256": sha256_of(arguments.data_root / suite.json_path),
-            **dataclasses.asdict(summarise(suite.task, scored)),
+            **dataclasses.asdict(accuracy),
         }
-    record = {"model": arguments.model, "scoring": "strict", "scores": scores, **environment()}
+    record = {"model": arguments.model, "scores": scores, **environment()}
     (arguments.output_dir / "scores.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     logger.info("wrote %s", arguments.output_dir)

@@ -4,10 +4,10 @@ Where the released loop stops with an exception, the row is wrong and the score 
 """
 
 import ast
+import warnings
 from typing import Any
 
-from curr_reft.rewards import maths
-from curr_reft.rewards.released import IOU_TO_BEAT, iou
+from curr_reft.rewards.released import IOU_TO_BEAT, iou, score_math
 from curr_reft.rewards.released_answers import (
     NO_BOX,
     clipped_answer,
@@ -15,10 +15,9 @@ from curr_reft.rewards.released_answers import (
     first_box,
     items,
     last_box,
-    options,
     tagged_answer,
 )
-from curr_reft.rewards.score import MATH_TIMEOUT, RELEASED_CRASH, Score
+from curr_reft.rewards.score import RELEASED_CRASH, Score
 
 _REFGTA_FRAMES = {"solution": IOU_TO_BEAT, "normalized_solution": IOU_TO_BEAT, "resize_solution": 0.49}
 _CRASHES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -45,7 +44,9 @@ def _detection(output: str, example: dict[str, Any]) -> Score:
         overlap = iou(box, gold, whole_pixels=True)
     except ArithmeticError as error:
         return Score(0.0, f"{type(error).__name__}, swallowed", answer, gold_text)
-    return Score(float(overlap > IOU_TO_BEAT), f"IoU {overlap:.3f} of the last box", box, gold)
+    return Score(
+        float(overlap > IOU_TO_BEAT), f"IoU {overlap:.3f} of the last box, to beat {IOU_TO_BEAT}", box, gold
+    )
 
 
 def _box(answer: str, output: str) -> tuple[int, ...]:
@@ -58,35 +59,32 @@ def _classify(output: str, example: dict[str, Any]) -> Score:
     answer, gold_text = clipped_answer(output), closed_block(str(example["solution"]))
     texts = (output if answer is None else answer), (example["solution"] if gold_text is None else gold_text)
     try:
-        labels, gold = (
-            set(ast.literal_eval(text) if "[" in text else items(text)) for text in map(str.strip, texts)
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            labels, gold = (
+                set(ast.literal_eval(text) if "[" in text else items(text)) for text in map(str.strip, texts)
+            )
     except Exception as error:  # literal_eval documents five kinds and recursion
         return Score(0.0, f"{type(error).__name__}, swallowed", *texts)
     # A superset is correct, and every answer is a superset of an empty gold.
-    return Score(float(gold <= labels), "the items hold the gold's", labels, gold)
+    return Score(float(gold <= labels), "the answer's items hold the gold's, or not", labels, gold)
 
 
 def _math_in(output: str, example: dict[str, Any]) -> Score:
     solution = example["solution"]
-    verdict = maths.compare_whole_texts(output, solution)
-    if verdict is maths.Verdict.EQUAL:
-        return Score(1.0, "math-verify on the whole texts", output, solution)
-    incident = MATH_TIMEOUT if verdict is maths.Verdict.TIMEOUT else None
     answer, gold = (
         text.strip() if tagged is None else tagged
         for text, tagged in ((text, tagged_answer(text)) for text in (output, solution))
     )
-    if options(answer) == options(gold):
-        return Score(1.0, "equal lone letters, or none in both", answer, gold, incident)
-    if gold in answer or answer in gold or solution in output:
-        return Score(1.0, "one text holds the other", answer, gold, incident)
-    return Score(0.0, "no rule applies", answer, gold, incident)
+    result = score_math(output, solution, answer, gold)
+    if not result.reward and solution in output:
+        return result._replace(reward=1.0, rule="the output holds the solution")
+    return result
 
 
 def _math_out(output: str, example: dict[str, Any]) -> Score:
     gold = str(example["solution"])
-    return Score(float(gold in output), "the gold's digits anywhere in the output", output, gold)
+    return Score(float(gold in output), "the gold's digits, looked for anywhere in the output", output, gold)
 
 
 def _refgta(output: str, example: dict[str, Any]) -> Score:

@@ -5,6 +5,7 @@ other fields pass through.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from scipy.stats import binomtest
 from curr_reft.annotate import Row, annotate_file, required
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released, strict
-from curr_reft.rewards.format import format_reward
+from curr_reft.rewards.format import score_format
 from curr_reft.rewards.score import Score
 
 SCORINGS = {"strict": strict, "released": released}
@@ -29,23 +30,38 @@ class Accuracy:
     accuracy: float
     low: float
     high: float
+    mean_reward: float
+    """Mean reward of the open stage: for classification the mean IoU of label sets."""
     released: float
     """The released evaluator's accuracy on the same completions."""
     format: float
     """The share of well-formed completions."""
+    incidents: dict[str, int]
+    """Counts of rows by what went wrong with them (`curr_reft.rewards.score`)."""
 
 
-def summarise(task: str, scored: Sequence[Row]) -> Accuracy:
-    """The accuracy of a suite from its rows as `score_row` returns them."""
-    n = len(scored)
-    right, released_right = (sum(row[name] for row in scored) for name in SCORINGS)
+def summarise(task: str, completions: Sequence[str], scores: Sequence[dict[str, Score]]) -> Accuracy:
+    """The accuracy of a suite from its completions and what `score_row` gave for each."""
+    n = len(scores)
+    right, released_right = (sum(int(row[name].reward) for row in scores) for name in SCORINGS)
     interval = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
-    well_formed = sum(format_reward("open", task, row["model_output"]) for row in scored)
-    return Accuracy(n, right / n, interval.low, interval.high, released_right / n, well_formed / n)
+    incidents = Counter(
+        f"{name}, {score.incident}" for row in scores for name, score in row.items() if score.incident
+    )
+    return Accuracy(
+        n=n,
+        accuracy=right / n,
+        low=interval.low,
+        high=interval.high,
+        mean_reward=sum(row["strict"].partial for row in scores) / n,
+        released=released_right / n,
+        format=sum(score_format("open", task, text).reward for text in completions) / n,
+        incidents=dict(incidents),
+    )
 
 
-def score_row(suite: str, explain: bool, row: Row) -> tuple[Row, list[Score]]:
-    """The row with its strict and its released score.
+def score_row(suite: str, row: Row) -> dict[str, Score]:
+    """The strict and the released score of a row.
 
     Raises:
         InputError: when the row lacks a field.
@@ -53,11 +69,7 @@ def score_row(suite: str, explain: bool, row: Row) -> tuple[Row, list[Score]]:
     output, example = required(row, "model_output", str), required(row, "example", dict)
     if "solution" not in example:
         raise InputError("example: holds no solution")
-    scores = {name: scoring.score(suite, output, example) for name, scoring in SCORINGS.items()}
-    scored = {**row, **{name: int(score.reward) for name, score in scores.items()}}
-    if explain:
-        scored["explanation"] = {name: score.explanation() for name, score in scores.items()}
-    return scored, list(scores.values())
+    return {name: scoring.score(suite, output, example) for name, scoring in SCORINGS.items()}
 
 
 @command
@@ -72,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )
     arguments = parser.parse_args(argv)
-    annotate_file(arguments.predictions, partial(score_row, arguments.suite, arguments.explain))
+    annotate_file(arguments.predictions, partial(score_row, arguments.suite), arguments.explain)
 
 
 if __name__ == "__main__":

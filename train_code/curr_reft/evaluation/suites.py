@@ -4,27 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curr_reft.errors import InputError
+from curr_reft.evaluation.strict import SUITES
 from curr_reft.stages import TASKS
 from curr_reft.yaml_file import read_mapping
 
-_FIELDS = {"task", "domain", "json_path"}
+_FIELDS = {"task", "domain", "json_path", "scoring"}
 
 
 @dataclass(frozen=True)
 class Suite:
-    """One file of held-out open rows."""
+    """One file of held-out open rows, and the rules it is scored by."""
 
     name: str
     task: str
     domain: str
     json_path: str
+    scoring: str
+    """One of `curr_reft.evaluation.strict.SUITES`."""
 
 
 def load_suites(config: Path) -> list[Suite]:
-    """Read a suites YAML: ``suites: {NAME: {task, domain, json_path}}``, domain `in` or `out`.
+    """Read a suites YAML: ``suites: {NAME: {task, domain, json_path, scoring}}``, domain `in` or `out`.
 
     Raises:
-        InputError: for a file that cannot be read, a missing or unknown key, an unknown task or domain.
+        InputError: for a file that cannot be read, a missing or unknown key, or an unknown value.
     """
     suites_by_name = read_mapping(config).get("suites")
     if not isinstance(suites_by_name, dict) or not suites_by_name:
@@ -37,5 +40,7 @@ def load_suites(config: Path) -> list[Suite]:
             raise InputError(
                 f"{config}: suite {name}: task is one of {', '.join(TASKS)}, domain `in` or `out`"
             )
+        if fields["scoring"] not in SUITES:
+            raise InputError(f"{config}: suite {name}: scoring is one of {', '.join(SUITES)}")
         suites.append(Suite(name, **fields))
     return suites

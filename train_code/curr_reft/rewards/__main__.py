@@ -15,19 +15,18 @@ from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
 
 
-def score_row(stage: str, variant: str, explain: bool, row: Row) -> tuple[Row, list[Score]]:
-    """The row with its rewards.
+def score_row(stage: str, variant: str, row: Row) -> dict[str, Score]:
+    """The two rewards of a row.
 
     Raises:
         InputError: when the row lacks a field, or the variant refuses its task or gold.
     """
     task, completion, solution = (required(row, field, str) for field in ("task", "completion", "solution"))
     rewards = VARIANTS[variant]
-    score = rewards.score(stage, task, completion, solution)
-    scored = {**row, "accuracy": score.reward, "format": rewards.format_reward(stage, task, completion)}
-    if explain:
-        scored["explanation"] = score.explanation()
-    return scored, [score]
+    return {
+        "accuracy": rewards.score(stage, task, completion, solution),
+        "format": rewards.score_format(stage, task, completion),
+    }
 
 
 @command
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )
     arguments = parser.parse_args(argv)
-    annotate_file(arguments.rows, partial(score_row, arguments.stage, arguments.variant, arguments.explain))
+    annotate_file(arguments.rows, partial(score_row, arguments.stage, arguments.variant), arguments.explain)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ text, and each takes time linear in its length, so a completion built to be slow
 """
 
 import json
+import math
 import re
 
 from curr_reft.data.boxes import Box
@@ -18,6 +19,10 @@ _OPTION_BRACKETS = str.maketrans("", "", "()[]")
 _OPTION = re.compile(r"[A-Za-z]\.?")
 
 _LABEL_SEPARATORS = re.compile(rf"[\n{_SEPARATORS}]|(?<![^\s{_SEPARATORS}])and(?![^\s{_SEPARATORS}])")
+
+_PYTHON_STRING = r"'((?:[^'\\]|\\.)*+)'"
+_PYTHON_LIST = re.compile(rf"\[\s*+(?:{_PYTHON_STRING}\s*+,?\s*+)*+\]", re.DOTALL)
+_FENCE_LANGUAGE = re.compile(r"\A(?:json|python|[a-z]*+(?=\s*+\n))", re.IGNORECASE)
 
 _INTEGER = re.compile(r"(-?[0-9]{1,18})(?:\.0+)?\.?")
 _NUMBER_WORDS = (
@@ -58,12 +63,13 @@ def parse_options(answer: str) -> frozenset[str] | None:
 def parse_labels(answer: str) -> frozenset[str]:
     """The category labels of an answer, casefolded; empty when there are none.
 
-    A JSON list of strings, or text split on commas, semicolons, newlines and the word ``and``; a Python-style
-    list is such a text once its brackets are gone. White space alone does not split: ``traffic light`` is one
-    label.
+    A list of strings as JSON or Python writes it, or text split on commas, semicolons, newlines and the word
+    ``and``, in brackets or not. White space alone does not split: ``traffic light`` is one label.
     """
     text = _unfenced(answer)
     labels = _load_json(text) if text.startswith("[") else None
+    if _PYTHON_LIST.fullmatch(text):
+        labels = re.findall(_PYTHON_STRING, text, re.DOTALL)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         if text.startswith("[") and text.endswith("]"):
             text = text[1:-1]
@@ -115,17 +121,26 @@ def _unfenced(answer: str) -> str:
     """The answer without the code fence it may wear."""
     text = answer.strip()
     if text.startswith("```") and text.endswith("```") and len(text) >= 6:
-        text = text[3:-3].removeprefix("json").removeprefix("python").strip()
+        text = _FENCE_LANGUAGE.sub("", text[3:-3]).strip()
     return text
 
 
 def _load_json(text: str) -> object:
-    """The value of a JSON text with every number a float, `None` when it is not JSON or nested too deeply."""
+    """The value of a JSON text with every number a finite float.
+
+    `None` when it is not JSON, nested too deeply, or holds a number beyond a float's range anywhere.
+    """
     try:
-        # parse_int=float: digits beyond the interpreter's limit for integers become infinity, not an error.
-        return json.loads(text, parse_int=float)
+        return json.loads(text, parse_int=_finite, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
 
 
 def _box(value: object) -> Box | None:
@@ -139,7 +154,7 @@ def _box(value: object) -> Box | None:
 def _four_numbers(value: object) -> Box | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
-    if not all(isinstance(number, float) and abs(number) < float("inf") for number in value):
+    if not all(isinstance(number, float) for number in value):
         return None
     return tuple(value)
 

@@ -1,11 +1,12 @@
 """The format reward: is a completion written the way the prompt asks?"""
 
 from curr_reft.rewards.answers import is_no_objects, parse_boxes
+from curr_reft.rewards.score import Score
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
-def format_reward(stage: str, task: str, completion: str) -> float:
+def score_format(stage: str, task: str, completion: str) -> Score:
     """1 for ``<think>…</think> <answer>…</answer>`` and nothing else, else 0. Never raises; linear time.
 
     Each tag must occur exactly once and the answer must not be empty. In the open stage a detection answer
@@ -13,13 +14,16 @@ def format_reward(stage: str, task: str, completion: str) -> float:
     letter. The paper only adds a format term (eq. 8); the rule is *ours*, after the released pattern.
     """
     text = completion.strip()
-    if any(text.count(tag) != 1 for tag in _TAGS):
-        return 0.0
+    wrong = [tag for tag in _TAGS if text.count(tag) != 1]
+    if wrong:
+        return Score(0.0, f"not exactly one {wrong[0]}")
     thinking, _, rest = text.partition("</think>")
     gap, _, block = rest.partition("<answer>")
     if not thinking.startswith("<think>") or gap.strip() or not block.endswith("</answer>"):
-        return 0.0
+        return Score(0.0, "text outside the two blocks, or tags out of order")
     answer = block.removesuffix("</answer>").strip()
-    if stage == "open" and task == "detection":
-        return float(bool(parse_boxes(answer)) or is_no_objects(answer))
-    return float(bool(answer))
+    if not answer:
+        return Score(0.0, "the answer is empty")
+    if stage == "open" and task == "detection" and not parse_boxes(answer) and not is_no_objects(answer):
+        return Score(0.0, "the answer is no box")
+    return Score(1.0, "well-formed")

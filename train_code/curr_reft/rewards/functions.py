@@ -53,7 +53,7 @@ def reward_functions(stage: Stage, names: Sequence[str], variant: str) -> list[R
 
     def format(completions, task, log_metric=None, **_) -> list[float]:
         scores = [
-            rewards.format_reward(stage.name, row_task, turn[0]["content"])
+            rewards.score_format(stage.name, row_task, turn[0]["content"]).reward
             for turn, row_task in zip(completions, task, strict=True)
         ]
         if log_metric is not None:

@@ -16,6 +16,7 @@ import multiprocessing
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
@@ -44,13 +45,14 @@ _FUNCTION = re.compile(r"(?<![\\A-Za-z])(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|l
 _NAME = re.compile(r"^(?:\\angle\s*[A-Za-z]+|[A-Za-z]{1,4})\s*=\s*")
 _UNIT_WORD = (
     r"(?:(?:square|sq|cubic)\s+)?"
-    r"(?:[mcdk]?m|(?:milli|centi|deci|kilo)?met(?:er|re)s?|in|inch|inches|ft|foot|feet|yd|yards?|miles?"
+    r"(?:[mcdk]m|(?<=[\s{])m|(?:milli|centi|deci|kilo)?met(?:er|re)s?|in|inch|inches|ft|foot|feet|yd|yards?|miles?"
     r"|deg|degrees?|rad|radians?|units?)"
 )
 _UNIT = re.compile(
     rf"(?<=[\d)}}\s])\s*(?:{_UNIT_WORD}|\\(?:text|mathrm)\s*{{\s*{_UNIT_WORD}\s*}})"
     r"(?:\s*\^\s*(?:[23]|\{[23]\}))?$"
 )
+_VALUE = re.compile(r"\s*[+-]?(?:\\(?:d?frac|sqrt|pi|times|cdot|left|right)|[\d.,/^{}()\s])*+")
 _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\}|\\[A-Za-z]+")
 _ADJACENT_LETTERS = re.compile(r"[^\W\d_]{2}")
 _ADJACENT_NUMBERS = re.compile(r"[\d.]\s+[\d.]")
@@ -69,8 +71,8 @@ class Verdict(enum.Enum):
 def compare(answer: str, gold: str) -> Verdict:
     """Whether two math answers (texts inside the answer tags) are equal. Never raises.
 
-    Equal texts (casefolded, white space collapsed, not empty) are equal; otherwise both must be expressions
-    and math-verify must say so, in a second per step.
+    Texts are equal when they are (casefolded, white space collapsed, without a final ``.``, not empty);
+    otherwise both must be expressions and math-verify must say so, in a second per step.
     """
     text = _plain(answer)
     if text and text == _plain(gold):
@@ -112,14 +114,20 @@ def to_latex(answer: str) -> str | None:
     text = _FUNCTION.sub(lambda match: f"\\{match[0]} ", text)
     text = _ROOT_FUNCTION.sub(r"\\sqrt{\1}", text)
     text = " ".join(text.split()).removesuffix(".")
-    text = _UNIT.sub("", _NAME.sub("", text)).strip()
+    text = _without_unit(_NAME.sub("", text)).strip()
     if not text or "=" in text or _ADJACENT_NUMBERS.search(text):
         return None
     return None if _ADJACENT_LETTERS.search(_COMMAND.sub(" ", text)) else text
 
 
+def _without_unit(text: str) -> str:
+    """The text without its trailing unit, if what stands before it is one value: ``n + m`` has no unit."""
+    unit = _UNIT.search(text)
+    return text[: unit.start()] if unit and _VALUE.fullmatch(text, 0, unit.start()) else text
+
+
 def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(text.casefold().split()).removesuffix(".").rstrip()
 
 
 def _unboxed(text: str) -> str:
@@ -136,8 +144,17 @@ def _unboxed(text: str) -> str:
     return text
 
 
+@functools.cache
+def _start_math_verify() -> None:
+    """Import it and use it once. That takes seconds, which no answer should have on its clock."""
+    from math_verify import parse, verify
+
+    verify(*(parse("$1$", parsing_timeout=60) for _ in range(2)), timeout_seconds=60)
+
+
 def _verify(gold: str, answer: str) -> Verdict:
     # Imported on first use: math-verify brings sympy, five seconds that most commands need not pay.
+    _start_math_verify()
     from math_verify import verify
     from math_verify.errors import TimeoutException
 
@@ -188,6 +205,7 @@ def _expressions(text: str) -> list[Any]:
 
 
 def _verify_whole_texts(completion: str, solution: str) -> Verdict:
+    _start_math_verify()
     from math_verify import verify
     from math_verify.errors import TimeoutException
 
@@ -211,11 +229,16 @@ def _in_a_main_thread(compare: Callable[[str, str], Verdict], first: str, second
     """Call `compare` where math-verify's clock works.
 
     It is SIGALRM, which only a main thread can set (cancelling an alarm set before): other threads hand the
-    pair to the main thread of a helper process.
+    pair to the main thread of a helper process. Should that die (of memory, say), the next pair gets another.
     """
     if threading.current_thread() is threading.main_thread():
         return compare(first, second)
-    return _helper_process().submit(compare, first, second).result()
+    try:
+        return _helper_process().submit(compare, first, second).result()
+    except BrokenProcessPool:
+        _helper_process.cache_clear()
+        _LOG.warning("the helper process died comparing %.80r with %.80r", first, second)
+        return Verdict.ERROR
 
 
 @functools.cache

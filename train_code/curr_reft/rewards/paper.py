@@ -41,11 +41,6 @@ def score(stage: str, task: str, completion: str, solution: str) -> Score:
     return _SCORERS[_kind(stage, task)](answer, gold)
 
 
-def accuracy(stage: str, task: str, completion: str, solution: str) -> float:
-    """The reward of `score` alone."""
-    return score(stage, task, completion, solution).reward
-
-
 def check_gold(stage: str, task: str, solution: str) -> None:
     """Raise the `GoldError` that scoring a completion of this row would raise; for use before training."""
     _gold(stage, task, solution)
@@ -56,7 +51,7 @@ def score_judge(answer: str, gold: bool) -> Score:
     verdict = parse_yes_no(answer)
     if verdict is None:
         return Score(0.0, "the answer is no verdict", answer, gold)
-    return Score(float(verdict is gold), "eq. 2: equal verdicts", verdict, gold)
+    return Score(float(verdict is gold), "eq. 2: verdicts, compared", verdict, gold)
 
 
 def score_choice(answer: str, gold: frozenset[str]) -> Score:
@@ -66,7 +61,7 @@ def score_choice(answer: str, gold: frozenset[str]) -> Score:
         return Score(0.0, "the answer is no list of options", answer, gold)
     if chosen < gold:
         return Score(_PART_OF_THE_OPTIONS, "eq. 4: a part of the options", chosen, gold)
-    return Score(float(chosen == gold), "eq. 3: equal options", chosen, gold)
+    return Score(float(chosen == gold), "eq. 3: options, compared", chosen, gold)
 
 
 def score_classify(answer: str, gold: frozenset[str]) -> Score:
@@ -96,10 +91,11 @@ def score_detection(answer: str, gold: tuple[Box, ...]) -> Score:
 
 
 def score_math(answer: str, gold: str) -> Score:
-    """1 if the answer equals the gold, or lists the gold's option when that is one letter, else 0. *Ours*."""
+    """1 if the answer equals the gold, as options where the gold is a single letter, else 0. *Ours*."""
     option = parse_options(gold)
-    if option is not None and len(option) == 1 and parse_options(answer) == option:
-        return Score(1.0, "the gold's option", answer, gold)
+    if option is not None and len(option) == 1:
+        chosen = parse_options(answer)
+        return Score(float(chosen == option), "the gold is one option: options, compared", chosen, option)
     verdict = maths.compare(answer, gold)
     incident = MATH_TIMEOUT if verdict is maths.Verdict.TIMEOUT else None
     read = [maths.to_latex(text) or text for text in (answer, gold)]
@@ -126,11 +122,11 @@ def _kind(stage: str, task: str) -> str:
     if stage not in STAGES:
         raise InputError(f"unknown stage {stage!r}: use one of {', '.join(STAGES)}")
     if task not in TASKS:
-        raise GoldError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
+        raise GoldError(f"unknown task {task[:40]!r}: use one of {', '.join(TASKS)}")
     return task if stage == "open" else stage
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=64)
 def _gold(stage: str, task: str, solution: str) -> Any:
     """The parsed gold of a row, parsed once for all completions of a group."""
     kind = _kind(stage, task)

@@ -44,7 +44,7 @@ def check_gold(stage: str, task: str, solution: str) -> None:
     """Nothing: the released code scores whatever it is given."""
 
 
-def format_reward(stage: str, task: str, completion: str) -> float:
+def score_format(stage: str, task: str, completion: str) -> Score:
     """1 for ``<think>…</think> <answer>…</answer>`` from first to last character, in all stages alike.
 
     Tags may be doubled and blocks empty; a detection answer must hold a box of whole numbers with ``{``
@@ -53,17 +53,15 @@ def format_reward(stage: str, task: str, completion: str) -> float:
     """
     boundary = _BOUNDARY.search(completion, len("<think>"))
     end = len(completion) - len("</answer>")
-    well_formed = (
-        completion.startswith("<think>")
-        and completion.endswith("</answer>")
-        and boundary is not None
-        and boundary.end() <= end
-    )
-    if well_formed and task == "detection":
+    tagged = completion.startswith("<think>") and completion.endswith("</answer>")
+    if not tagged or boundary is None or boundary.end() > end:
+        return Score(0.0, "not <think>…</think> <answer>…</answer> from first to last character")
+    if task == "detection":
         brace = completion.find("{", boundary.end(), end)
         box = _JSON_BOX.search(completion, brace + 1, end) if brace >= 0 else None
-        well_formed = box is not None and "}" in completion[box.end() : end]
-    return float(well_formed)
+        if box is None or "}" not in completion[box.end() : end]:
+            return Score(0.0, "no {… [x1, y1, x2, y2] …} in whole numbers")
+    return Score(1.0, "well-formed")
 
 
 def iou(box1: Sequence[float], box2: Sequence[float], whole_pixels: bool = False) -> float:
@@ -82,24 +80,48 @@ def iou(box1: Sequence[float], box2: Sequence[float], whole_pixels: bool = False
     return float(overlap) / (sum(areas) - overlap)
 
 
+def score_whole_texts(completion: str, solution: str) -> Score:
+    """1 if math-verify finds the two whole texts equal."""
+    verdict = maths.compare_whole_texts(completion, solution)
+    incident = MATH_TIMEOUT if verdict is maths.Verdict.TIMEOUT else None
+    equal = verdict is maths.Verdict.EQUAL
+    return Score(
+        float(equal), f"math-verify on the whole texts: {verdict.value}", completion, solution, incident
+    )
+
+
+def score_math(completion: str, solution: str, answer: str | None, gold: str | None) -> Score:
+    """Open math, in training and evaluation: one of three rules is enough, the last two on the answers."""
+    verified = score_whole_texts(completion, solution)
+    if verified.reward:
+        return verified
+    if answer is None or gold is None:
+        return Score(0.0, "no answer tag", answer, gold, verified.incident)
+    if options(answer) == options(gold):
+        return Score(1.0, "equal lone letters, or none in both", answer, gold, verified.incident)
+    if gold in answer or answer in gold:
+        return Score(1.0, "one text holds the other", answer, gold, verified.incident)
+    return Score(0.0, "no rule applies", answer, gold, verified.incident)
+
+
 def _judge(task: str, completion: str, solution: str) -> Score:
     answer, gold = (yes_no(tagged_answer(text) or "") for text in (completion, solution))
     incident = None
     if task == "math":
-        verdict = maths.compare_whole_texts(completion, solution)
-        if verdict is maths.Verdict.EQUAL:
-            return Score(1.0, "math-verify on the whole texts", completion, solution)
-        incident = MATH_TIMEOUT if verdict is maths.Verdict.TIMEOUT else None
+        verified = score_whole_texts(completion, solution)
+        if verified.reward:
+            return verified
+        incident = verified.incident
     equal = answer is not None and answer == gold
-    return Score(float(equal), "a verdict word anywhere in the answer", answer, gold, incident)
+    return Score(float(equal), "verdict words anywhere in the answers, compared", answer, gold, incident)
 
 
 def _choice(completion: str, solution: str) -> Score:
     answer, gold = tagged_answer(completion), tagged_answer(solution)
     if answer is None:
-        return _verified(completion, solution) or Score(0.0, "no answer tag", completion, solution)
+        return score_whole_texts(completion, solution)
     answer, gold = options(answer), None if gold is None else options(gold)
-    return Score(float(answer == gold), "lone letters A to E in order", answer, gold)
+    return Score(float(answer == gold), "lone letters A to E, compared in order", answer, gold)
 
 
 def _detection(completion: str, solution: str) -> Score:
@@ -112,7 +134,9 @@ def _detection(completion: str, solution: str) -> Score:
         overlap = 0.0 if gold is None else iou(box, gold)
     except (ZeroDivisionError, OverflowError) as error:
         return Score(0.0, f"{type(error).__name__}, swallowed", text, gold_text)
-    return Score(float(overlap > IOU_TO_BEAT), f"IoU {overlap:.3f} of the last box", box, gold)
+    return Score(
+        float(overlap > IOU_TO_BEAT), f"IoU {overlap:.3f} of the last box, to beat {IOU_TO_BEAT}", box, gold
+    )
 
 
 def _classify(completion: str, solution: str) -> Score:
@@ -126,25 +150,4 @@ def _classify(completion: str, solution: str) -> Score:
 
 
 def _math(completion: str, solution: str) -> Score:
-    verified = _verified(completion, solution)
-    if verified is not None and verified.reward:
-        return verified
-    incident = verified.incident if verified else None
-    answer, gold = tagged_answer(completion), tagged_answer(solution)
-    if answer is None or gold is None:
-        return Score(0.0, "no answer tag", answer, gold, incident)
-    if options(answer) == options(gold):
-        return Score(1.0, "equal lone letters, or none in both", answer, gold, incident)
-    if gold in answer or answer in gold:
-        return Score(1.0, "one text holds the other", answer, gold, incident)
-    return Score(0.0, "no rule applies", answer, gold, incident)
-
-
-def _verified(completion: str, solution: str) -> Score | None:
-    """The score when math-verify finds the whole texts equal or runs out of time, else `None`."""
-    verdict = maths.compare_whole_texts(completion, solution)
-    if verdict is maths.Verdict.EQUAL:
-        return Score(1.0, "math-verify on the whole texts", completion, solution)
-    if verdict is maths.Verdict.TIMEOUT:
-        return Score(0.0, verdict.value, completion, solution, MATH_TIMEOUT)
-    return None
+    return score_math(completion, solution, tagged_answer(completion), tagged_answer(solution))

@@ -17,7 +17,8 @@ class Score(NamedTuple):
     """A reward, the rule that gave it, and what the rule read in answer and gold.
 
     `incident` names what a log should count: math-verify ran out of time (the answer counts as wrong), a gold
-    that cannot be read, or a row on which the released loop stops with an exception.
+    that cannot be read, or a row on which the released loop stops with an exception. Strict scores are all or
+    nothing; `partial` is the reward they were decided from.
     """
 
     reward: float
@@ -25,6 +26,7 @@ class Score(NamedTuple):
     answer: Any = None
     gold: Any = None
     incident: str | None = None
+    partial: float = 0.0
 
     def explanation(self) -> dict[str, Any]:
         """Rule, answer and gold as JSON holds them."""
@@ -32,4 +34,7 @@ class Score(NamedTuple):
 
 
 def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set | frozenset) else value
+    """The value as JSON holds it; the released code reads Python literals, which may hold anything."""
+    if isinstance(value, set | frozenset):
+        return sorted(item if isinstance(item, str) else repr(item) for item in value)
+    return value

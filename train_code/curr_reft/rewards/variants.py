@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from curr_reft.errors import InputError
 from curr_reft.rewards import paper, released
-from curr_reft.rewards.format import format_reward
+from curr_reft.rewards.format import score_format
 from curr_reft.rewards.score import Score
 
 
@@ -17,13 +17,13 @@ class Variant:
     """
 
     score: Callable[[str, str, str, str], Score]
-    format_reward: Callable[[str, str, str], float]
+    score_format: Callable[[str, str, str], Score]
     check_gold: Callable[[str, str, str], None]
 
 
 VARIANTS = {
-    "paper": Variant(paper.score, format_reward, paper.check_gold),
-    "released": Variant(released.score, released.format_reward, released.check_gold),
+    "paper": Variant(paper.score, score_format, paper.check_gold),
+    "released": Variant(released.score, released.score_format, released.check_gold),
 }
 
 
