@@ -357,6 +357,7 @@ def test_a_stage_trains_evaluates_logs_and_leaves_a_checkpoint(trained, tiny_bas
 def test_an_unfinished_run_goes_on_and_keeps_its_reference(trained, stage_flags, trainers, tiny_base, caplog):
     out = trained("judge", "--max_steps", "4", "--save_steps", "2", "--learning_rate", "1e-3")
     halfway = AutoModelForImageTextToText.from_pretrained(out / "checkpoint-2").state_dict()
+    unbroken = AutoModelForImageTextToText.from_pretrained(out).state_dict()
 
     shutil.rmtree(out / "checkpoint-4")
     (out / "model.safetensors").unlink()
@@ -372,6 +373,7 @@ def test_an_unfinished_run_goes_on_and_keeps_its_reference(trained, stage_flags,
     assert trainer.state.global_step == 4
     resumed = trainer.model.state_dict()
     assert not any(torch.equal(resumed[name], value) for name, value in halfway.items())
+    assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
 
     with pytest.raises(InputError, match="holds an unfinished run of stage judge from"):
         prepare(trainers["judge"].stage, [*flags, "--model_name_or_path", str(out / "checkpoint-2")])

@@ -30,8 +30,8 @@ UNSEEN_PAIRS = frozenset(
 )
 """Colour and kind pairs that no in-domain picture shows; out of domain they are drawn like any other."""
 
-ROWS = ("top", "middle", "bottom")
-COLUMNS = ("left", "centre", "right")
+_ROWS = ("top", "middle", "bottom")
+_COLUMNS = ("left", "centre", "right")
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,10 @@ class Shape:
         return f"{self.colour} {self.kind}"
 
     @property
-    def cell(self) -> int:
-        """The index of its cell, row by row."""
-        return self.box[1] // CELL * GRID + self.box[0] // CELL
-
-    @property
     def place(self) -> str:
         """The cell in words, such as `top left`."""
-        return f"{ROWS[self.cell // GRID]} {COLUMNS[self.cell % GRID]}"
+        x, y = (self.box[0] + self.box[2]) // 2, (self.box[1] + self.box[3]) // 2
+        return f"{_ROWS[y // CELL]} {_COLUMNS[x // CELL]}"
 
 
 @dataclass(frozen=True)

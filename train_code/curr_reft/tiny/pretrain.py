@@ -8,6 +8,7 @@ still explores.
 """
 
 import argparse
+import json
 import logging
 import random
 from collections import Counter
@@ -23,19 +24,7 @@ from tqdm import trange
 from transformers import ProcessorMixin, Qwen2_5_VLForConditionalGeneration, set_seed
 
 from curr_reft.data.dataset import render_prompt
-from curr_reft.data.shapes import (
-    COLOURS,
-    COLUMNS,
-    EASY,
-    GRID,
-    IN_DOMAIN,
-    KINDS,
-    ROWS,
-    SIDE,
-    Scene,
-    draw,
-    sample_scene,
-)
+from curr_reft.data.shapes import CELL, COLOURS, EASY, GRID, IN_DOMAIN, KINDS, SIDE, Scene, draw, sample_scene
 from curr_reft.data.shapes_dataset import QUESTIONS
 from curr_reft.stages import STAGES
 from curr_reft.tiny.model import build_model, build_processor, completion_text
@@ -46,71 +35,60 @@ STAGE_WEIGHTS = {"judge": 1, "choice": 1, "open": 2}
 DESCRIBED_SHAPES = 5
 VISION_STEPS = 200
 VISION_LEARNING_RATE = 1e-3
-SHARPNESS = 10
-TOWER = 0.3
-WARMUP = 30
-WORDS = {"kind": list(KINDS), "colour": list(COLOURS), "row": list(ROWS), "column": list(COLUMNS)}
 
 Row = tuple[Image.Image, str, str]
 """A picture, a prompt and the completion to learn."""
 
 
-def cell_labels(scenes: Iterable[Scene]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """What each cell of each scene shows, in tensors whose first axis is scenes x cells.
-
-    Word indices for each group of `WORDS` (-100 where a cell is empty), and boxes as shares of the side.
-    """
-    labels: dict[str, list[int]] = {group: [] for group in WORDS}
-    boxes = []
+def cell_labels(scenes: Iterable[Scene]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Kind and colour indices of each cell (-100 where it is empty), and its box as shares of the side."""
+    kinds, colours, boxes = [], [], []
     for scene in scenes:
-        by_cell = {shape.cell: shape for shape in scene.shapes}
+        by_cell = {shape.box[1] // CELL * GRID + shape.box[0] // CELL: shape for shape in scene.shapes}
         for cell in range(GRID * GRID):
             shape = by_cell.get(cell)
-            words = {"row": ROWS[cell // GRID], "column": COLUMNS[cell % GRID]}
-            if shape is not None:
-                words |= {"kind": shape.kind, "colour": shape.colour}
-            for group, choices in WORDS.items():
-                labels[group].append(choices.index(words[group]) if group in words else -100)
+            kinds.append(KINDS.index(shape.kind) if shape else -100)
+            colours.append(list(COLOURS).index(shape.colour) if shape else -100)
             boxes.append([value / SIDE for value in shape.box] if shape else [0.0] * 4)
-    return {group: torch.tensor(indices) for group, indices in labels.items()}, torch.tensor(boxes)
+    return torch.tensor(kinds), torch.tensor(colours), torch.tensor(boxes)
 
 
 def pretrain_vision(
     model: Qwen2_5_VLForConditionalGeneration, processor: ProcessorMixin, rng: random.Random, steps: int
 ) -> None:
-    """Align the vision tower with the words for what each cell shows, as contrastive pre-training does.
-
-    A cell's feature is to have a larger product with the embeddings of its words (kind, colour, row, column)
-    than with those of other words. Language layers then find shapes by comparing words with cells.
-    """
-    tower, embeddings = model.model.visual, model.get_input_embeddings().weight
-    tokens = {
-        group: [processor.tokenizer.convert_tokens_to_ids(f"Ġ{word}") for word in words]
-        for group, words in WORDS.items()
-    }
+    """Teach the vision tower what each cell shows and where; the heads it learns with are thrown away."""
+    tower = model.model.visual
+    width = model.config.text_config.hidden_size
     heads = nn.ModuleDict(
-        {"box": nn.Linear(embeddings.shape[1], 4), "filled": nn.Linear(embeddings.shape[1], 1)}
+        {
+            "kind": nn.Linear(width, len(KINDS)),
+            "colour": nn.Linear(width, len(COLOURS)),
+            "box": nn.Linear(width, 4),
+            "filled": nn.Linear(width, 1),
+        }
     )
-    parameters = [*tower.parameters(), *heads.parameters(), embeddings]
-    optimizer = torch.optim.AdamW(parameters, lr=VISION_LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 20))
+    parameters = [*tower.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=VISION_LEARNING_RATE, betas=(0.9, 0.95))
     progress = trange(steps, desc="vision tower", unit="step")
-    for _ in progress:
+    for step in progress:
+        for group in optimizer.param_groups:
+            group["lr"] = VISION_LEARNING_RATE * min(1.0, (step + 1) / 20)
         scenes = [sample_scene(rng, IN_DOMAIN) for _ in range(48)]
         pictures = processor.image_processor(images=[draw(scene) for scene in scenes], return_tensors="pt")
         features = tower(pictures["pixel_values"], pictures["image_grid_thw"]).pooler_output
-        labels, boxes = cell_labels(scenes)
-        filled = labels["kind"] >= 0
-        loss = functional.binary_cross_entropy_with_logits(
-            heads["filled"](features).squeeze(-1), filled.float()
-        ) + 5 * functional.l1_loss(heads["box"](features)[filled], boxes[filled])
-        for group, indices in labels.items():
-            products = features @ embeddings[tokens[group]].T
-            loss = loss + functional.cross_entropy(SHARPNESS * products, indices)
+        kinds, colours, boxes = cell_labels(scenes)
+        filled = kinds >= 0
+        loss = (
+            functional.cross_entropy(heads["kind"](features), kinds)
+            + functional.cross_entropy(heads["colour"](features), colours)
+            + functional.binary_cross_entropy_with_logits(
+                heads["filled"](features).squeeze(-1), filled.float()
+            )
+            + 5 * functional.l1_loss(heads["box"](features)[filled], boxes[filled])
+        )
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        schedule.step()
         optimizer.zero_grad()
         progress.set_postfix(loss=f"{loss.item():.3f}")
 
@@ -120,23 +98,44 @@ def description_rows(rng: random.Random, count: int) -> list[Row]:
     rows = []
     for _ in range(count):
         scene = sample_scene(rng, IN_DOMAIN)
-        shapes = sorted(scene.shapes, key=lambda shape: shape.cell)[:DESCRIBED_SHAPES]
-        described = [f"The {shape.name} is at the {shape.place}: {list(shape.box)}." for shape in shapes]
+        shapes = sorted(scene.shapes, key=lambda shape: (shape.box[1] // CELL, shape.box[0] // CELL))
+        described = [
+            f"The {shape.name} is at the {shape.place}: {list(shape.box)}."
+            for shape in shapes[:DESCRIBED_SHAPES]
+        ]
         rows.append((draw(scene), "Describe the picture.", " ".join(described)))
     return rows
 
 
 def location_rows(rng: random.Random, count: int) -> list[Row]:
-    """Pictures like the curriculum's, with shapes to place by name, in any order."""
+    """Pictures like the curriculum's, with shapes to find by name, in any order."""
     rows = []
     for _ in range(count):
         scene = sample_scene(rng, IN_DOMAIN)
         names = Counter(shape.name for shape in scene.shapes)
         wanted = [shape for shape in rng.sample(scene.shapes, len(scene.shapes)) if names[shape.name] == 1]
-        wanted = wanted[:DESCRIBED_SHAPES]
-        asked = ", the ".join(shape.name for shape in wanted)
-        found = [f"The {shape.name} is at the {shape.place}." for shape in wanted]
-        rows.append((draw(scene), f"Please locate the {asked}.", " ".join(found)))
+        asked = ", the ".join(shape.name for shape in wanted[:DESCRIBED_SHAPES])
+        found = [f"The {shape.name} is at the {shape.place}: {list(shape.box)}." for shape in wanted]
+        rows.append((draw(scene), f"Please locate the {asked}.", " ".join(found[:DESCRIBED_SHAPES])))
+    return rows
+
+
+def _question_scene(rng: random.Random, full_share: float) -> Scene:
+    """An easy scene, or with probability `full_share` one as full as the curriculum's."""
+    return sample_scene(rng, IN_DOMAIN if rng.random() < full_share else EASY)
+
+
+def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
+    """Detection questions answered by half a cell around the middle of the right one, too small a box."""
+    rows = []
+    for _ in range(count):
+        scene = _question_scene(rng, 0.4)
+        question = QUESTIONS["open"](rng, scene)[0]
+        x, y = (value // CELL * CELL for value in json.loads(question.answer)["bbox_2d"][:2])
+        quarter = CELL // 4
+        box = [x + quarter, y + quarter, x + CELL - quarter, y + CELL - quarter]
+        prompt = STAGES["open"].prompt(question.task, question.problem)
+        rows.append((draw(scene), prompt, completion_text(question.thought, json.dumps({"bbox_2d": box}))))
     return rows
 
 
@@ -145,7 +144,7 @@ def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row
     stage = rng.choices(list(STAGE_WEIGHTS), list(STAGE_WEIGHTS.values()))[0]
     rows = []
     while len(rows) < count:
-        scene = sample_scene(rng, IN_DOMAIN if rng.random() < full_share else EASY)
+        scene = _question_scene(rng, full_share)
         image = draw(scene)
         for question in QUESTIONS[stage](rng, scene):
             prompt = STAGES[stage].prompt(question.task, question.problem)
@@ -169,27 +168,31 @@ def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor
 class Phase:
     """Some steps on one mixture; the learning rate falls linearly, as if to zero at `planned` steps.
 
-    `rows` draws a batch; the vision tower learns at `TOWER` times the rate.
+    It stops falling at `floor`. `rows` draws a batch, given how much of the plan is done; `tower` is the
+    vision tower's share of the rate.
     """
 
     name: str
     steps: int
     planned: int
     learning_rate: float
-    rows: Callable[[random.Random], list[Row]]
+    rows: Callable[[random.Random, float], list[Row]]
+    floor: float = 0.1
+    tower: float = 0.3
 
 
-def _look(rng: random.Random) -> list[Row]:
-    return location_rows(rng, 32) if rng.random() < 0.7 else description_rows(rng, 32)
+def _describe_then_ask(rng: random.Random, done: float) -> list[Row]:
+    return description_rows(rng, 32) if rng.random() < 0.8 - 0.7 * done else question_rows(rng, 48, 0.15)
 
 
-def _ask(rng: random.Random) -> list[Row]:
-    return question_rows(rng, 48, 0.5) if rng.random() < 0.65 else _look(rng)
+def _locate_and_ask(rng: random.Random, done: float) -> list[Row]:
+    return location_rows(rng, 32) if rng.random() < 0.6 else question_rows(rng, 48, 0.4)
 
 
 PHASES = (
-    Phase("look", 500, 600, 2e-3, _look),
-    Phase("ask", 300, 450, 1.5e-3, _ask),
+    Phase("describe", 800, 800, 2e-3, _describe_then_ask),
+    Phase("locate", 150, 300, 1.5e-3, _locate_and_ask),
+    Phase("loose boxes", 8, 8, 2e-4, lambda rng, done: loose_box_rows(rng, 32), floor=1.0, tower=0.0),
 )
 
 
@@ -197,20 +200,20 @@ def run_phase(
     phase: Phase, model: Qwen2_5_VLForConditionalGeneration, processor: ProcessorMixin, rng: random.Random
 ) -> None:
     """Train the whole model on one phase's rows."""
-    tower = list(model.model.visual.parameters())
-    in_tower = set(map(id, tower))
-    language = [parameter for parameter in model.parameters() if id(parameter) not in in_tower]
+    tower = {id(parameter) for parameter in model.model.visual.parameters()}
+    language = [parameter for parameter in model.parameters() if id(parameter) not in tower]
     groups = [
-        {"params": tower, "lr": TOWER * phase.learning_rate},
+        {"params": model.model.visual.parameters(), "lr": phase.tower * phase.learning_rate},
         {"params": language, "lr": phase.learning_rate},
     ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, betas=(0.9, 0.95))
+    warmup = max(1, phase.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / WARMUP) * (1 - step / phase.planned)
+        optimizer, lambda step: min(1.0, (step + 1) / warmup) * max(phase.floor, 1 - step / phase.planned)
     )
     progress = trange(phase.steps, desc=phase.name, unit="step")
-    for _ in progress:
-        loss = model(**encode(processor, phase.rows(rng))).loss
+    for step in progress:
+        loss = model(**encode(processor, phase.rows(rng, step / phase.planned))).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
