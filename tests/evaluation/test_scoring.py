@@ -50,7 +50,16 @@ def test_shipped_suites_load(root):
 def write_scores(directory, accuracy):
     directory.mkdir()
     scores = {
-        task: {"task": task, "domain": "in", "n": 300, "accuracy": accuracy, "low": 0.1, "high": 0.9}
+        task: {
+            "task": task,
+            "domain": "in",
+            "n": 300,
+            "accuracy": accuracy,
+            "low": 0.1,
+            "high": 0.9,
+            "released": 0.6,
+            "incidents": {"strict, bad_gold": 3} if task == "math" else {},
+        }
         for task in ("detection", "classify", "math")
     }
     (directory / "scores.json").write_text(json.dumps({"scores": scores}))
@@ -62,7 +71,8 @@ def test_report_prints_a_row_per_model(tmp_path, capsys):
     main([f"base={tmp_path / 'a'}", f"open={tmp_path / 'b'}"])
     text = capsys.readouterr().out
     assert "detection (n=300)" in text
-    assert text.count("25.0 [10.0, 90.0]") == 3
+    assert text.count("25.0 [10.0, 90.0] (60.0)") == 3
+    assert "base, math: strict, bad_gold in 3 rows" in text
     assert text.index("base") < text.index("open ")
 
 

@@ -1,12 +1,10 @@
 """One stage from command line to checkpoint: check everything, print the plan, load weights, train."""
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from transformers import ProcessorMixin
@@ -18,9 +16,10 @@ from curr_reft.data.dataset import build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.errors import InputError, command
-from curr_reft.manifest import mark_finished, read_manifest, write_manifest
+from curr_reft.manifest import mark_finished, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
+from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import find_variant
@@ -30,7 +29,6 @@ from curr_reft.trainer import CurriculumGRPOTrainer
 logger = logging.getLogger(__name__)
 
 _ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -44,60 +42,6 @@ class Run:
     processor: ProcessorMixin
     plan: Plan
     resume_from: str | None
-
-
-def find_resume_point(config: CurriculumConfig, model: str, stage: Stage) -> str | None:
-    """The checkpoint to go on from, or `None` for a fresh start.
-
-    An unfinished run in the output directory goes on by itself, from its last checkpoint that was written to
-    the end.
-
-    Raises:
-        InputError: when the directory holds a finished run or one of another stage or model, or when what is
-            to be resumed lacks the optimizer's state (`--save_only_model true`).
-    """
-    output_dir, requested = Path(config.output_dir), config.resume_from_checkpoint
-    if output_dir.exists() and not output_dir.is_dir():
-        raise InputError(f"--output_dir {output_dir}: not a directory")
-    manifest = read_manifest(output_dir)
-    if manifest is not None and manifest["status"] == "finished":
-        raise InputError(f"--output_dir {output_dir}: holds a finished run; choose another or remove it")
-    if requested not in (None, "true", "True"):
-        checkpoint = Path(requested)
-        if not checkpoint.is_dir():
-            raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
-        checkpoints = [checkpoint]
-    else:
-        found = [(_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*")]
-        checkpoints = [path for match, path in sorted((int(m[1]), path) for m, path in found if m)]
-        if not checkpoints:
-            if requested is not None:
-                raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
-            return None
-    if manifest is not None:
-        _check_same_run(output_dir, manifest, model, stage)
-    complete = [path for path in checkpoints if _is_complete(path)]
-    if not complete:
-        raise InputError(
-            f"{checkpoints[-1]}: holds weights only (--save_only_model true) or was not written to the end,"
-            " and cannot be resumed; start from it with --model_name_or_path in another --output_dir"
-        )
-    return str(complete[-1])
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has the optimizer's state, and the file that is written last."""
-    optimizer = (checkpoint / "optimizer.pt").exists() or (checkpoint / "latest").exists()
-    return optimizer and (checkpoint / "trainer_state.json").exists()
-
-
-def _check_same_run(output_dir: Path, manifest: dict[str, Any], model: str, stage: Stage) -> None:
-    before = manifest.get("stage"), str(manifest.get("config", {}).get("model_name_or_path"))
-    if before[0] != stage.name or Path(before[1]).resolve() != Path(model).resolve():
-        raise InputError(
-            f"--output_dir {output_dir}: holds an unfinished run of stage {before[0]} from {before[1]}, not"
-            f" of stage {stage.name} from {model}; choose another"
-        )
 
 
 def check_attention(model: ModelArguments) -> str | None:

@@ -34,12 +34,17 @@ def load_scores(directory: Path, domain: str) -> dict[str, dict]:
 
 
 def _cell(score: dict) -> str:
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
+    keys = ("accuracy", "low", "high", "released")
+    return "{:.1f} [{:.1f}, {:.1f}] ({:.1f})".format(*(100 * score[key] for key in keys))
 
 
 def build_table(rows: dict[str, dict[str, dict]], domain: str) -> Table:
-    """Accuracy in percent with its 95 % interval for every checkpoint and task, and their mean."""
-    table = Table(title=f"Strict accuracy in percent, {domain}-domain, 95 % interval", title_justify="left")
+    """Strict accuracy in percent with its 95 % interval, and the released, per checkpoint and task.
+
+    The mean is of the strict ones.
+    """
+    title = f"Strict accuracy in percent, {domain}-domain, [95 % interval], (released scoring)"
+    table = Table(title=title, title_justify="left")
     table.add_column("model")
     first = next(iter(rows.values()))
     for task in TASKS:
@@ -67,4 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not separator:
             raise InputError(f"{argument}: expected NAME=DIR")
         rows[name] = load_scores(Path(directory), arguments.domain)
-    Console(width=None if sys.stdout.isatty() else 110).print(build_table(rows, arguments.domain))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(build_table(rows, arguments.domain))
+    for name, scores in rows.items():
+        for task, score in scores.items():
+            for incident, count in score["incidents"].items():
+                console.print(f"{name}, {TITLES[task]}: {incident} in {count} rows", markup=False)
