@@ -266,7 +266,9 @@ def test_model_flags_reach_the_model(stage_flags, trainers):
     assert plain.model.dtype == torch.float32
     assert not plain.model.is_gradient_checkpointing
     assert build("--torch_dtype", "bfloat16").model.dtype == torch.bfloat16
-    assert build("--gradient_checkpointing", "true").model.is_gradient_checkpointing
+    checkpointing = build("--gradient_checkpointing", "true", "--max_steps", "1")
+    checkpointing.train()
+    assert checkpointing.model.is_gradient_checkpointing
     for name in ("eager", "sdpa"):
         assert build("--attn_implementation", name).model.config._attn_implementation == name
 

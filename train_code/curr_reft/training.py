@@ -104,7 +104,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         config.data_seed,
     )
     if config.eval_strategy != "no" and not mixture.val:
-        raise InputError(f"--eval_strategy {config.eval_strategy}: {data.dataset_name} lists no val_datasets")
+        strategy = config.eval_strategy.value
+        raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
     )
