@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from datasets import Dataset
+from torch import nn
 from torch.utils.data import Sampler
-from transformers import ProcessorMixin, ProgressCallback
+from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
 from trl import GRPOTrainer
 
 from curr_reft.arguments import CurriculumConfig
@@ -29,8 +30,8 @@ class CurriculumGRPOTrainer(GRPOTrainer):
     """GRPO on one stage of the curriculum; a subclass names the stage.
 
     What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the
-    prompt order, the stage's rewards, and refusal of what would corrupt a run without an error: rows without
-    a picture, a processor that pads on the right.
+    prompt order, the stage's rewards, weights that are really loaded on a resume, and refusal of what would
+    corrupt a run without an error: rows without a picture, a processor that pads on the right.
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
@@ -81,6 +82,16 @@ class CurriculumGRPOTrainer(GRPOTrainer):
         prompts = self._logs["prompt"]
         self._logs["prompt"] = deque(map(_text_turns, prompts), maxlen=prompts.maxlen)
         super().log(logs, start_time)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        model = self.model if model is None else model
+        if self.is_fsdp_enabled or not isinstance(model, PreTrainedModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        # transformers goes by the names in the file. Those are Qwen2.5-VL's published ones, which the model's
+        # own differ from since version 5: it would load not one weight, warn, and train on from the start.
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        model.load_state_dict(saved.state_dict())
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         sampler = super()._get_train_sampler(dataset)
