@@ -3,7 +3,10 @@
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
+
+_SECONDS_FOR_THE_FIRST_PROCESS = 20
 
 
 class InputError(Exception):
@@ -24,9 +27,11 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except InputError as error:
-            # Every process of a node finds the same fault; one says so.
-            if os.environ.get("LOCAL_RANK", "0") == "0":
-                sys.stderr.write(f"error: {error}\n")
+            if os.environ.get("LOCAL_RANK", "0") != "0":
+                # The first process of the node finds the same fault and says so; its exit ends this one.
+                # If it does not within this time, the fault is this process's own.
+                time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
+            sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
         except BrokenPipeError:
             # Whoever read the output has gone; without this, Python would report it again while it exits.
