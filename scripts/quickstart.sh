@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a table: set up, write the embedded world, score the tiny base model, train the three stages one
-# after the other, and score after each. No GPU and no download of models or data; about eleven minutes on 2 cores.
+# after the other, and score after each. No GPU and no download of models or data; about ten minutes on 2 cores.
 #   SEED     seed of the training runs (default 42)
 #   OUTPUT   where everything is written (default outputs/quickstart/seed$SEED)
 # Started again, it goes on where it stopped.

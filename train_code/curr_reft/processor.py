@@ -25,7 +25,7 @@ def load_processor(
     if not Path(model).is_dir():
         if not is_hub_id:
             raise InputError(f"--model_name_or_path {model}: no such directory")
-    elif not any(Path(model).glob("*.safetensors")) and not any(Path(model).glob("*.bin")):
+    elif not any(Path(model).glob("*.safetensors")) and not any(Path(model).glob("pytorch_model*.bin")):
         raise InputError(f"--model_name_or_path {model}: holds no weights (*.safetensors)")
     try:
         config = AutoConfig.from_pretrained(model, revision=revision)
