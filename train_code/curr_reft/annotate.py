@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.score import MATH_TIMEOUT, Score
+from curr_reft.rewards.score import MATH_TIMEOUT, Score, incidents
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ def annotate_file(path: Path, score_row: Callable[[Row], dict[str, Score]], expl
     Raises:
         InputError: at the end when a line was bad, at once for a file that cannot be read or is not text.
     """
-    incidents: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     bad_lines = 0
     with tqdm(unit="B", unit_scale=True, disable=None) as progress:
         for number, line in enumerate(_lines(path, progress), start=1):
@@ -41,14 +41,13 @@ def annotate_file(path: Path, score_row: Callable[[Row], dict[str, Score]], expl
                 bad_lines += 1
                 progress.write(f"{where}: {error}", file=sys.stderr)
                 continue
+            counts.update(incidents(scores))
             for name, score in scores.items():
-                if score.incident:
-                    incidents[f"{name}, {score.incident}"] += 1
                 if score.incident == MATH_TIMEOUT:
                     progress.write(f"{where}: {name}: math-verify ran out of time", file=sys.stderr)
             sys.stdout.write(text + "\n")
     sys.stdout.flush()
-    for incident, count in sorted(incidents.items()):
+    for incident, count in sorted(counts.items()):
         sys.stderr.write(f"{incident}: {count} rows\n")
     if bad_lines:
         raise InputError(f"{path}: {bad_lines} lines were not scored (named above)")

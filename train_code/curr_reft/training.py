@@ -111,9 +111,10 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     )
     examples, sizes, dropped = check_images([*mixture.train, *mixture.val], data.allow_missing_images)
     kept = set(examples)
+    check_gold = find_variant(data.reward_variant).check_gold
     for example in examples:
         try:
-            find_variant(data.reward_variant).check_gold(stage.name, example.task, example.solution)
+            check_gold(stage.name, example.task, example.solution)
         except GoldError as error:
             raise InputError(f"{example.id}: {error}") from error
 

@@ -17,7 +17,7 @@ from curr_reft.annotate import Row, annotate_file, required
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released, strict
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import Score
+from curr_reft.rewards.score import Score, incidents
 
 SCORINGS = {"strict": strict, "released": released}
 
@@ -45,9 +45,6 @@ def summarise(task: str, completions: Sequence[str], scores: Sequence[dict[str, 
     n = len(scores)
     right, released_right = (sum(int(row[name].reward) for row in scores) for name in SCORINGS)
     interval = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
-    incidents = Counter(
-        f"{name}, {score.incident}" for row in scores for name, score in row.items() if score.incident
-    )
     return Accuracy(
         n=n,
         accuracy=right / n,
@@ -56,7 +53,7 @@ def summarise(task: str, completions: Sequence[str], scores: Sequence[dict[str, 
         mean_reward=sum(row["strict"].partial for row in scores) / n,
         released=released_right / n,
         format=sum(score_format("open", task, text).reward for text in completions) / n,
-        incidents=dict(incidents),
+        incidents=dict(Counter(incident for row in scores for incident in incidents(row))),
     )
 
 

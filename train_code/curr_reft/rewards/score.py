@@ -33,6 +33,11 @@ class Score(NamedTuple):
         return {"rule": self.rule, "answer": _plain(self.answer), "gold": _plain(self.gold)}
 
 
+def incidents(scores: dict[str, Score]) -> list[str]:
+    """The incidents of a row's scores, each with the name of its score."""
+    return [f"{name}, {score.incident}" for name, score in scores.items() if score.incident]
+
+
 def _plain(value: Any) -> Any:
     """The value as JSON holds it; the released code reads Python literals, which may hold anything."""
     if isinstance(value, set | frozenset):
