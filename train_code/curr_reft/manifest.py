@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
 
 FILE_NAME = "manifest.json"
@@ -63,11 +64,9 @@ def mark_finished(output_dir: Path, results: dict[str, Any]) -> None:
 
 
 def _write(output_dir: Path, record: dict[str, Any]) -> None:
-    output_dir.mkdir(parents=True, exist_ok=True)
-    # Replaced as a whole: a killed run, or another process reading it, never sees half a file.
-    part = output_dir / f"{FILE_NAME}.part"
-    part.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    part.replace(output_dir / FILE_NAME)
+    # A killed run, or another process reading it, never sees half a file.
+    with replacing(output_dir / FILE_NAME) as file:
+        file.write(json.dumps(record, indent=2, default=str) + "\n")
 
 
 def read_manifest(output_dir: Path) -> dict[str, Any] | None:

@@ -1,0 +1,36 @@
+"""Files that are whole or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from curr_reft.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception.
+
+    Until then, and after an exception or a kill, whatever was at `path` stays as it was. Missing folders are
+    made.
+
+    Raises:
+        InputError: when the folder or file cannot be written.
+    """
+    # The process in the name: two commands that write one file do not write into each other's.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = part.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        with file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        part.unlink(missing_ok=True)
