@@ -2,16 +2,20 @@
 
 Three frames are named: *stored*, the pixels of the file with its EXIF orientation applied; *budget*, after
 the stage's image budget; *processed*, after the processor's own resize. All are pixel frames with the origin
-at the top left, so moving a box is a scaling per axis.
+at the top left, so moving a box is a scaling per axis. The 0-1000 frame of other models and of RefGTA's
+`normalized_solution` is one more: that of a picture of `THOUSANDTHS`.
 """
 
 import math
 import re
 
+import numpy as np
+
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of some frame, covering [x1, x2) x [y1, y2)."""
 Size = tuple[int, int]
 """Width and height in pixels."""
+THOUSANDTHS: Size = (1000, 1000)
 
 # Possessive quantifiers never backtrack, which keeps the search linear on hostile text.
 _NUMBER = re.compile(r"[+-]?+(?:[0-9]{1,9}+(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]{1,2}+)?+")
@@ -29,10 +33,42 @@ def iou(a: Box, b: Box) -> float:
     return intersection / union
 
 
+def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`iou` of each of `n` boxes with each of `m`: `[n, 4]` and `[m, 4]` give `[n, m]`."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b)]
+    return intersection / (areas[0][:, None] + areas[1][None] - intersection)
+
+
 def scale_box(box: Box, source: Size, target: Size) -> Box:
     """Move a box from the frame of a picture at size `source` to its frame at size `target`."""
     sx, sy = target[0] / source[0], target[1] / source[1]
     return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+
+
+def round_box(box: Box, size: Size) -> tuple[int, int, int, int]:
+    """The box in whole pixels of a picture of `size`: rounded half up, inside it, at least a pixel long."""
+    sides = []
+    for low, high, length in ((box[0], box[2], size[0]), (box[1], box[3], size[1])):
+        first = min(max(math.floor(low + 0.5), 0), length - 1)
+        sides.append((first, min(max(math.floor(high + 0.5), first + 1), length)))
+    (x1, x2), (y1, y2) = sides
+    return x1, y1, x2, y2
+
+
+def box_fault(box: Box, size: Size) -> str | None:
+    """What is wrong with a box in the frame of a picture of `size`, `None` when nothing is.
+
+    It must have an area and lie inside, up to one pixel that rounding may have cost.
+    """
+    x1, y1, x2, y2 = box
+    if x2 <= x1 or y2 <= y1:
+        return f"box {list(box)}: x2 and y2 must exceed x1 and y1 (corners, not width and height)"
+    if min(x1, y1) < -1 or x2 > size[0] + 1 or y2 > size[1] + 1:
+        return f"box {list(box)}: leaves its picture of {size[0]}x{size[1]} pixels"
+    return None
 
 
 def rescale_boxes_in_text(text: str, source: Size, target: Size) -> str:

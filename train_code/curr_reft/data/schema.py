@@ -5,6 +5,7 @@ What is wrong in a file is found here, with its place, and not in the middle of 
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +113,16 @@ def _example(row_id: str, row: Any, image_root: Path) -> Example:
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
         raise _BadRowError("solution: no closed <answer>...</answer> block")
-    return Example(row_id, problem, solution, _TASK_SPELLINGS[task], image_root / _image(row))
+    return Example(row_id, problem, solution, _TASK_SPELLINGS[task], _image_path(image_root, _image(row)))
+
+
+def _image_path(image_root: Path, image: str) -> Path:
+    """The picture's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
+    root = os.path.abspath(image_root)
+    path = os.path.abspath(os.path.join(root, image))
+    if not path.startswith(os.path.join(root, "")):
+        raise _BadRowError(f"image: {image!r} is not below the image root {image_root}")
+    return Path(path)
 
 
 def _text(row: dict[str, Any], field: str) -> str:

@@ -1,0 +1,24 @@
+"""Options that a problem lists itself, a line each, as Geo170K (`A: 30`) and MathV360K (`(A) 30`) do."""
+
+import re
+from typing import NamedTuple
+
+_LINE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+
+
+class ListedOptions(NamedTuple):
+    """A problem taken apart: the text before its options, the options from A on, the text after them."""
+
+    before: str
+    options: tuple[str, ...]
+    after: str
+
+
+def listed_options(problem: str) -> ListedOptions | None:
+    """The options of a problem, `None` unless two or more are listed, from A on without a gap or a repeat."""
+    lines = list(_LINE.finditer(problem))
+    letters = "".join(line[1] for line in lines)
+    if len(lines) < 2 or letters != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(lines)]:
+        return None
+    options = tuple(line[2] for line in lines)
+    return ListedOptions(problem[: lines[0].start()].rstrip(), options, problem[lines[-1].end() :].strip())

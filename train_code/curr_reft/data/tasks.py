@@ -1,0 +1,233 @@
+"""Judge and choice rows from open rows: ``python -m curr_reft.data.tasks ROWS.jsonl --judge … --choice …``.
+
+The release publishes its judge and choice rows but not how they were made. Here they are made so that nothing
+but the picture tells a right answer from a wrong one: wrong answers are right answers of other rows, a box at
+its place and size in its own picture (see `curr_reft.data.questions`). Detection rows need one box; math rows
+that are multiple choice keep their own options, in another order.
+"""
+
+import argparse
+import logging
+import os
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from curr_reft.data.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_letter
+from curr_reft.data.boxes import Size, box_fault, scale_box
+from curr_reft.data.grouping import blocks
+from curr_reft.data.images import check_images
+from curr_reft.data.listed_options import listed_options
+from curr_reft.data.questions import Choice, choices, judgements, label_choices, shuffled
+from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
+from curr_reft.data.schema import Example, read_examples
+from curr_reft.errors import InputError, command
+from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels
+
+logger = logging.getLogger(__name__)
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_OFFERED_WHEN_UNKNOWN = "ABCD"
+Ask = Callable[[Example, str, str], Row]
+
+
+def judge_rows(
+    examples: Sequence[Example], sizes: Mapping[Path, Size], image_root: Path, seed: int
+) -> Iterator[Row | BadRecord]:
+    """A claim about each open row's answer, to be answered by yes or no, half of them true for every task.
+
+    Args:
+        examples: Open rows; `sizes` holds the width and height of the picture of each detection row.
+        image_root: What the paths in the new rows are relative to.
+        seed: Rows, sizes and seed determine the result.
+    """
+
+    def ask(example: Example, claim: str, answer: str) -> Row:
+        problem = f"{example.problem} Is the answer {claim}? Use yes or no to answer."
+        return _row(example, "judge", problem, answer, image_root)
+
+    def questions(
+        kind: Kind, block: Sequence[Example], rng: np.random.Generator
+    ) -> Iterator[tuple[int, Row]]:
+        for row, claim, truth in judgements(kind, rng):
+            yield row, ask(block[row], claim, "yes" if truth else "no")
+
+    return _build(examples, sizes, seed, "judge", questions)
+
+
+def choice_rows(
+    examples: Sequence[Example], sizes: Mapping[Path, Size], image_root: Path, seed: int
+) -> Iterator[Row | BadRecord]:
+    """A question with four options about each open row, one of them right, or several for label sets.
+
+    Arguments as for `judge_rows`.
+    """
+
+    def questions(
+        kind: Kind, block: Sequence[Example], rng: np.random.Generator
+    ) -> Iterator[tuple[int, Row]]:
+        if isinstance(kind, Letters):
+            yield from _own_options(block, rng, image_root)
+            return
+        for choice in label_choices(kind, rng) if isinstance(kind, Labels) else choices(kind, rng):
+            example = block[choice.row]
+            yield choice.row, _choice_row(example, example.problem, choice, "", image_root)
+
+    return _build(examples, sizes, seed, "choice", questions)
+
+
+def _own_options(
+    block: Sequence[Example], rng: np.random.Generator, image_root: Path
+) -> Iterator[tuple[int, Row]]:
+    """Rows that are multiple choice already, their options in another order."""
+    listed = {row: listed_options(example.problem) for row, example in enumerate(block)}
+    golds = {row: LETTERS.index(_letter(example)) for row, example in enumerate(block)}
+    usable = [row for row, own in listed.items() if own is not None and golds[row] < len(own.options)]
+    # Dealt, not drawn: among problems with equally many options every place is right equally often.
+    decks: defaultdict[int, list[int]] = defaultdict(list)
+    for row in usable:
+        before, options, after = listed[row]
+        gold = golds[row]
+        deck = decks[len(options)]
+        if not deck:
+            deck.extend(rng.permutation(len(options)).tolist())
+        ordered = [options[gold], *options[:gold], *options[gold + 1 :]]
+        choice = shuffled(row, ordered, deck.pop(), rng)
+        yield row, _choice_row(block[row], before, choice, after, image_root)
+
+
+def _choice_row(example: Example, before: str, choice: Choice, after: str, image_root: Path) -> Row:
+    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, choice.options, strict=False)]
+    problem = "\n".join(filter(None, [before, *options, after]))
+    return _row(example, "choice", problem, ", ".join(LETTERS[place] for place in choice.right), image_root)
+
+
+def _row(example: Example, stage: str, problem: str, answer: str, image_root: Path) -> Row:
+    image = os.path.relpath(example.image, image_root)
+    return make_row(f"{stage}:{example.id}", problem, answer, example.task, image)
+
+
+def _build(
+    examples: Sequence[Example],
+    sizes: Mapping[Path, Size],
+    seed: int,
+    stage: str,
+    questions: Callable[[Kind, Sequence[Example], np.random.Generator], Iterator[tuple[int, Row]]],
+) -> Iterator[Row | BadRecord]:
+    """Ask about all rows, kind by kind and block by block; rows come in the order of their open rows."""
+    kinds: defaultdict[str, list[Example]] = defaultdict(list)
+    outcomes: list[tuple[int, Row | BadRecord]] = []
+    order = {example.id: place for place, example in enumerate(examples)}
+    for example in examples:
+        fault = _fault(example, sizes)
+        if fault is None:
+            kinds[_kind_name(example)].append(example)
+        else:
+            outcomes.append((order[example.id], BadRecord(example.id, fault)))
+    progress = tqdm(total=len(order) - len(outcomes), desc=stage, unit="row", disable=None)
+    for name, rows in kinds.items():
+        rng = np.random.default_rng(random.Random(f"{seed}:{stage}:{name}").getrandbits(64))
+        for indices in blocks(len(rows), rng):
+            block = [rows[index] for index in indices]
+            asked: Counter[int] = Counter()
+            for row, new in questions(_KINDS[name](block, sizes), block, rng):
+                asked[row] += 1
+                # Rows that lend their answer more than once are asked more than once.
+                new["id"] += f"#{asked[row]}" if asked[row] > 1 else ""
+                outcomes.append((order[block[row].id], new))
+            for row, example in enumerate(block):
+                if row not in asked:
+                    reason = "no wrong answer to it can be made, and no other row's answer is one"
+                    outcomes.append((order[example.id], BadRecord(example.id, reason)))
+            progress.update(len(block))
+    progress.close()
+    yield from (outcome for _, outcome in sorted(outcomes, key=lambda pair: pair[0]))
+
+
+def _fault(example: Example, sizes: Mapping[Path, Size]) -> str | None:
+    """Why nothing can be asked about an open row."""
+    answer = _answer(example)
+    if example.task == "detection":
+        boxes = parse_boxes(answer)
+        if boxes is None or len(boxes) != 1:
+            return f"solution: expected one box with an area, found {answer[:60]!r}"
+        return box_fault(boxes[0], sizes[example.image])
+    if example.task == "classify" and not parse_labels(answer):
+        return "solution: an empty label set"
+    if not answer:
+        return "solution: an empty answer"
+    return None
+
+
+def _answer(example: Example) -> str:
+    return extract_answer(example.solution) or ""
+
+
+def _letter(example: Example) -> str:
+    return _answer(example).strip("(). ").upper()
+
+
+def _kind_name(example: Example) -> str:
+    if example.task == "math":
+        return "letters" if is_letter(_answer(example)) else "values"
+    return {"detection": "boxes", "classify": "labels"}[example.task]
+
+
+def _boxes(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Boxes:
+    pictures = [sizes[example.image] for example in block]
+    boxes = [
+        scale_box(parse_boxes(_answer(example))[0], size, UNIT_SIZE)
+        for example, size in zip(block, pictures, strict=True)
+    ]
+    return Boxes(np.clip(np.array(boxes), 0, 1), pictures, [str(example.image) for example in block])
+
+
+def _letters(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Letters:
+    listed = [listed_options(example.problem) for example in block]
+    offered = [_OFFERED_WHEN_UNKNOWN if own is None else LETTERS[: len(own.options)] for own in listed]
+    return Letters([_letter(example) for example in block], offered)
+
+
+_KINDS: dict[str, Callable[[Sequence[Example], Mapping[Path, Size]], Kind]] = {
+    "boxes": _boxes,
+    "labels": lambda block, sizes: Labels([parse_labels(_answer(example)) for example in block]),
+    "values": lambda block, sizes: Values([_answer(example) for example in block]),
+    "letters": _letters,
+}
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the judge rows, the choice rows, or both."""
+    parser = argparse.ArgumentParser(
+        prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl", help="open rows, of any tasks")
+    parser.add_argument(
+        "--image_root", type=Path, required=True, help="folder the rows' `image` is relative to"
+    )
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="where to write the judge rows")
+    parser.add_argument("--choice", type=Path, metavar="FILE", help="where to write the choice rows")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument(
+        "--drop_bad_rows", action="store_true", help="leave out rows that cannot be asked about"
+    )
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments.judge is None and arguments.choice is None:
+        raise InputError("--judge FILE or --choice FILE: say what to write")
+    examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
+    detection = [example for example in examples if example.task == "detection"]
+    sizes = check_images(detection, allow_missing=False)[1] if detection else {}
+    for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
+        if path is not None:
+            outcomes = build(examples, sizes, arguments.image_root, arguments.seed)
+            write_rows(path, outcomes, arguments.drop_bad_rows)
+
+
+if __name__ == "__main__":
+    main()
