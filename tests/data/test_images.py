@@ -173,8 +173,8 @@ def rows_of(*paths: Path) -> list[Example]:
 def test_check_returns_sizes_of_good_pictures(tmp_path):
     a, b = save(tmp_path / "a.jpg"), save(tmp_path / "b.png", (7, 9))
     examples = rows_of(a, b, a)
-    assert check_images(examples, allow_missing=False) == (examples, {a: (40, 30), b: (7, 9)}, {})
-    assert check_images([], allow_missing=False) == ([], {}, {})
+    assert check_images(examples, allow_missing=False) == ({a: (40, 30), b: (7, 9)}, {})
+    assert check_images([], allow_missing=False) == ({}, {})
 
 
 def test_check_stops_with_counts_and_the_first_reasons(tmp_path):
@@ -195,8 +195,7 @@ def test_check_drops_and_reports_when_allowed(tmp_path, caplog):
     good, bad = save(tmp_path / "a.jpg"), save_truncated(tmp_path / "b.jpg")
     examples = rows_of(bad, good, bad)
     with caplog.at_level(logging.WARNING):
-        kept, sizes, dropped = check_images(examples, allow_missing=True)
-    assert kept == [examples[1]]
+        sizes, dropped = check_images(examples, allow_missing=True)
     assert sizes == {good: (40, 30)}
     assert list(dropped) == ["f:0", "f:2"]
     assert "truncated" in dropped["f:0"]

@@ -62,7 +62,7 @@ def open_rows(tmp_path_factory):
             lines.append(json.dumps(row))
         (root / f"{task}.jsonl").write_text("\n".join(lines))
         examples[task] = read_examples(root / f"{task}.jsonl", root)
-    sizes = check_images(examples["detection"], allow_missing=False)[1]
+    sizes = check_images(examples["detection"], allow_missing=False)[0]
     return root, examples, sizes
 
 

@@ -7,7 +7,7 @@ from curr_reft.data.schema import Example, read_examples
 from curr_reft.errors import InputError
 
 ROW = {"problem": "Which is it?", "solution": "<answer>B</answer>", "task": "math", "image": "a.jpg"}
-ROOT = Path("pictures")
+ROOT = Path("pictures").absolute()
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -48,7 +48,8 @@ def test_accepts_byte_order_mark_carriage_returns_and_line_separators_in_strings
         ("task", "classification", "task", "classify"),
         ("task", "detection", "task", "detection"),
         ("image", ["b.jpg"], "image", ROOT / "b.jpg"),
-        ("image", "/elsewhere/b.jpg", "image", Path("/elsewhere/b.jpg")),
+        ("image", str(ROOT / "b.jpg"), "image", ROOT / "b.jpg"),
+        ("image", "x/../b.jpg", "image", ROOT / "b.jpg"),
         (
             "solution",
             "<thinking>since</thinking><answer>\n3</answer>",
@@ -124,7 +125,7 @@ def test_first_bad_row_is_shown_and_the_others_counted(tmp_path, bad, ending):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.jsonl", b"\x89PNG\r\n\x1a\n", "not UTF-8 text (at byte 0)"),
+        ("rows.jsonl", b"\x89PNG\r\n\x1a\n", "not UTF-8 text (invalid start byte)"),
         ("rows.jsonl", b"\n \n", "the file has no rows"),
         ("rows.json", b"[]", "the file has no rows"),
         ("rows.json", b'{"rows": []}', "expected an array of rows, found an object"),
@@ -149,3 +150,21 @@ def test_missing_file_and_directory(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(InputError, match="Is a directory"):
         read_examples(tmp_path / "folder.jsonl", ROOT)
+
+
+@pytest.mark.parametrize(
+    "image", ["../a.jpg", "/etc/passwd", "x/../../a.jpg", "../pictures_too/a.jpg", ".", "a/.."]
+)
+def test_pictures_outside_the_image_root_are_refused(tmp_path, image):
+    path = write_lines(tmp_path / "rows.jsonl", ROW, {**ROW, "image": image})
+    with pytest.raises(InputError, match=r":2: image: .* is not below the image root"):
+        read_examples(path, ROOT)
+
+
+def test_an_id_that_occurs_twice_is_named_with_both_places(tmp_path):
+    rows = [{**ROW, "id": row_id} for row_id in ("a", 7, "b", "7", "a")]
+    path = write_lines(tmp_path / "rows.jsonl", *rows)
+    with pytest.raises(InputError) as raised:
+        read_examples(path, ROOT)
+    assert str(raised.value) == f"{path}:5: id: the one of {path}:1 again (and 1 more bad row)"
+    assert len(read_examples(write_lines(tmp_path / "rows.jsonl", *rows[:3], ROW, ROW), ROOT)) == 5

@@ -59,8 +59,8 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
     torch.manual_seed(0)
     for task in TASKS:
         examples = read_examples(tmp_path / f"train/open/{task}_test.jsonl", tmp_path)
-        kept, sizes, _ = check_images(examples, allow_missing=False)
-        split = build_split(kept, STAGES["open"], sizes, processor, max_prompt_length=256)
+        sizes, _ = check_images(examples, allow_missing=False)
+        split = build_split(examples, STAGES["open"], sizes, processor, max_prompt_length=256)
         rows = [split.dataset[index] for index in range(60)]
         texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
         inputs = processor(

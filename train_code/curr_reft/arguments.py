@@ -41,6 +41,10 @@ class DataArguments:
         default=False,
         metadata={"help": "Drop rows whose picture is missing or unreadable, and say how many."},
     )
+    drop_bad_boxes: bool = field(
+        default=False,
+        metadata={"help": "Drop rows whose gold box is inverted or outside its picture, and say how many."},
+    )
     box_frame: Literal["budget", "processed"] = field(
         default="budget",
         metadata={

@@ -25,7 +25,8 @@ class Plan:
     stage: Stage
     train: Split
     val: Split | None
-    dropped_images: Mapping[str, str]
+    dropped: Mapping[str, str]
+    """Why rows were left out, by their ids: an unusable picture or a bad gold box."""
     shared_rows: int
     prompts_per_step: int
     completions_per_step: int
@@ -99,7 +100,7 @@ def print_plan(
             listing = ", ".join(f"{task} {count}" for task, count in sorted(counts.items()))
             facts.add_row(f"{name} rows", f"{len(split.dataset)} ({listing})")
             facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
-    facts.add_row("rows dropped, picture missing or unreadable", str(len(plan.dropped_images)))
+    facts.add_row("rows dropped, bad picture or bad box", str(len(plan.dropped)))
     facts.add_row("val rows that are also train rows", str(plan.shared_rows))
     facts.add_row(
         "prompts per optimizer step",
@@ -115,7 +116,7 @@ def print_plan(
     facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
     console.print(facts)
 
-    for row, reason in list(plan.dropped_images.items())[:5]:
+    for row, reason in list(plan.dropped.items())[:5]:
         console.print(f"dropped {row}: {reason}", markup=False)
     first = plan.train.dataset.with_format(None)[0]
     text = render_prompt(processor, first["prompt"][0]["content"])

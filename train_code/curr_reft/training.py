@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_availa
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
-from curr_reft.data.dataset import build_split
+from curr_reft.data.boxes import Size
+from curr_reft.data.dataset import Split, bad_boxes, build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
+from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
 from curr_reft.manifest import mark_finished, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
@@ -28,6 +31,7 @@ from curr_reft.trainer import CurriculumGRPOTrainer
 
 logger = logging.getLogger(__name__)
 
+_SHOWN_FAULTS = 5
 _ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 
 
@@ -83,6 +87,43 @@ def held_out_warnings(mixture: Mixture) -> list[str]:
     ]
 
 
+def check_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size], drop: bool) -> dict[str, str]:
+    """What is wrong with gold boxes, by the row's id.
+
+    Raises:
+        InputError: for the first ones, unless their rows are to be dropped.
+    """
+    faults = bad_boxes(examples, sizes)
+    if faults:
+        shown = "; ".join(f"{row}: {fault}" for row, fault in list(faults.items())[:_SHOWN_FAULTS])
+        summary = f"bad gold boxes in {len(faults)} rows: {shown}"
+        if not drop:
+            raise InputError(f"{summary} (mend them, or drop these rows with --drop_bad_boxes)")
+        logger.warning("rows dropped for %s", summary)
+    return faults
+
+
+def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None:
+    """Let the reward read every gold.
+
+    Raises:
+        InputError: for the first one it cannot read.
+    """
+    check_gold = find_variant(variant).check_gold
+    for example in examples:
+        try:
+            check_gold(stage.name, example.task, example.solution)
+        except GoldError as error:
+            raise InputError(f"{example.id}: {error}") from error
+
+
+def rows_in_both(train: Iterable[Example], val: Iterable[Example]) -> int:
+    """How many validation rows ask a training row's question about its picture."""
+    keys = Counter((row.problem, row.image) for row in val)
+    found = {key for row in train if (key := (row.problem, row.image)) in keys}
+    return sum(keys[key] for key in found)
+
+
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     """Parse flags and check data, pictures, processor and golds; loads no weights.
 
@@ -109,18 +150,14 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
     )
-    examples, sizes, dropped = check_images([*mixture.train, *mixture.val], data.allow_missing_images)
-    kept = set(examples)
-    check_gold = find_variant(data.reward_variant).check_gold
-    for example in examples:
-        try:
-            check_gold(stage.name, example.task, example.solution)
-        except GoldError as error:
-            raise InputError(f"{example.id}: {error}") from error
+    examples = mixture.rows
+    sizes, missing = check_images(examples, data.allow_missing_images)
+    faults = check_boxes(examples, sizes, data.drop_bad_boxes)
+    check_golds(examples, stage, data.reward_variant)
 
-    def split(rows):
+    def split(rows: Iterable[Example]) -> Split:
         return build_split(
-            [row for row in rows if row in kept],
+            (row for row in rows if row.image in sizes and row.id not in faults),
             stage,
             sizes,
             processor,
@@ -136,13 +173,12 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
             f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one"
             " optimizer step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
-    asked = {(row.problem, row.image) for row in mixture.train}
     plan = Plan(
         stage=stage,
         train=train,
         val=split(mixture.val) if mixture.val else None,
-        dropped_images=dropped,
-        shared_rows=sum((row.problem, row.image) in asked for row in mixture.val),
+        dropped={**missing, **faults},
+        shared_rows=rows_in_both(mixture.train, mixture.val),
         prompts_per_step=prompts,
         completions_per_step=completions,
         steps=steps,

@@ -71,6 +71,12 @@ def box_fault(box: Box, size: Size) -> str | None:
     return None
 
 
+def boxes_in_text(text: str) -> list[Box]:
+    """Every `[x1, y1, x2, y2]` that a text spells, as numbers; in linear time."""
+    found = (_NUMBER.findall(match[0]) for match in _BOX_IN_TEXT.finditer(text))
+    return [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in found]
+
+
 def rescale_boxes_in_text(text: str, source: Size, target: Size) -> str:
     """Move every `[x1, y1, x2, y2]` that a text spells between two frames of the same picture.
 

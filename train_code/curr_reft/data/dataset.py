@@ -1,22 +1,38 @@
 """From examples to what trainer and evaluator read: prompts, lazily opened pictures, boxes in one frame."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from curr_reft.data.boxes import Size, rescale_boxes_in_text
+from curr_reft.data.arrow import write_arrow
+from curr_reft.data.boxes import Size, box_fault, boxes_in_text, rescale_boxes_in_text
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
+from curr_reft.rewards.answers import extract_answer
 from curr_reft.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
+
+_BATCH = 256
+_FEATURES = Features(
+    {
+        "id": Value("string"),
+        "prompt": [{"role": Value("string"), "content": Value("string")}],
+        "image": Value("string"),
+        "solution": Value("string"),
+        "task": Value("string"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +40,9 @@ class Split:
     """The rows of one split ready to use, and what was measured on the way."""
 
     dataset: Dataset
-    prompt_tokens: list[int] = field(repr=False)
+    prompt_tokens: Sequence[int] = field(repr=False)
     """Tokens of each kept prompt, image tokens counted."""
-    image_tokens: list[int] = field(repr=False)
+    image_tokens: Sequence[int] = field(repr=False)
     too_long: list[str] = field(repr=False)
     """Ids of rows left out because their prompt exceeds the limit."""
 
@@ -59,7 +75,7 @@ def render_prompt(processor: ProcessorMixin, text: str) -> str:
 
 
 def build_split(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     stage: Stage,
     sizes: Mapping[Path, Size],
     processor: ProcessorMixin,
@@ -69,17 +85,55 @@ def build_split(
 ) -> Split:
     """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures open when a row is read.
 
-    Boxes in detection rows (gold, and claims or options in the problem) move from the stored frame to
-    `box_frame`; prompts beyond `max_prompt_length` tokens are left out, never cut.
+    Rows go to an Arrow file as they come. Boxes in detection rows (gold, and claims or options in the
+    problem) move from the stored frame to `box_frame`; prompts beyond `max_prompt_length` tokens are left
+    out, never cut.
 
     Args:
         sizes: Stored width and height of every picture, from `curr_reft.data.images.check_images`.
         box_frame: `budget` or `processed`.
 
     Raises:
-        InputError: when no row is left, or on the first too long prompt under `strict_prompt_length`.
+        InputError: when no row is left, or on a too long prompt under `strict_prompt_length`.
     """
-    rows, frames = [], []
+    prompt_tokens, image_tokens = array("i"), array("i")
+    too_long: list[str] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        remaining = iter(examples)
+        while batch := list(islice(remaining, _BATCH)):
+            for row, length, tokens in _measured(batch, stage, sizes, processor, box_frame):
+                if length > max_prompt_length:
+                    too_long.append(row["id"])
+                    continue
+                prompt_tokens.append(length)
+                image_tokens.append(tokens)
+                yield row
+
+    dataset = write_arrow(rows(), _FEATURES)
+    if too_long:
+        count = len(dataset) + len(too_long)
+        message = f"{len(too_long)} of {count} prompts exceed --max_prompt_length {max_prompt_length}"
+        if strict_prompt_length or not len(dataset):
+            raise InputError(f"{message}, first {too_long[0]}: raise the limit or lower --max_pixels")
+        logger.warning("%s and are dropped, first %s", message, too_long[0])
+    return Split(
+        dataset=dataset.with_transform(partial(_open_images, stage.name)),
+        prompt_tokens=prompt_tokens,
+        image_tokens=image_tokens,
+        too_long=too_long,
+    )
+
+
+def _measured(
+    examples: Sequence[Example],
+    stage: Stage,
+    sizes: Mapping[Path, Size],
+    processor: ProcessorMixin,
+    box_frame: str,
+) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """The row of each example, the tokens of its prompt with the picture's, and the picture's alone."""
+    rows, image_tokens = [], []
     for example in examples:
         stored = sizes[example.image]
         shown = budget_size(stored, stage.budget(example.task))
@@ -97,29 +151,26 @@ def build_split(
                 "task": example.task,
             }
         )
-        frames.append(shown)
-
+        image_tokens.append(image_token_count(shown, processor))
     texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
-    image_tokens = [image_token_count(frame, processor) for frame in frames]
-    # The template holds one placeholder, which the processor replaces by the picture's tokens.
-    lengths = [
-        len(ids) - 1 + count
-        for ids, count in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
-    ]
-    kept = [index for index, length in enumerate(lengths) if length <= max_prompt_length]
-    too_long = [row["id"] for row, length in zip(rows, lengths, strict=True) if length > max_prompt_length]
-    if too_long:
-        message = f"{len(too_long)} of {len(rows)} prompts exceed --max_prompt_length {max_prompt_length}"
-        if strict_prompt_length or not kept:
-            raise InputError(f"{message}, first {too_long[0]}: raise the limit or lower --max_pixels")
-        logger.warning("%s and are dropped, first %s", message, too_long[0])
-    dataset = Dataset.from_list([rows[index] for index in kept])
-    return Split(
-        dataset=dataset.with_transform(partial(_open_images, stage.name)),
-        prompt_tokens=[lengths[index] for index in kept],
-        image_tokens=[image_tokens[index] for index in kept],
-        too_long=too_long,
-    )
+    for row, ids, tokens in zip(rows, processor.tokenizer(texts)["input_ids"], image_tokens, strict=True):
+        # The template holds one placeholder, which the processor replaces by the picture's tokens.
+        yield row, len(ids) - 1 + tokens, tokens
+
+
+def bad_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size]) -> dict[str, str]:
+    """What is wrong with gold boxes of detection rows, by row id; rows without a size are passed over.
+
+    Options and claims are not looked at: a wrong answer may be anywhere.
+    """
+    faults = {}
+    for example in examples:
+        if example.task == "detection" and example.image in sizes:
+            boxes = boxes_in_text(extract_answer(example.solution) or "")
+            fault = next(filter(None, (box_fault(box, sizes[example.image]) for box in boxes)), None)
+            if fault is not None:
+                faults[example.id] = fault
+    return faults
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:

@@ -1,8 +1,8 @@
 """Groups of rows that lend each other their answers.
 
-In a group every row's answer is right for that row and wrong for the others. Questions whose wrong answers are
-the right answers of the group's other rows therefore give nothing away: whatever a wrong answer looks like, it
-is the right one elsewhere.
+In a group every row's answer is right for that row and wrong for the others. Questions whose wrong answers
+are the right answers of the group's other rows therefore give nothing away: whatever a wrong answer looks
+like, it is the right one elsewhere.
 """
 
 import numpy as np

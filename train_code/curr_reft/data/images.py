@@ -7,6 +7,7 @@ when the user asks for that.
 import logging
 import math
 import struct
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,14 +118,18 @@ def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image
     return image.resize(size, Image.Resampling[budget.resample])
 
 
-def check_images(
-    examples: list[Example], allow_missing: bool
-) -> tuple[list[Example], dict[Path, Size], dict[str, str]]:
+def check_images(examples: Iterable[Example], allow_missing: bool) -> tuple[dict[Path, Size], dict[str, str]]:
     """Decode every picture that the examples name, once, before a run starts.
 
-    Returns the examples whose picture is good, the stored size of each good picture, and the reason for each
-    dropped example by its id. Raises `InputError`, with counts and the first reasons, when a picture is bad
-    and `allow_missing` is false, or when no example is left.
+    Returns the stored size of each good picture, and the reason for each example without one by its id; such
+    examples are to be left out.
+
+    Args:
+        examples: Gone through twice.
+
+    Raises:
+        InputError: with counts and the first reasons, when a picture is bad and `allow_missing` is false, or
+            when no example is left.
     """
     paths = list(dict.fromkeys(example.image for example in examples))
     with ThreadPoolExecutor(_CHECK_THREADS) as pool:
@@ -135,23 +140,24 @@ def check_images(
     sizes = {path: found for path, found in outcomes.items() if not isinstance(found, ImageError)}
     reasons = {path: str(found) for path, found in outcomes.items() if isinstance(found, ImageError)}
     if not reasons:
-        return examples, sizes, {}
-    kept = [example for example in examples if example.image in sizes]
-    dropped = {example.id: reasons[example.image] for example in examples if example.image in reasons}
+        return sizes, {}
+    dropped, rows = {}, 0
+    for example in examples:
+        rows += 1
+        if example.image in reasons:
+            dropped[example.id] = reasons[example.image]
     shown = list(reasons.values())[:_SHOWN_BAD_IMAGES]
     if len(reasons) > len(shown):
         shown.append(f"and {len(reasons) - len(shown)} more")
-    summary = (
-        f"unusable pictures: {len(reasons)} of {len(paths)},"
-        f" in {len(examples) - len(kept)} of {len(examples)} rows: {'; '.join(shown)}"
-    )
+    counts = f"{len(reasons)} of {len(paths)}, in {len(dropped)} of {rows} rows"
+    summary = f"unusable pictures: {counts}: {'; '.join(shown)}"
     if not allow_missing:
         hint = "check --image_root, or drop these rows with --allow_missing_images"
         raise InputError(f"{summary} ({hint})")
-    if not kept:
+    if len(dropped) == rows:
         raise InputError(f"{summary} (no row is left; check --image_root)")
     logger.warning("rows dropped for %s", summary)
-    return kept, sizes, dropped
+    return sizes, dropped
 
 
 def _probe(path: Path) -> Size | ImageError:

@@ -13,11 +13,13 @@ import difflib
 import logging
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.data.schema import Example, read_examples
+from curr_reft.data.arrow import ExampleTable
+from curr_reft.data.schema import iter_examples
 from curr_reft.errors import InputError
 from curr_reft.manifest import sha256_of
 from curr_reft.yaml_file import read_mapping
@@ -45,15 +47,23 @@ class DatasetFile:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The rows of a run and the files they came from, each split in the order of the YAML file."""
+    """The rows of a run and the files they came from, each split in the order of the YAML file.
 
-    train: list[Example]
-    val: list[Example]
+    Rows are in Arrow files: a mixture of a million rows takes as little memory as one of a thousand.
+    """
+
+    train: ExampleTable
+    val: ExampleTable
     files: list[DatasetFile]
+
+    @property
+    def rows(self) -> ExampleTable:
+        """The rows of both splits."""
+        return ExampleTable.joined([self.train, self.val])
 
 
 def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> Mixture:
-    """Read a mixture and every row that it selects.
+    """Read a mixture, check every row of its files, and keep those that it selects.
 
     Relative `json_path`s are under `data_root`. A file listed twice gives its rows twice, as in the released
     mixtures. `val_datasets` may be empty or absent. Raises `InputError` for whatever is wrong in the mixture,
@@ -62,23 +72,24 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
     for root, flag in ((data_root, "--data_root"), (image_root, "--image_root")):
         if not root.is_dir():
             raise InputError(f"{flag}: {root} is not a directory")
-    mixture = Mixture([], [], [])
     document = read_mapping(config)
     _check_keys(document, tuple(_SPLITS), f"{config}")
+    splits: dict[str, list[ExampleTable]] = {split: [] for split in _SPLITS.values()}
+    files: list[DatasetFile] = []
+    tables: dict[str, ExampleTable] = {}
     for key, split in _SPLITS.items():
-        examples = mixture.train if split == "train" else mixture.val
         for index, dataset in enumerate(_datasets(document, key, config)):
             where = f"{config}: {key}[{index}]"
             json_path, strategy = _dataset(dataset, where)
             path = data_root / json_path
-            rows = read_examples(path, image_root)
+            if json_path not in tables:
+                tables[json_path] = ExampleTable.of(iter_examples(path, image_root))
+            rows = tables[json_path]
             # The path in the seed keeps a draw apart from other datasets, also from files of the same length.
-            chosen = _select(rows, strategy, f"{seed}:{json_path}", where)
-            examples.extend(chosen)
-            mixture.files.append(
-                DatasetFile(json_path, split, strategy, len(rows), len(chosen), sha256_of(path))
-            )
-    return mixture
+            chosen = _select(len(rows), strategy, f"{seed}:{json_path}", where)
+            splits[split].append(rows.select(chosen))
+            files.append(DatasetFile(json_path, split, strategy, len(rows), len(chosen), sha256_of(path)))
+    return Mixture(ExampleTable.joined(splits["train"]), ExampleTable.joined(splits["val"]), files)
 
 
 def _datasets(document: dict[str, Any], key: str, config: Path) -> list[Any]:
@@ -111,26 +122,26 @@ def _check_keys(mapping: dict[Any, Any], valid: tuple[str, ...], where: str) -> 
             raise InputError(f"{where}: unknown key {key!r}; {hint}")
 
 
-def _select(rows: list[Example], strategy: str, seed: str, where: str) -> list[Example]:
-    """The rows that a strategy picks, in file order.
+def _select(rows: int, strategy: str, seed: str, where: str) -> Sequence[int]:
+    """Which of a file's rows a strategy picks, in file order.
 
     A percentage is rounded up, as in VLM-R1, and a count above the file's rows takes them all. What `random`
     draws depends on `seed` and the number of rows alone.
     """
     if strategy == "all":
-        return rows
+        return range(rows)
     match = _STRATEGY.fullmatch(strategy)
     if match is None or (match[3] and int(match[2]) > 100):
         forms = "all, first:N, end:N or random:N, N a count or a percentage such as 25%"
         raise InputError(f"{where}: sampling_strategy: {strategy!r} is none of {forms}")
-    count = -(-len(rows) * int(match[2]) // 100) if match[3] else int(match[2])
+    count = -(-rows * int(match[2]) // 100) if match[3] else int(match[2])
     if count == 0:
         raise InputError(f"{where}: sampling_strategy: {strategy!r} selects no rows")
-    if count > len(rows):
-        logger.warning("%s: %s asks for more than the %d rows of the file", where, strategy, len(rows))
-        return rows
+    if count > rows:
+        logger.warning("%s: %s asks for more than the %d rows of the file", where, strategy, rows)
+        return range(rows)
     if match[1] == "first":
-        return rows[:count]
+        return range(count)
     if match[1] == "end":
-        return rows[-count:]
-    return [rows[i] for i in sorted(random.Random(seed).sample(range(len(rows)), count))]
+        return range(rows - count, rows)
+    return sorted(random.Random(seed).sample(range(rows), count))

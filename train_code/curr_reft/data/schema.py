@@ -6,10 +6,13 @@ What is wrong in a file is found here, with its place, and not in the middle of 
 
 import json
 import os
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+import numpy as np
 
 from curr_reft.errors import InputError
 from curr_reft.stages import TASKS
@@ -38,49 +41,94 @@ class _BadRowError(ValueError):
     """A row breaks the schema; the message says which field and how, the caller adds where."""
 
 
-def read_examples(path: Path, image_root: Path) -> list[Example]:
-    """Read every row of a `.jsonl` file (one object a line) or a `.json` file (an array of objects).
+def iter_objects(path: Path) -> Iterator[tuple[int, Any]]:
+    """The values of a `.jsonl` file with their line numbers, or of a `.json` array with their indices.
 
-    Raises `InputError` when the file cannot be read or has no rows, and when rows are bad: the first of them
-    with its place and field, and the number of the others.
+    A line that is no JSON comes as a `BrokenLine`. Lines are read one by one, an array is read as a whole.
+
+    Raises:
+        InputError: when the file cannot be read.
     """
     if path.suffix not in (".jsonl", ".json"):
         raise InputError(f"{path}: expected a .jsonl file (one object a line) or a .json file (an array)")
-    text = _read_text(path)
-    by_line = path.suffix == ".jsonl"
-    examples: list[Example] = []
-    bad: list[str] = []
-    for row_id, row in _lines(path, text) if by_line else _array(path, text):
-        try:
-            examples.append(_example(row_id, _decode(row) if by_line else row, image_root))
-        except _BadRowError as error:
-            bad.append(f"{row_id}: {error}")
-    if bad:
-        more = len(bad) - 1
-        raise InputError(bad[0] + (f" (and {more} more bad row{'s' if more > 1 else ''})" if more else ""))
-    if not examples:
-        raise InputError(f"{path}: the file has no rows")
-    return examples
-
-
-def _read_text(path: Path) -> str:
     try:
-        # Windows editors start a file with a byte order mark, which is no part of its JSON.
-        return path.read_text(encoding="utf-8-sig")
+        # Windows editors start a file with a byte order mark, which is no part of its JSON. Lines end at
+        # newlines alone: U+2028 and others, at which text is also split, may stand in JSON strings.
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            yield from _array(path, file.read()) if path.suffix == ".json" else _lines(file)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (at byte {error.start}), so not a JSON file") from error
+        raise InputError(f"{path}: not UTF-8 text ({error.reason}), so not a JSON file") from error
 
 
-def _lines(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    # Not splitlines(): it also cuts at U+2028 and others, which JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
+def place(path: Path, number: int) -> str:
+    """Where in a file a row is, as messages and ids say it."""
+    return f"{path}:{number}" if path.suffix == ".jsonl" else f"{path}[{number}]"
+
+
+def read_examples(path: Path, image_root: Path) -> list[Example]:
+    """All rows of a file as a list; see `iter_examples`."""
+    return list(iter_examples(path, image_root))
+
+
+def iter_examples(path: Path, image_root: Path) -> Iterator[Example]:
+    """The rows of a `.jsonl` file (one object a line) or a `.json` file (an array of objects), checked.
+
+    Raises:
+        InputError: at once when the file cannot be read; at the end when rows are bad (the first of them with
+            its place and field, and the number of the others), when an `id` occurs twice, or without any row.
+    """
+    bad: list[str] = []
+    ids = _Ids()
+    empty = True
+    for number, row in iter_objects(path):
+        empty = False
+        try:
+            yield _example(place(path, number), row, image_root)
+            ids.add(number, row)
+        except _BadRowError as error:
+            bad.append(f"{place(path, number)}: {error}")
+    bad += [
+        f"{place(path, second)}: id: the one of {place(path, first)} again" for first, second in ids.repeats()
+    ]
+    if bad:
+        more = len(bad) - 1
+        raise InputError(bad[0] + (f" (and {more} more bad row{'s' if more > 1 else ''})" if more else ""))
+    if empty:
+        raise InputError(f"{path}: the file has no rows")
+
+
+class _Ids:
+    """The ids that rows carry, 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._hashes, self._numbers = array("q"), array("q")
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        if "id" in row:
+            self._hashes.append(hash(str(row["id"])))
+            self._numbers.append(number)
+
+    def repeats(self) -> list[tuple[int, int]]:
+        """Numbers of rows with the same id: an earlier and the next later one."""
+        hashes, numbers = np.array(self._hashes, dtype=np.int64), np.array(self._numbers, dtype=np.int64)
+        order = np.argsort(hashes, kind="stable")
+        same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+        return sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])) for i in same)
+
+
+class BrokenLine(str):
+    """The reason why a line is no JSON."""
+
+
+def _lines(file: TextIO) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(file, start=1):
         if line.strip():
-            yield f"{path}:{number}", line
+            yield number, _decode(line)
 
 
-def _array(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     try:
         rows = json.loads(text)
     # A ValueError that is no JSONDecodeError comes from an integer of thousands of digits.
@@ -89,20 +137,21 @@ def _array(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         raise InputError(f"{path}: broken JSON: {error} ({hint})") from error
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected an array of rows, found {_kind(rows)}")
-    for index, row in enumerate(rows):
-        yield f"{path}[{index}]", row
+    yield from enumerate(rows)
 
 
 def _decode(line: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise _BadRowError(f"broken JSON: {error.msg} at column {error.colno}") from error
+        return BrokenLine(f"broken JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
-        raise _BadRowError(f"broken JSON: {error}") from error
+        return BrokenLine(f"broken JSON: {error}")
 
 
 def _example(row_id: str, row: Any, image_root: Path) -> Example:
+    if isinstance(row, BrokenLine):
+        raise _BadRowError(row)
     if not isinstance(row, dict):
         raise _BadRowError(f"expected an object, found {_kind(row)}")
     problem = _text(row, "problem")

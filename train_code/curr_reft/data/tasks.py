@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--judge FILE or --choice FILE: say what to write")
     examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
     detection = [example for example in examples if example.task == "detection"]
-    sizes = check_images(detection, allow_missing=False)[1] if detection else {}
+    sizes = check_images(detection, allow_missing=False)[0] if detection else {}
     for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
         if path is not None:
             outcomes = build(examples, sizes, arguments.image_root, arguments.seed)

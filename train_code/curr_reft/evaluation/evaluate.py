@@ -66,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     splits = {}
     for suite in suites:
         examples = read_examples(arguments.data_root / suite.json_path, arguments.data_root)
-        kept, sizes, _ = check_images(examples, allow_missing=False)
-        splits[suite] = build_split(kept, STAGES["open"], sizes, processor, arguments.max_prompt_length, True)
+        sizes, _ = check_images(examples, allow_missing=False)
+        splits[suite] = build_split(
+            examples, STAGES["open"], sizes, processor, arguments.max_prompt_length, True
+        )
 
     model = load_model(arguments.model)
     arguments.output_dir.mkdir(parents=True, exist_ok=True)

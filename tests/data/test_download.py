@@ -1,0 +1,551 @@
+"""The download against a folder, and against a server on this machine that speaks the hub's protocol."""
+
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from curr_reft.data.download import download, main
+from curr_reft.data.released_files import EXPECTED
+from curr_reft.errors import InputError
+
+COUNTING = "grpo_data/test/superclever/superclevr_test200_counting_problems.jsonl"
+DETECTION = "grpo_data/train/open/coco_3k_2task/detection_coco_test.jsonl"
+REJECT = "SFT_data/reject/cat_all_formatted.jsonl"
+PREFIX = "/mnt/tenant-home_speed/AIM/data"
+
+
+def row(image, **more) -> dict:
+    return {
+        "problem": "Where?",
+        "image": image,
+        "solution": "<answer>é 1</answer>",
+        "task": "detection",
+    } | more
+
+
+def lines(*rows: dict) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def released() -> dict[str, bytes]:
+    """A small release: every expected row file, pictures loose and in archives."""
+    files = {file.path: lines(row(f"{PREFIX}/coco/train2014/1.jpg")) for file in EXPECTED}
+    files["grpo_data/test/Refgta/refgta_subsample_resize.json"] = json.dumps(
+        [row(f"{PREFIX}/RefGTA/images/gta_1.png", solution=[1, 2, 3, 4], resize_solution=[0, 1, 1, 2])]
+    ).encode()
+    files[COUNTING] = lines(
+        {"image": f"{PREFIX}/Superclever/images/superCLEVR_new_025000.png", "problem": "?", "solution": 4}
+    )
+    files[REJECT] = lines(
+        {"messages": [{"role": "user", "content": "text only"}]},
+        {"messages": [{"role": "user", "content": "<image>"}], "images": [f"{PREFIX}/geo/images/2.png"]},
+    )
+    files["grpo_data/images.zip"] = make_zip({"images/coco/train2014/1.jpg": b"one"})
+    files["SFT_data/images/geo/images/2.png"] = b"two"
+    files["README.md"] = b"card"
+    return files
+
+
+def make_zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def state(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Time of change and content of everything below a folder but the working folder."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and ".download" not in path.parts
+    }
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write(tmp_path / "mirror", released())
+
+
+@pytest.fixture
+def data_root(tmp_path) -> Path:
+    return tmp_path / "grpo_sft_data"
+
+
+def test_every_file_of_the_mixtures_is_expected(root):
+    configured = {
+        f"grpo_data/{dataset['json_path']}"
+        for path in (root / "configs/data").glob("*/*.yaml")
+        if path.name != "shapes.yaml"
+        for datasets in yaml.safe_load(path.read_text()).values()
+        for dataset in datasets
+    }
+    assert configured <= {file.path for file in EXPECTED}
+
+
+def test_a_folder_becomes_the_layout(source, data_root, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["download", "--source", str(source), "--output_dir", str(data_root)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert read_rows(data_root / DETECTION) == [row("images/coco/train2014/1.jpg")]
+    assert (data_root / "grpo_data/images/coco/train2014/1.jpg").read_bytes() == b"one"
+    assert read_rows(data_root / REJECT)[1]["images"] == ["images/geo/images/2.png"]
+    assert (data_root / "SFT_data/images/geo/images/2.png").read_bytes() == b"two"
+    counting = read_rows(data_root / COUNTING)
+    assert counting[0]["image"] == "images/Superclever/images/superCLEVR_new_025000.png"
+    assert list(counting[0]) == ["image", "problem", "solution"]
+    report = capsys.readouterr().out
+    assert "1 pictures of SuperCLEVR, which are not on the hub: get https://www.cs.jhu.edu/" in report
+    assert "1 pictures of RefGTA, which are not on the hub: get https://drive.google.com/" in report
+    assert f"{DETECTION}: 1 rows; reported are 1000" in report
+    record = json.loads((data_root / "download.json").read_text())
+    assert record["missing"] == {"RefGTA": 1, "SuperCLEVR": 1}
+    assert record["rows"][DETECTION]["found"] == 1
+    assert record["sha256"]["README.md"] == hashlib.sha256(b"card").hexdigest()
+    assert not (data_root / "README.md").exists()
+
+
+def test_again_changes_nothing_and_pictures_that_came_are_found(source, data_root):
+    download(str(source), None, data_root, rows_only=False)
+    before = state(data_root)
+    download(str(source), None, data_root, rows_only=False)
+    assert state(data_root) == before
+    write(data_root / "grpo_data/images", {"clevr/superCLEVR_new_025000.png": b"3"})
+    outcome = download(str(source), None, data_root, rows_only=False)
+    assert read_rows(data_root / COUNTING)[0]["image"] == "images/clevr/superCLEVR_new_025000.png"
+    assert {name for name, _ in outcome.missing()} == {"RefGTA"}
+
+
+def test_deleted_pictures_are_unpacked_again(source, data_root):
+    download(str(source), None, data_root, rows_only=False)
+    picture = data_root / "grpo_data/images/coco/train2014/1.jpg"
+    picture.unlink()
+    download(str(source), None, data_root, rows_only=False)
+    assert picture.read_bytes() == b"one"
+
+
+def test_only_rows_takes_no_pictures(source, data_root):
+    outcome = download(str(source), None, data_root, rows_only=True)
+    assert not outcome.absent
+    assert len(outcome.missing()["", ""]) == 2
+    assert not [name for name in state(data_root) if not name.endswith((".json", ".jsonl"))]
+
+
+def test_rows_in_archives_and_under_other_folders_are_found(tmp_path, data_root):
+    files = released()
+    judge = files.pop("grpo_data/train/judge/judge_math_train.jsonl")
+    moved = {
+        "grpo_data/train/stage1/judge_math_train.jsonl": judge,
+        "grpo_data/train/stage1/extra.jsonl": judge,
+    }
+    trained = {name: files.pop(name) for name in list(files) if "/choice/" in name}
+    packed = {name.removeprefix("grpo_data/"): content for name, content in trained.items()}
+    source = write(tmp_path / "mirror", files | moved | {"grpo_data.zip": make_zip(packed)})
+    for _ in range(2):
+        assert not download(str(source), None, data_root, rows_only=False).absent
+    for name in [
+        *trained,
+        "grpo_data/train/judge/judge_math_train.jsonl",
+        "grpo_data/train/stage1/extra.jsonl",
+    ]:
+        assert read_rows(data_root / name) == [row("images/coco/train2014/1.jpg")]
+
+
+def test_of_two_row_files_for_one_place_the_second_is_named(source, data_root):
+    write(source, {"older/grpo_data/train/judge/judge_math_train.jsonl": b"{}\n"})
+    outcome = download(str(source), None, data_root, rows_only=True)
+    assert "older/grpo_data/train/judge/judge_math_train.jsonl" in map(str, outcome.layout.unplaced)
+    assert read_rows(data_root / "grpo_data/train/judge/judge_math_train.jsonl") != [{}]
+
+
+def test_absent_rows_are_named_with_exit_code_1(source, data_root, capsys, monkeypatch):
+    (source / DETECTION).unlink()
+    monkeypatch.setattr(sys, "argv", ["download", "--source", str(source), "--output_dir", str(data_root)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    assert re.search(r"detection_coco_test.jsonl +absent", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "image", "expected"),
+    [
+        (["images/coco/1.jpg"], f"{PREFIX}/coco/1.jpg", "images/coco/1.jpg"),
+        (["images/1.jpg"], f"{PREFIX}/coco/1.jpg", "images/1.jpg"),
+        (["images/a/x/1.jpg", "images/b/x/1.jpg"], "/elsewhere/b/x/1.jpg", "images/b/x/1.jpg"),
+        (["images/a/1.jpg", "images/b/1.jpg"], f"{PREFIX}/c/1.jpg", "images/c/1.jpg"),
+        (["images/1.jpg"], "D:\\data\\images\\1.jpg", "images/1.jpg"),
+        ([], f"{PREFIX}/coco/1.jpg", "images/coco/1.jpg"),
+        ([], "/elsewhere/../1.jpg", "images/elsewhere/1.jpg"),
+        ([], "images/1.jpg", "images/1.jpg"),
+        ([], "https://example.org/1.jpg", "https://example.org/1.jpg"),
+        (["images/1.jpg"], ["/x/images/1.jpg"], ["images/1.jpg"]),
+        ([], "", ""),
+        ([], None, None),
+    ],
+)
+def test_picture_paths(tmp_path, data_root, pictures, image, expected):
+    files = {DETECTION: lines(row(image, extra=[1, {"a": None}]))}
+    source = write(tmp_path / "mirror", files | {f"grpo_data/{name}": b"x" for name in pictures})
+    for _ in range(2):
+        download(str(source), None, data_root, rows_only=False)
+        assert read_rows(data_root / DETECTION) == [row(expected, extra=[1, {"a": None}])]
+
+
+def test_namesakes_and_matches_by_name_alone_are_counted(tmp_path, data_root):
+    pictures = ["a/1.jpg", "b/1.jpg", "a/2.jpg"]
+    files = {DETECTION: lines(row(f"{PREFIX}/c/1.jpg"), row(f"{PREFIX}/c/2.jpg"))}
+    source = write(tmp_path / "mirror", files | {f"grpo_data/images/{name}": b"x" for name in pictures})
+    download(str(source), None, data_root, rows_only=False)
+    rows = json.loads((data_root / "download.json").read_text())["rows"][DETECTION]
+    assert rows == {"rows": 2, "found": 1, "found_by_name_alone": 1, "ambiguous": 1, "missing": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.jsonl", b'\xef\xbb\xbf{"image": "1.jpg"}\r\n\n{"b": "\xe2\x80\xa8"}', 2),
+        ("a.jsonl", b'[{"image": "1.jpg"}]', 1),
+        ("a.json", b'{"image": "1.jpg"}\n{"b": 2}\n', 2),
+        ("a.json", b'{\n "images": {}\n}', None),
+        ("a.json", b'{"image": "1.jpg"}', 1),
+        ("a.jsonl", b"", 0),
+    ],
+)
+def test_forms_of_row_files(tmp_path, data_root, name, content, rows):
+    source = write(tmp_path / "mirror", {f"grpo_data/test/{name}": content})
+    download(str(source), None, data_root, rows_only=True)
+    assert (
+        json.loads((data_root / "download.json").read_text())["rows"][f"grpo_data/test/{name}"]["rows"]
+        == rows
+    )
+    written = (data_root / "grpo_data/test" / name).read_text(encoding="utf-8")
+    if name == "a.json":
+        json.loads(written)
+    else:
+        assert len([json.loads(line) for line in written.split("\n")[:-1]]) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"image": "1.jpg"}\n{"image": \n', ":2: broken JSON: "),
+        (b"[" * 100_000, ": broken JSON: "),
+        (b"3\n", ":1: expected an object, found 3"),
+        (b'[{"image": "1.jpg"}, 4]', "[1]: expected an object, found 4"),
+        (b"\x89PNG", ": cannot be read as UTF-8 text"),
+        ('{"b": "é", "c": "\\ud800"}\n'.encode(), ":1: unpaired surrogate"),
+    ],
+)
+def test_broken_rows_are_named_and_overwrite_nothing(
+    source, data_root, capsys, monkeypatch, content, message
+):
+    download(str(source), None, data_root, rows_only=True)
+    before = (data_root / DETECTION).read_bytes()
+    (source / DETECTION).write_bytes(content)
+    monkeypatch.setattr(
+        sys, "argv", ["x", "--source", str(source), "--output_dir", str(data_root), "--only", "rows"]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert f"error: {source / DETECTION}{message}" in captured.err
+    assert re.search(r"detection_coco_test.jsonl +broken", captured.out)
+    assert (data_root / DETECTION).read_bytes() == before
+    assert read_rows(data_root / REJECT)
+
+
+def sums(files: dict[str, bytes]) -> bytes:
+    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  ./{name}\n" for name in files).encode()
+
+
+def test_sha256sums_of_a_folder(source, data_root):
+    (source / "SHA256SUMS").write_bytes(sums(released()))
+    download(str(source), None, data_root, rows_only=False)
+    (source / COUNTING).write_bytes(b"{}\n")
+    with pytest.raises(InputError, match=r"problems.jsonl: its digest is not the one it was released with"):
+        download(str(source), None, data_root, rows_only=False)
+    (source / COUNTING).unlink()
+    with pytest.raises(InputError, match=r"problems.jsonl: not there, but SHA256SUMS lists it"):
+        download(str(source), None, data_root, rows_only=True)
+    (source / "SHA256SUMS").write_text("abc  file\n")
+    with pytest.raises(InputError, match=r"SHA256SUMS:1: not a line of sha256sum"):
+        download(str(source), None, data_root, rows_only=True)
+
+
+def test_a_broken_archive_is_one_line_and_leaves_nothing(source, data_root):
+    content = (source / "grpo_data/images.zip").read_bytes()
+    (source / "grpo_data/images.zip").write_bytes(content[:-30])
+    with pytest.raises(InputError, match=r"images.zip: truncated or corrupt"):
+        download(str(source), None, data_root, rows_only=False)
+    assert not (data_root / "grpo_data/images").exists()
+    assert not list((data_root / ".download").glob("unpacked/*"))
+
+
+def test_archives_of_other_formats_and_inner_ones_are_named(source, data_root):
+    inner = make_zip({"a.jsonl": b"{}"})
+    write(source, {"grpo_data/more.7z": b"7z", "grpo_data/outer.zip": make_zip({"inner.zip": inner})})
+    outcome = download(str(source), None, data_root, rows_only=False)
+    assert [path.name for path in outcome.layout.not_unpacked] == ["more.7z", "inner.zip"]
+    assert all(path.is_file() for path in outcome.layout.not_unpacked)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--source", "{source}", "--revision", "v1"], "--revision: "),
+        (["--source", "{source}", "--output_dir", "{source}/out"], "--output_dir .*: is in the folder"),
+        (["--source", "no/such/folder"], "no such folder, and no name of a dataset"),
+        (
+            ["--source", "{source}", "--output_dir", "{source}/README.md"],
+            "cannot be written|is in the folder",
+        ),
+    ],
+)
+def test_bad_flags_are_one_line(source, tmp_path, capsys, monkeypatch, flags, message):
+    given = [flag.format(source=source) for flag in flags]
+    monkeypatch.setattr(sys, "argv", ["x", "--output_dir", str(tmp_path / "out"), *given])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert re.search(f"error: .*{message}", capsys.readouterr().err)
+
+
+def test_two_commands_do_not_share_a_data_root(source, data_root):
+    import fcntl
+
+    (data_root / ".download").mkdir(parents=True)
+    with (data_root / ".download/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another download is at work"):
+            download(str(source), None, data_root, rows_only=True)
+
+
+NAME, COMMIT, TOKEN = "ZTE-AIM/Curr-ReFT-data", "c0ffee" + "0" * 34, "hf_secret0123456789"
+LARGE = "grpo_data/images.zip"
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """The four endpoints of the hub that a snapshot needs, for one dataset of a few files."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.files = files
+        self.listed = dict(files)
+        """What the listing gives digests of."""
+        self.answers: dict[str, tuple[int, str]] = {}
+        """Status and `X-Error-Code` that a path is answered with, for ever."""
+        self.cut_once: str | None = None
+        """A file whose first transfer ends after 11 MiB."""
+        self.held: str | None = None
+        """A file that is not sent before `released`."""
+        self.released = threading.Event()
+        self.requests: list[tuple[str, str, str | None]] = []
+        """Method, path and range of each file transfer."""
+
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        hub: Hub = self.server
+        name = path.removeprefix(f"/datasets/{NAME}/resolve/{COMMIT}/")
+        for start, (status, code) in hub.answers.items():
+            if path.startswith(start) or name == start:
+                return self._answer(b"{}", status, {"X-Error-Code": code})
+        if path in (f"/api/datasets/{NAME}/revision/{end}" for end in ("main", COMMIT)):
+            return self._json({"id": NAME, "sha": COMMIT, "siblings": []})
+        if path == f"/api/datasets/{NAME}/tree/{COMMIT}":
+            return self._json([entry(name, content) for name, content in hub.listed.items()])
+        if name in hub.files:
+            return self._file(name, hub.files[name])
+        return self._answer(b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _file(self, name: str, content: bytes) -> None:
+        hub: Hub = self.server
+        asked = self.headers.get("Range")
+        if self.command == "GET":
+            hub.requests.append((self.command, name, asked))
+        if name == hub.held and self.command == "GET":
+            hub.released.wait(30)
+        first = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+        headers = {"ETag": f'"{entry(name, hub.listed[name])["etag"]}"', "X-Repo-Commit": COMMIT}
+        if asked:
+            headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        cut = None
+        if name == hub.cut_once and self.command == "GET":
+            hub.cut_once, cut = None, 11 * 2**20
+        self._answer(content[first:], 206 if asked else 200, headers, cut)
+
+    def _json(self, value: object) -> None:
+        self._answer(json.dumps(value).encode(), 200, {"Content-Type": "application/json"})
+
+    def _answer(self, body: bytes, status: int, headers: dict[str, str], cut: int | None = None) -> None:
+        self.send_response(status)
+        for key, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[:cut])
+        if cut is not None:
+            self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def entry(name: str, content: bytes) -> dict:
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    listed = {"type": "file", "path": name, "size": len(content), "oid": blob, "etag": blob}
+    if name.endswith((".zip", ".png")):
+        sha256 = hashlib.sha256(content).hexdigest()
+        listed |= {"lfs": {"oid": sha256, "size": len(content), "pointerSize": 130}, "etag": sha256}
+    return listed
+
+
+@pytest.fixture
+def hub():
+    server = Hub(released())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def run(hub, tmp_path, data_root):
+    """Runs the command as a user does, with this hub."""
+
+    def command(*flags: str, wait: bool = True, **environment: str):
+        kept = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
+        address = f"http://127.0.0.1:{hub.server_address[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "curr_reft.data.download", "--output_dir", str(data_root), *flags],
+            env=kept | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if not wait:
+            return process
+        output, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+    return command
+
+
+def assert_one_line_error(result: subprocess.CompletedProcess, message: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert re.search(f"error: .*{message}", result.stderr.strip().splitlines()[-1])
+    assert TOKEN not in result.stdout + result.stderr
+
+
+def test_the_hub_is_fetched_once(run, hub, data_root):
+    result = run()
+    assert result.returncode == 0, result.stderr
+    assert read_rows(data_root / DETECTION) == [row("images/coco/train2014/1.jpg")]
+    assert json.loads((data_root / "download.json").read_text())["commit"] == COMMIT
+    assert sorted(name for _, name, _ in hub.requests) == sorted(hub.files)
+    hub.requests.clear()
+    before = state(data_root)
+    assert run("--revision", COMMIT).returncode == 0
+    assert not hub.requests
+    assert state(data_root) == before
+
+
+def test_only_rows_fetches_rows_only(run, hub):
+    result = run("--only", "rows")
+    assert result.returncode == 0, result.stderr
+    assert {Path(name).suffix for _, name, _ in hub.requests} == {".json", ".jsonl"}
+    assert "2 other pictures (left out by --only rows)" in result.stdout
+
+
+def test_a_killed_download_goes_on(run, hub, data_root):
+    hub.held = LARGE
+    finished = data_root / ".download/hub/.cache/huggingface/download"
+    process = run(wait=False)
+    while len(list(finished.rglob("*.metadata"))) < len(hub.files) - 1:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert not (data_root / "download.json").exists()
+    hub.held = None
+    hub.released.set()
+    hub.requests.clear()
+    assert run().returncode == 0
+    assert [name for _, name, _ in hub.requests] == [LARGE]
+
+
+def test_a_cut_transfer_goes_on_inside_the_file(run, hub, data_root):
+    picture = bytes(range(256)) * 2**16
+    hub.files["grpo_data/images/large.png"] = hub.listed["grpo_data/images/large.png"] = picture
+    hub.cut_once = "grpo_data/images/large.png"
+    result = run()
+    assert result.returncode == 0, result.stderr
+    ranges = [asked for _, name, asked in hub.requests if name.endswith("large.png")]
+    assert ranges == [None, f"bytes={10 * 2**20}-"]
+    assert (data_root / "grpo_data/images/large.png").read_bytes() == picture
+
+
+@pytest.mark.parametrize("name", [LARGE, COUNTING])
+def test_a_digest_that_differs_is_fatal(run, hub, data_root, name):
+    hub.files[name] = bytes(reversed(hub.files[name]))
+    assert_one_line_error(run(), f"{name}: its digest is not the one it was released with; delete it and run")
+    assert not (data_root / "grpo_data").exists()
+
+
+API = f"/api/datasets/{NAME}"
+
+
+@pytest.mark.parametrize(
+    ("answers", "flags", "message"),
+    [
+        ({API: (401, "RepoNotFound")}, [], "not found; check --source and HF_ENDPOINT, and set HF_TOKEN"),
+        ({API: (403, "GatedRepo")}, [], "gated; accept its terms there, and set HF_TOKEN"),
+        ({}, ["--revision", "v9"], "--revision v9: .* has no such branch, tag or commit"),
+        ({f"{API}/tree": (403, "")}, [], "the hub answered 403"),
+        ({LARGE: (403, "")}, [], r"could not be fetched whole \(HTTP 403\); .*run the same command again"),
+    ],
+)
+def test_answers_of_the_hub_are_one_line(run, hub, answers, flags, message):
+    hub.answers = answers
+    assert_one_line_error(run(*flags, HF_TOKEN=TOKEN), message)
+
+
+def test_no_hub_is_one_line(run):
+    assert_one_line_error(run(HF_ENDPOINT="http://127.0.0.1:9"), "could not be fetched whole")
+    assert_one_line_error(run(HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set; unset it, or give a folder")

@@ -1,0 +1,120 @@
+"""Fetch the released data into the layout the configurations read: ``python -m curr_reft.data.download``.
+
+What is fetched is checked against the hub's digests and kept in `.download` below the data root, so that
+another run fetches nothing twice; once all is there it may be deleted. Archives are unpacked, and the rows'
+picture paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A report says what is
+missing and where to get it; `download.json` records source, commit, digests and counts.
+
+Exit code 0: every row file that the configurations name is there, though separate downloads may be missing;
+1: some are not in the source; 2: something is broken.
+
+Not tried: the hub itself, which could not be reached where this was written. Its file list is unknown, so
+folders and archives are taken as they come; the tests speak the hub's protocol on this machine.
+"""
+
+import argparse
+import fcntl
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from curr_reft.atomic_file import replacing
+from curr_reft.data.download_report import Outcome, file_table, notes, record_of
+from curr_reft.data.layout import lay_out
+from curr_reft.data.picture_paths import Pictures, rewrite_rows
+from curr_reft.data.released_files import HUB_ID, TREES
+from curr_reft.data.snapshot import fetch
+from curr_reft.errors import InputError, command
+
+logger = logging.getLogger(__name__)
+
+RECORD = "download.json"
+_WORK = ".download"
+
+
+def download(source: str, revision: str | None, data_root: Path, rows_only: bool) -> Outcome:
+    """Fetch, check, unpack and rewrite; whatever is done already is not done again.
+
+    A broken row file is left out and named in the outcome, for the others do not depend on it.
+
+    Raises:
+        InputError: when the source cannot be fetched whole and sound, or the data root not be written.
+    """
+    work = data_root / _WORK
+    if Path(source).is_dir() and data_root.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(f"--output_dir {data_root}: is in the folder that is read ({source}); give another")
+    with _alone(work):
+        snapshot = fetch(source, revision, work / "hub", rows_only)
+        layout = lay_out(snapshot, data_root, work / "unpacked")
+        outcome = Outcome(snapshot, layout, rows_only)
+        pictures = {tree: Pictures(data_root / tree) for tree in TREES}
+        for place, released in layout.rows.items():
+            try:
+                outcome.rows[place] = rewrite_rows(released, data_root / place, pictures[place.parts[0]])
+            except InputError as error:
+                outcome.broken[place] = str(error)
+        _write_record(data_root / RECORD, record_of(outcome))
+    return outcome
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep two commands from unpacking into one folder."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:
+        raise InputError(f"{work}: cannot be written ({error.strerror})") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{work}: another download is at work there; wait for it") from error
+        except OSError as error:
+            logger.warning("%s: no locks there (%s); start no second download", work, error.strerror)
+        yield
+
+
+def _write_record(path: Path, record: dict) -> None:
+    """Write the record with the time, unless the one that is there differs in the time alone."""
+    text = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, indent=1) + "\n"
+    if path.is_file() and path.read_text("utf-8", "replace").split("\n")[2:] == text.split("\n")[2:]:
+        return
+    with replacing(path) as file:
+        file.write(text)
+
+
+@command
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m curr_reft.data.download",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("grpo_sft_data"), help="the data root")
+    parser.add_argument("--source", default=HUB_ID, help="a dataset on the hub, or a folder with its files")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub (default main)")
+    parser.add_argument("--only", choices=["rows"], help="no pictures and no archives")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    outcome = download(arguments.source, arguments.revision, arguments.output_dir, bool(arguments.only))
+    console = Console(markup=False, highlight=False)
+    console.print(file_table(outcome))
+    for note in notes(outcome, arguments.output_dir):
+        console.print(f"- {note}", soft_wrap=True)
+    if outcome.broken:
+        more = f" (and {len(outcome.broken) - 1} more row files)" if len(outcome.broken) > 1 else ""
+        raise InputError(next(iter(outcome.broken.values())) + more)
+    sys.exit(1 if outcome.absent else 0)
+
+
+if __name__ == "__main__":
+    main()

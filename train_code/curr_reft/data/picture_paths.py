@@ -1,0 +1,148 @@
+"""Rows whose pictures are named by paths of the authors' machines, rewritten for this one."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from curr_reft.atomic_file import replacing
+from curr_reft.data.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
+from curr_reft.errors import InputError
+
+
+class Pictures:
+    """The pictures below a folder, found by the paths they were released under."""
+
+    def __init__(self, tree: Path) -> None:
+        """Walks `tree` once; pictures that come later are not seen."""
+        self._by_name: dict[str, list[tuple[str, ...]]] = {}
+        for parent, _, names in os.walk(tree):
+            folders = Path(parent).relative_to(tree).parts
+            for name in names:
+                if name.lower().endswith(PICTURE_SUFFIXES):
+                    self._by_name.setdefault(name, []).append((*folders, name))
+
+    def nearest(self, released: tuple[str, ...]) -> tuple[list[tuple[str, ...]], int]:
+        """The pictures whose paths end like the released one for longest, and for how many parts they do.
+
+        More than one: the path does not tell them apart.
+        """
+        lengths = {parts: _common_end(parts, released) for parts in self._by_name.get(released[-1], ())}
+        longest = max(lengths.values(), default=0)
+        return [parts for parts, length in lengths.items() if length == longest], longest
+
+
+def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+
+
+@dataclass(slots=True)
+class RewrittenRows:
+    """A row file as it was rewritten, with its distinct pictures."""
+
+    rows: int | None = 0
+    """`None`: a JSON file that holds no rows, taken over as it is."""
+    found: set[str] = field(default_factory=set)
+    by_name_alone: dict[str, str] = field(default_factory=dict)
+    """Of the found ones, released path to path here, those that lie in a folder of another name."""
+    ambiguous: set[str] = field(default_factory=set)
+    """Released paths that several pictures here answer to equally well; none is chosen."""
+    missing: set[str] = field(default_factory=set)
+
+
+def rewrite_rows(released: Path, target: Path, pictures: Pictures) -> RewrittenRows:
+    """Write `target`: the rows of `released` with picture paths relative to the folder of `pictures`.
+
+    Only `image` and `images` change. A picture that is not here gets the path it would have below `images/`.
+    Lines or an array: as the target's name says. A target that would stay the same is not touched.
+
+    Raises:
+        InputError: when a file cannot be read or written, or a row is broken (`FILE:LINE`); the target stays.
+    """
+    try:
+        text = released.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{released}: cannot be read as UTF-8 text ({error})") from error
+    result = RewrittenRows()
+    rows = _parse(released, text)
+    if rows is None:
+        result.rows, written = None, text
+    else:
+        lines = []
+        for where, row in rows:
+            _rewrite(row, pictures, result)
+            lines.append(_dump(where, row, ascii_only=text.isascii()))
+        result.rows = len(lines)
+        written = "[\n" + ",\n".join(lines) + "\n]\n" if target.suffix == ".json" else "\n".join([*lines, ""])
+    if not target.is_file() or target.read_bytes() != written.encode():
+        with replacing(target) as file:
+            file.write(written)
+    return result
+
+
+def _parse(path: Path, text: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """Rows with their places, whichever form the file has; `None` for JSON of another kind."""
+    if text.lstrip().startswith("["):
+        rows = [(f"{path}[{index}]", row) for index, row in enumerate(_load(f"{path}", text))]
+    else:
+        try:
+            if isinstance(json.loads(text), dict) and "\n" in text.strip():
+                return None
+        except (ValueError, RecursionError):
+            pass  # several values, as JSON lines are, or a broken one that is named below
+        lines = enumerate(text.split("\n"), start=1)
+        rows = [(f"{path}:{n}", _load(f"{path}:{n}", line)) for n, line in lines if line.strip()]
+    for where, row in rows:
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected an object, found {json.dumps(row)[:40]}")
+    return rows
+
+
+def _load(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: broken JSON: {error}") from error
+
+
+def _dump(where: str, row: dict[str, Any], ascii_only: bool) -> str:
+    line = json.dumps(row, ensure_ascii=ascii_only)
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: unpaired surrogate at character {error.start}") from error
+    return line
+
+
+def _rewrite(row: dict[str, Any], pictures: Pictures, result: RewrittenRows) -> None:
+    for key in ("image", "images"):
+        value = row.get(key)
+        if isinstance(value, str) and value:
+            row[key] = _here(value, pictures, result)
+        elif isinstance(value, list):
+            row[key] = [_here(item, pictures, result) if isinstance(item, str) else item for item in value]
+
+
+def _here(released: str, pictures: Pictures, result: RewrittenRows) -> str:
+    parts = tuple(_parts(released))
+    if "://" in released or not parts:
+        return released
+    nearest, length = pictures.nearest(parts)
+    if len(nearest) == 1:
+        path = "/".join(nearest[0])
+        result.found.add(path)
+        if length == 1 < len(parts):
+            result.by_name_alone[released] = path
+        return path
+    (result.ambiguous if nearest else result.missing).add(released)
+    root = next((root for root in RELEASED_ROOTS if released.startswith(root)), "")
+    below = tuple(_parts(released.removeprefix(root)))
+    return "/".join(below if below[:1] == ("images",) else ("images", *below))
+
+
+def _parts(path: str) -> Iterator[str]:
+    """The path's parts without its root and without steps upwards."""
+    return (part for part in PurePosixPath(path.replace("\\", "/")).parts if part not in ("/", "//", ".."))

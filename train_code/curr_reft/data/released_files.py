@@ -1,0 +1,118 @@
+"""What is known of the released data before it is fetched: row files, reported sizes, where files belong.
+
+The file list of the hub's repository could not be read where this was written. Names and folders are those
+of the released README and mixtures (`configs/data`): expected ones, whose absence is reported. Paths are
+relative to the data root (`grpo_sft_data`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+HUB_ID = "ZTE-AIM/Curr-ReFT-data"
+TREES = ("grpo_data", "SFT_data")
+ROW_SUFFIXES = (".jsonl", ".json")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+RELEASED_ROOTS = ("/mnt/tenant-home_speed/AIM/data/",)
+"""Folders of the authors' machines that hold one folder per dataset, from paths in released rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """A row file that a released mixture or test table names."""
+
+    path: str
+    reported: tuple[int, ...] = ()
+    """How many rows it has; paper, card and released file contradict each other. Empty: no source says."""
+    completed_by: str = ""
+    """A `_val` file, also trained on, whose rows the reported number may include."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeparatePictures:
+    """Pictures that are not on the hub; `word` is in the path of each row file or picture of theirs."""
+
+    name: str
+    word: str
+    url: str
+
+
+_OPEN, _TRAINED = "grpo_data/train/open", (3000, 5000)
+
+EXPECTED = (
+    RowFile("grpo_data/train/judge/judge_math_train.jsonl"),
+    RowFile("grpo_data/train/judge/judge_math_val.jsonl"),
+    RowFile("grpo_data/train/judge/judge_v2_coco_train.jsonl"),
+    RowFile("grpo_data/train/judge/judge_v2_coco_val.jsonl"),
+    RowFile("grpo_data/train/judge/addition_coco_judge_detection.jsonl"),
+    RowFile("grpo_data/train/choice/math_choice_v2_math_train.jsonl"),
+    RowFile("grpo_data/train/choice/math_choice_math_val.jsonl"),
+    RowFile("grpo_data/train/choice/choice_classify_v2_coco_train.jsonl"),
+    RowFile("grpo_data/train/choice/choice_classify_v2_coco_val.jsonl"),
+    RowFile("grpo_data/train/choice/choice_detection_coco_train.jsonl"),
+    RowFile("grpo_data/train/choice/choice_detection_coco_val.jsonl"),
+    RowFile(
+        f"{_OPEN}/coco_3k_2task/detection_coco_train.jsonl",
+        _TRAINED,
+        f"{_OPEN}/coco_3k_2task/detection_coco_val.jsonl",
+    ),
+    RowFile(f"{_OPEN}/coco_3k_2task/detection_coco_val.jsonl"),
+    RowFile(f"{_OPEN}/coco_3k_2task/detection_coco_test.jsonl", (1000,)),
+    RowFile(
+        f"{_OPEN}/coco_3k_2task/classify_v2_coco_train.jsonl",
+        _TRAINED,
+        f"{_OPEN}/coco_3k_2task/classify_v2_coco_val.jsonl",
+    ),
+    RowFile(f"{_OPEN}/coco_3k_2task/classify_v2_coco_val.jsonl"),
+    RowFile(f"{_OPEN}/coco_3k_2task/classify_v2_coco_test.jsonl", (1000,)),
+    RowFile(f"{_OPEN}/openr1_8k/math_math_train.jsonl", _TRAINED),
+    RowFile(f"{_OPEN}/openr1_8k/math_math_test.jsonl", (1000,)),
+    RowFile("grpo_data/test/Refgta/refgta_subsample_resize.json", (1000,)),
+    RowFile("grpo_data/test/pascal/classify_pascal_voc_test.jsonl", (1000,)),
+    RowFile("grpo_data/test/superclever/superclevr_test200_counting_problems.jsonl", (200, 500)),
+    RowFile("SFT_data/reject/cat_all_formatted.jsonl", (1520,)),
+)
+
+SEPARATE = (
+    SeparatePictures(
+        "RefGTA", "refgta", "https://drive.google.com/drive/folders/1pcdwA--xSAkbsOwjqhhyXMRZH7_sjQXU"
+    ),
+    SeparatePictures(
+        "SuperCLEVR",
+        "superclev",
+        "https://www.cs.jhu.edu/~zhuowan/zhuowan/SuperCLEVR/to_be_released/images.zip",
+    ),
+)
+
+
+def separate_pictures(row_file: str, picture: str) -> SeparatePictures | None:
+    """The separate download a picture belongs to, by its path or its row file's; `None` for the hub's own."""
+    where = f"{row_file}\n{picture}".lower()
+    return next((pictures for pictures in SEPARATE if pictures.word in where), None)
+
+
+def place_of(path: PurePosixPath) -> PurePosixPath | None:
+    """Where a fetched file belongs under the data root; `None` for a card, a licence and the like."""
+    folders = path.parts[:-1]
+    for index in reversed(range(len(folders))):
+        if folders[index] in TREES:
+            return PurePosixPath(*path.parts[index:])
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        below = path.parts[1:] if path.parts[0] == "images" else path.parts
+        return PurePosixPath("grpo_data", "images", *below)
+    return None
+
+
+def row_places(paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """Where fetched row files belong, by fetched path.
+
+    An expected file that is only found in another folder goes where the mixtures look for it, unless two
+    fetched files have its name. Files of no known place are left out.
+    """
+    fetched = list(paths)
+    places = {path: place for path in fetched if (place := place_of(path)) is not None}
+    for expected in map(PurePosixPath, (file.path for file in EXPECTED)):
+        namesakes = [path for path in fetched if path.name == expected.name]
+        if expected not in places.values() and len(namesakes) == 1:
+            places[namesakes[0]] = expected
+    return places
