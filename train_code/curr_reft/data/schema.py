@@ -81,11 +81,12 @@ def iter_examples(path: Path, image_root: Path) -> Iterator[Example]:
     """
     bad: list[str] = []
     ids = _Ids()
+    root = os.path.abspath(image_root)
     empty = True
     for number, row in iter_objects(path):
         empty = False
         try:
-            yield _example(place(path, number), row, image_root)
+            yield _example(place(path, number), row, root)
             ids.add(number, row)
         except _BadRowError as error:
             bad.append(f"{place(path, number)}: {error}")
@@ -149,7 +150,7 @@ def _decode(line: str) -> Any:
         return BrokenLine(f"broken JSON: {error}")
 
 
-def _example(row_id: str, row: Any, image_root: Path) -> Example:
+def _example(row_id: str, row: Any, image_root: str) -> Example:
     if isinstance(row, BrokenLine):
         raise _BadRowError(row)
     if not isinstance(row, dict):
@@ -165,11 +166,10 @@ def _example(row_id: str, row: Any, image_root: Path) -> Example:
     return Example(row_id, problem, solution, _TASK_SPELLINGS[task], _image_path(image_root, _image(row)))
 
 
-def _image_path(image_root: Path, image: str) -> Path:
+def _image_path(image_root: str, image: str) -> Path:
     """The picture's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
-    root = os.path.abspath(image_root)
-    path = os.path.abspath(os.path.join(root, image))
-    if not path.startswith(os.path.join(root, "")):
+    path = os.path.normpath(os.path.join(image_root, image))
+    if not path.startswith(os.path.join(image_root, "")):
         raise _BadRowError(f"image: {image!r} is not below the image root {image_root}")
     return Path(path)
 
