@@ -18,6 +18,7 @@ from transformers import HfArgumentParser
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOConfig, ModelConfig
 
+from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.yaml_file import read_mapping
 
@@ -45,7 +46,15 @@ class DataArguments:
         default=False,
         metadata={"help": "Drop rows whose gold box is inverted or outside its picture, and say how many."},
     )
-    box_frame: Literal["budget", "processed"] = field(
+    held_out_suites: str | None = field(
+        default=None,
+        metadata={"help": "Suites YAML (configs/eval) whose rows training rows are compared with first."},
+    )
+    forbid_leaks: bool = field(
+        default=False,
+        metadata={"help": "Stop, instead of warning, when held-out rows or pictures are in training."},
+    )
+    box_frame: BoxFrame = field(
         default="budget",
         metadata={
             "help": "Pixel frame boxes are taught in: after the stage's image budget, or after the processor."

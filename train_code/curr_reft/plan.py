@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -54,28 +55,41 @@ def gold_completion(solution: str) -> str:
     return f"<think>This is the gold answer.</think><answer>{extract_answer(solution)}</answer>"
 
 
+def rewards_of(
+    row: Mapping[str, Any], stage: Stage, names: Sequence[str], variant: str
+) -> list[tuple[str, dict[str, float]]]:
+    """The gold completion of a split's row and a wrong one, each with the named rewards it earns."""
+    completions = [gold_completion(row["solution"]), WRONG_ANSWER]
+    scores = {
+        function.__name__: function(
+            completions=[[{"role": "assistant", "content": text}] for text in completions],
+            solution=[row["solution"]] * 2,
+            task=[row["task"]] * 2,
+            id=[row["id"]] * 2,
+        )
+        for function in reward_functions(stage, names, variant)
+    }
+    return [
+        (text, {name: values[place] for name, values in scores.items()})
+        for place, text in enumerate(completions)
+    ]
+
+
+def spell_rewards(rewards: Mapping[str, float]) -> str:
+    """Rewards as text, such as ``1 accuracy + 0 format``."""
+    return " + ".join(f"{value:g} {name}" for name, value in rewards.items())
+
+
 def _reward_rows(plan: Plan, data: DataArguments) -> list[tuple[str, str, str, str]]:
     rows, seen = [], set()
     plain = plan.train.dataset.with_format(None)
     for index, task in enumerate(plain["task"]):
-        if task in seen:
-            continue
-        seen.add(task)
-        solution = plain[index]["solution"]
-        completions = [gold_completion(solution), WRONG_ANSWER]
-        scores = {
-            function.__name__: function(
-                completions=[[{"role": "assistant", "content": text}] for text in completions],
-                solution=[solution] * 2,
-                task=[task] * 2,
-                id=[plain[index]["id"]] * 2,
-            )
-            for function in reward_functions(plan.stage, data.reward_funcs, data.reward_variant)
-        }
-        gold, wrong = (
-            " + ".join(f"{values[column]:g} {name}" for name, values in scores.items()) for column in (0, 1)
-        )
-        rows.append((task, solution, gold, wrong))
+        if task not in seen:
+            seen.add(task)
+            row = plain[index]
+            answers = rewards_of(row, plan.stage, data.reward_funcs, data.reward_variant)
+            gold, wrong = (spell_rewards(rewards) for _, rewards in answers)
+            rows.append((task, row["solution"], gold, wrong))
     return rows
 
 

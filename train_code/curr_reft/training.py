@@ -16,9 +16,11 @@ from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments,
 from curr_reft.data.boxes import Size
 from curr_reft.data.dataset import Split, bad_boxes, build_split
 from curr_reft.data.images import check_images
+from curr_reft.data.leaks import find_overlaps, read_suites, summaries
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
+from curr_reft.evaluation.suites import load_suites
 from curr_reft.manifest import mark_finished, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
@@ -78,13 +80,31 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
 
 
-def held_out_warnings(mixture: Mixture) -> list[str]:
-    """A warning for every training file that its name says is a test."""
-    return [
+def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
+    """What training gives away of held-out rows: by their text and their pictures' paths, and by file names.
+
+    Copies of pictures under other names are found by `python -m curr_reft.data.leaks`.
+
+    Raises:
+        InputError: when there is a leak, or a suite that cannot be compared, and `--forbid_leaks` is given.
+    """
+    warnings = [
         f"{file.path} is a test file: scores on it say nothing about a model trained with this mixture"
         for file in mixture.files
         if file.split == "train" and Path(file.path).stem.endswith("_test")
     ]
+    if data.held_out_suites is None:
+        if data.forbid_leaks:
+            raise InputError("--forbid_leaks: name what is held out with --held_out_suites configs/eval/…")
+        return warnings
+    suites, absent = read_suites(
+        load_suites(Path(data.held_out_suites)), Path(data.data_root or data.image_root)
+    )
+    warnings += summaries(find_overlaps(mixture.train, suites), suites)
+    warnings += [f"held-out suite {suite} is not there and was not compared" for suite in absent]
+    if warnings and data.forbid_leaks:
+        raise InputError(f"--forbid_leaks: {warnings[0]}")
+    return warnings
 
 
 def check_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size], drop: bool) -> dict[str, str]:
@@ -147,6 +167,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     if config.eval_strategy != "no" and not mixture.val:
         strategy = config.eval_strategy.value
         raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
+    warnings = held_out_warnings(mixture, data)
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
     )
@@ -183,7 +204,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         completions_per_step=completions,
         steps=steps,
         processes=config.world_size,
-        notes=[*obstacles, *held_out_warnings(mixture)],
+        notes=[*obstacles, *warnings],
     )
     return Run(data, config, model, mixture, processor, plan, resume_from)
 

@@ -42,7 +42,7 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box each, in unit coordinates of its picture; it is lent to another picture by its place and size."""
+    """One box each, in unit coordinates of its picture; lent to another picture by its place and size."""
 
     boxes: np.ndarray
     """`[n, 4]`: x1, y1, x2, y2, each between 0 and 1."""

@@ -8,6 +8,7 @@ at the top left, so moving a box is a scaling per axis. The 0-1000 frame of othe
 
 import math
 import re
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,8 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 """Width and height in pixels."""
 THOUSANDTHS: Size = (1000, 1000)
+BoxFrame = Literal["budget", "processed"]
+"""The frames that boxes can be taught in."""
 
 # Possessive quantifiers never backtrack, which keeps the search linear on hostile text.
 _NUMBER = re.compile(r"[+-]?+(?:[0-9]{1,9}+(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?+[0-9]{1,2}+)?+")

@@ -14,7 +14,7 @@ from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from curr_reft.data.arrow import write_arrow
-from curr_reft.data.boxes import Size, box_fault, boxes_in_text, rescale_boxes_in_text
+from curr_reft.data.boxes import BoxFrame, Size, box_fault, boxes_in_text, rescale_boxes_in_text
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
@@ -81,7 +81,7 @@ def build_split(
     processor: ProcessorMixin,
     max_prompt_length: int,
     strict_prompt_length: bool = False,
-    box_frame: str = "budget",
+    box_frame: BoxFrame = "budget",
 ) -> Split:
     """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures open when a row is read.
 
@@ -91,7 +91,7 @@ def build_split(
 
     Args:
         sizes: Stored width and height of every picture, from `curr_reft.data.images.check_images`.
-        box_frame: `budget` or `processed`.
+        box_frame: The frame boxes are moved to.
 
     Raises:
         InputError: when no row is left, or on a too long prompt under `strict_prompt_length`.
@@ -130,7 +130,7 @@ def _measured(
     stage: Stage,
     sizes: Mapping[Path, Size],
     processor: ProcessorMixin,
-    box_frame: str,
+    box_frame: BoxFrame,
 ) -> Iterator[tuple[dict[str, Any], int, int]]:
     """The row of each example, the tokens of its prompt with the picture's, and the picture's alone."""
     rows, image_tokens = [], []

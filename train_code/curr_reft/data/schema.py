@@ -7,16 +7,18 @@ What is wrong in a file is found here, with its place, and not in the middle of 
 import json
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 
 from curr_reft.errors import InputError
 from curr_reft.stages import TASKS
 
+T = TypeVar("T")
 _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
 _JSON_NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
 
@@ -35,6 +37,14 @@ class Example:
     """One of `stages.TASKS`."""
     image: Path
     """The picture, resolved against the image root; neither opened nor checked here."""
+
+
+class Question(NamedTuple):
+    """What a row asks about which picture; the fields are those of `Example`."""
+
+    id: str
+    problem: str
+    image: Path
 
 
 class _BadRowError(ValueError):
@@ -79,14 +89,26 @@ def iter_examples(path: Path, image_root: Path) -> Iterator[Example]:
         InputError: at once when the file cannot be read; at the end when rows are bad (the first of them with
             its place and field, and the number of the others), when an `id` occurs twice, or without any row.
     """
+    return _checked(path, partial(_example, image_root=os.path.abspath(image_root)))
+
+
+def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
+    """The questions of a file whose rows have a `problem` and an `image`, whatever else they lack.
+
+    Raises:
+        InputError: as `iter_examples` does.
+    """
+    return _checked(path, partial(_question, image_root=os.path.abspath(image_root)))
+
+
+def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
     bad: list[str] = []
     ids = _Ids()
-    root = os.path.abspath(image_root)
     empty = True
     for number, row in iter_objects(path):
         empty = False
         try:
-            yield _example(place(path, number), row, root)
+            yield convert(place(path, number), row)
             ids.add(number, row)
         except _BadRowError as error:
             bad.append(f"{place(path, number)}: {error}")
@@ -150,12 +172,16 @@ def _decode(line: str) -> Any:
         return BrokenLine(f"broken JSON: {error}")
 
 
-def _example(row_id: str, row: Any, image_root: str) -> Example:
+def _question(row_id: str, row: Any, image_root: str) -> Question:
     if isinstance(row, BrokenLine):
         raise _BadRowError(row)
     if not isinstance(row, dict):
         raise _BadRowError(f"expected an object, found {_kind(row)}")
-    problem = _text(row, "problem")
+    return Question(row_id, _text(row, "problem"), _image_path(image_root, _image(row)))
+
+
+def _example(row_id: str, row: Any, image_root: str) -> Example:
+    question = _question(row_id, row, image_root)
     solution = _text(row, "solution")
     task = _text(row, "task")
     if task not in _TASK_SPELLINGS:
@@ -163,7 +189,7 @@ def _example(row_id: str, row: Any, image_root: str) -> Example:
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
         raise _BadRowError("solution: no closed <answer>...</answer> block")
-    return Example(row_id, problem, solution, _TASK_SPELLINGS[task], _image_path(image_root, _image(row)))
+    return Example(row_id, question.problem, solution, _TASK_SPELLINGS[task], question.image)
 
 
 def _image_path(image_root: str, image: str) -> Path:

@@ -6,8 +6,10 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from curr_reft.annotate import add_scores
+from curr_reft.data.boxes import BoxFrame
 from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
@@ -15,7 +17,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.evaluation.generation import generate, load_model
 from curr_reft.evaluation.scoring import Accuracy, score_row, summarise
 from curr_reft.evaluation.suites import Suite, load_suites
-from curr_reft.manifest import environment, sha256_of
+from curr_reft.manifest import environment, read_manifest, sha256_of
 from curr_reft.processor import load_processor
 from curr_reft.stages import STAGES
 
@@ -34,7 +36,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--max_new_tokens", type=int, default=256)
     parser.add_argument("--max_prompt_length", type=int, default=2048)
+    parser.add_argument(
+        "--box_frame",
+        choices=get_args(BoxFrame),
+        help="frame of the gold boxes (default: the one the model was trained in, by its manifest, or budget)",
+    )
     return parser
+
+
+def recorded_box_frame(model: str) -> str | None:
+    """The box frame of the run that made a checkpoint, `None` where no manifest tells.
+
+    Raises:
+        InputError: for a `manifest.json` that is not a run's.
+    """
+    folder = Path(model)
+    record = read_manifest(folder.parent if folder.name.startswith("checkpoint-") else folder)
+    return record["config"]["box_frame"] if record else None
 
 
 def _score(suite: Suite, split: Split, completions: list[str], path: Path) -> Accuracy:
@@ -62,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     suites = [suite for suite in load_suites(arguments.suites) if arguments.domain in ("all", suite.domain)]
     if not arguments.data_root.is_dir():
         raise InputError(f"--data_root {arguments.data_root}: no such directory")
+    box_frame = arguments.box_frame or recorded_box_frame(arguments.model) or "budget"
     processor = load_processor(arguments.model)
     splits = {}
     for suite in suites:
@@ -85,6 +104,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             "sha256": sha256_of(arguments.data_root / suite.json_path),
             **dataclasses.asdict(accuracy),
         }
-    record = {"model": arguments.model, "scores": scores, **environment()}
+    record = {"model": arguments.model, "box_frame": box_frame, "scores": scores, **environment()}
     (arguments.output_dir / "scores.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     logger.info("wrote %s", arguments.output_dir)

@@ -1,0 +1,214 @@
+"""Is anything that a model is tested on in what it is trained on? ``python -m curr_reft.data.leaks``
+
+Every held-out row is compared with every training row: by its text (case, white space and final punctuation
+aside), by its picture's path and bytes, and by how the picture looks (a perceptual hash, which survives
+another size or compression). A text that is asked of several pictures is a template, and its recurrence says
+nothing.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from curr_reft.atomic_file import replacing
+from curr_reft.data.mixture import load_mixture
+from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
+from curr_reft.data.schema import Example, Question, iter_questions
+from curr_reft.errors import InputError, command
+from curr_reft.evaluation.suites import Suite, load_suites
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("question", "picture", "look-alike", "text")
+"""From worst to least: the same question about the same picture; another about it; one about a picture that
+looks the same; the same text about another picture, which alone is no leak."""
+_LEAKS = KINDS[:3]
+Alike = Callable[[Path], dict[Path, str]]
+
+
+def _by_path(path: Path) -> dict[Path, str]:
+    return {path: "picture"}
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A held-out row that a file of training rows gives away, and the first such training row."""
+
+    suite: str
+    held_out: str
+    train_file: str
+    train: str
+    kind: str
+    """One of `KINDS`, the worst found."""
+
+
+def read_suites(suites: Iterable[Suite], data_root: Path) -> tuple[dict[str, list[Question]], list[str]]:
+    """The questions of each suite, and the suites whose file is not there.
+
+    Raises:
+        InputError: for a file that is there and cannot be read.
+    """
+    found, absent = {}, []
+    for suite in suites:
+        path = data_root / suite.json_path
+        if path.exists():
+            found[suite.name] = list(iter_questions(path, data_root))
+        else:
+            absent.append(f"{suite.name} ({path})")
+    return found, absent
+
+
+def find_overlaps(
+    train: Iterable[Example], suites: dict[str, list[Question]], alike: Alike = _by_path
+) -> list[Overlap]:
+    """The held-out rows that training rows give away, in the suites' order.
+
+    Args:
+        train: Gone through twice; memory grows with the suites, not with the training rows.
+        alike: The held-out pictures that a training picture is a copy of, and how; by default only itself.
+    """
+    rows = [(suite, question) for suite, questions in suites.items() for question in questions]
+    by_text, by_picture = defaultdict(list), defaultdict(list)
+    for index, (_, question) in enumerate(rows):
+        by_text[normalised(question.problem)].append(index)
+        by_picture[question.image].append(index)
+    templates = _templates(train, rows, by_text)
+    worst: dict[tuple[int, str], tuple[int, str]] = {}
+    for example in train:
+        file = re.sub(r"(:\d+|\[\d+\])$", "", example.id)
+        text = normalised(example.problem)
+        for path, kind in alike(example.image).items():
+            for index in by_picture.get(path, ()):
+                same_text = normalised(rows[index][1].problem) == text
+                _keep_worst(worst, index, file, "question" if same_text else kind, example.id)
+        if text not in templates:
+            for index in by_text.get(text, ()):
+                _keep_worst(worst, index, file, "text", example.id)
+    return [
+        Overlap(rows[index][0], rows[index][1].id, file, row, KINDS[rank])
+        for (index, file), (rank, row) in sorted(worst.items())
+    ]
+
+
+def normalised(text: str) -> str:
+    """A problem's text without what two spellings of it may differ in."""
+    text = unicodedata.normalize("NFKC", text.replace("<image>", " ")).casefold()
+    return " ".join(text.split()).rstrip(" .?!:")
+
+
+def _keep_worst(
+    worst: dict[tuple[int, str], tuple[int, str]], index: int, file: str, kind: str, train_row: str
+) -> None:
+    rank = KINDS.index(kind)
+    if rank < worst.get((index, file), (len(KINDS), ""))[0]:
+        worst[index, file] = rank, train_row
+
+
+def _templates(
+    train: Iterable[Example], rows: Sequence[tuple[str, Question]], by_text: dict[str, list[int]]
+) -> set[str]:
+    """The held-out texts that are asked of more than one picture, in the suites or in training."""
+    asked_of: dict[str, Path] = {}
+    templates = set()
+    held_out = ((text, rows[index][1].image) for text, indices in by_text.items() for index in indices)
+    for text, image in held_out:
+        if asked_of.setdefault(text, image) != image:
+            templates.add(text)
+    asked_of.clear()
+    for example in train:
+        text = normalised(example.problem)
+        if text in by_text and asked_of.setdefault(text, example.image) != example.image:
+            templates.add(text)
+    return templates
+
+
+def counts(overlaps: Iterable[Overlap]) -> dict[tuple[str, str], Counter[str]]:
+    """How many held-out rows of each kind, by training file and suite."""
+    found: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for overlap in overlaps:
+        found[overlap.train_file, overlap.suite][overlap.kind] += 1
+    return found
+
+
+def summaries(overlaps: Sequence[Overlap], suites: dict[str, list[Question]]) -> list[str]:
+    """One line for each training file that gives rows of a suite away."""
+    lines = []
+    for (file, suite), found in counts(overlaps).items():
+        leaked = sum(found[kind] for kind in _LEAKS)
+        if leaked:
+            first = next(
+                each
+                for each in overlaps
+                if (each.train_file, each.suite) == (file, suite) and each.kind in _LEAKS
+            )
+            lines.append(
+                f"{file} gives away {leaked} of the {len(suites[suite])} held-out rows of {suite}"
+                f" ({found['question']} with their question), first {first.train} and {first.held_out}"
+            )
+    return lines
+
+
+def _table(overlaps: Sequence[Overlap], suites: dict[str, list[Question]], data_root: Path) -> Table:
+    table = Table(title="Held-out rows that training rows give away")
+    for name in ("training file", "suite", "rows", *KINDS):
+        table.add_column(name, overflow="fold")
+    for (file, suite), found in counts(overlaps).items():
+        name = os.path.relpath(file, data_root)
+        table.add_row(name, suite, str(len(suites[suite])), *(str(found[kind]) for kind in KINDS))
+    return table
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the overlaps; with `--forbid_leaks` they make the exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m curr_reft.data.leaks", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--dataset_name", type=Path, required=True, help="mixture YAML, see configs/data")
+    parser.add_argument("--suites", type=Path, required=True, help="suites YAML, see configs/eval")
+    parser.add_argument("--image_root", type=Path, required=True)
+    parser.add_argument("--data_root", type=Path, help="folder of the row files (default: --image_root)")
+    parser.add_argument(
+        "--max_distance", type=int, default=MAX_DISTANCE, help="bits of 256 a copy may differ in"
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE.jsonl", help="write every overlap there")
+    parser.add_argument("--forbid_leaks", action="store_true", help="exit with 2 when there is a leak")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    data_root = arguments.data_root or arguments.image_root
+    train = load_mixture(arguments.dataset_name, data_root, arguments.image_root, seed=42).train
+    suites, absent = read_suites(load_suites(arguments.suites), data_root)
+    for suite in absent:
+        logger.warning("not compared, for its file is not there: %s", suite)
+    if not suites:
+        raise InputError(f"--suites {arguments.suites}: none of its files is below {data_root}")
+
+    held_out = (question.image for questions in suites.values() for question in questions)
+    pictures = HeldOutPictures(held_out, arguments.max_distance)
+    pictures.compare(example.image for example in train)
+    overlaps = find_overlaps(train, suites, pictures.copies_of)
+    Console().print(_table(overlaps, suites, data_root))
+    if arguments.report is not None:
+        with replacing(arguments.report) as file:
+            file.writelines(json.dumps(vars(overlap)) + "\n" for overlap in overlaps)
+    found = summaries(overlaps, suites)
+    for line in found:
+        logger.warning(line)
+    if found and arguments.forbid_leaks:
+        raise InputError(f"{arguments.dataset_name}: held-out rows are in training (named above)")
+    if not found:
+        logger.info("no leak found in %d training rows", len(train))
+
+
+if __name__ == "__main__":
+    main()
