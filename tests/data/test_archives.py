@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from curr_reft.data.archives import Archive, find_archives, unpack
+from curr_reft.data.download.archives import Archive, find_archives, unpack
 from curr_reft.errors import InputError
 
 PICTURES = {"images/a.png": b"A" * 700, "images/deep/b.png": bytes(range(256)) * 3}

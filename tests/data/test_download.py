@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from curr_reft.data.download import download, main
-from curr_reft.data.released_files import EXPECTED
+from curr_reft.data.download.__main__ import download, main
+from curr_reft.data.download.released_files import EXPECTED
 from curr_reft.errors import InputError
 
 COUNTING = "grpo_data/test/superclever/superclevr_test200_counting_problems.jsonl"

@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
-from curr_reft.data.tasks import choice_rows, judge_rows
+from curr_reft.data.tasks.builder import choice_rows, judge_rows
 from curr_reft.rewards.answers import extract_answer, parse_options
 
 ROWS = 2000

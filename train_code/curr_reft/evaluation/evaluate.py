@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--box_frame",
         choices=get_args(BoxFrame),
-        help="frame of the gold boxes (default: the one the model was trained in, by its manifest, or budget)",
+        help="frame of the gold boxes (default: the one of the training run, by its manifest, or budget)",
     )
     return parser
 

@@ -25,11 +25,11 @@ from pathlib import Path
 from rich.console import Console
 
 from curr_reft.atomic_file import replacing
-from curr_reft.data.download_report import Outcome, file_table, notes, record_of
-from curr_reft.data.layout import lay_out
-from curr_reft.data.picture_paths import Pictures, rewrite_rows
-from curr_reft.data.released_files import HUB_ID, TREES
-from curr_reft.data.snapshot import fetch
+from curr_reft.data.download.layout import lay_out
+from curr_reft.data.download.picture_paths import Pictures, rewrite_rows
+from curr_reft.data.download.released_files import HUB_ID, TREES
+from curr_reft.data.download.report import Outcome, file_table, notes, record_of
+from curr_reft.data.download.snapshot import fetch
 from curr_reft.errors import InputError, command
 
 logger = logging.getLogger(__name__)

@@ -1,13 +1,11 @@
-"""Judge and choice rows from open rows: ``python -m curr_reft.data.tasks ROWS.jsonl --judge … --choice …``.
+"""Judge and choice rows from open rows.
 
 The release publishes its judge and choice rows but not how they were made. Here they are made so that nothing
 but the picture tells a right answer from a wrong one: wrong answers are right answers of other rows, a box at
-its place and size in its own picture (see `curr_reft.data.questions`). Detection rows need one box; math rows
-that are multiple choice keep their own options, in another order.
+its place and size in its own picture (see `curr_reft.data.tasks.questions`). Detection rows need one box; math
+rows that are multiple choice keep their own options, in another order.
 """
 
-import argparse
-import logging
 import os
 import random
 from collections import Counter, defaultdict
@@ -17,22 +15,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from curr_reft.data.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_letter
 from curr_reft.data.boxes import Size, box_fault, scale_box
-from curr_reft.data.grouping import blocks
-from curr_reft.data.images import check_images
-from curr_reft.data.listed_options import listed_options
-from curr_reft.data.questions import Choice, choices, judgements, label_choices, shuffled
-from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
-from curr_reft.data.schema import Example, read_examples
-from curr_reft.errors import InputError, command
+from curr_reft.data.rows import BadRecord, Row, make_row
+from curr_reft.data.schema import Example
+from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_letter
+from curr_reft.data.tasks.grouping import blocks
+from curr_reft.data.tasks.listed_options import listed_options
+from curr_reft.data.tasks.questions import Choice, choices, judgements, label_choices, shuffled
 from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels
-
-logger = logging.getLogger(__name__)
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _OFFERED_WHEN_UNKNOWN = "ABCD"
-Ask = Callable[[Example, str, str], Row]
 
 
 def judge_rows(
@@ -198,36 +191,3 @@ _KINDS: dict[str, Callable[[Sequence[Example], Mapping[Path, Size]], Kind]] = {
     "values": lambda block, sizes: Values([_answer(example) for example in block]),
     "letters": _letters,
 }
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> None:
-    """Write the judge rows, the choice rows, or both."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl", help="open rows, of any tasks")
-    parser.add_argument(
-        "--image_root", type=Path, required=True, help="folder the rows' `image` is relative to"
-    )
-    parser.add_argument("--judge", type=Path, metavar="FILE", help="where to write the judge rows")
-    parser.add_argument("--choice", type=Path, metavar="FILE", help="where to write the choice rows")
-    parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument(
-        "--drop_bad_rows", action="store_true", help="leave out rows that cannot be asked about"
-    )
-    arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments.judge is None and arguments.choice is None:
-        raise InputError("--judge FILE or --choice FILE: say what to write")
-    examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
-    detection = [example for example in examples if example.task == "detection"]
-    sizes = check_images(detection, allow_missing=False)[0] if detection else {}
-    for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
-        if path is not None:
-            outcomes = build(examples, sizes, arguments.image_root, arguments.seed)
-            write_rows(path, outcomes, arguments.drop_bad_rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from tqdm import tqdm
 
-from curr_reft.data.released_files import ROW_SUFFIXES
+from curr_reft.data.download.released_files import ROW_SUFFIXES
 from curr_reft.errors import InputError
 
 _SUMS = "SHA256SUMS"

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from curr_reft.data.layout import Layout
-from curr_reft.data.picture_paths import RewrittenRows
-from curr_reft.data.released_files import EXPECTED, RowFile, separate_pictures
-from curr_reft.data.snapshot import Snapshot
+from curr_reft.data.download.layout import Layout
+from curr_reft.data.download.picture_paths import RewrittenRows
+from curr_reft.data.download.released_files import EXPECTED, RowFile, separate_pictures
+from curr_reft.data.download.snapshot import Snapshot
 
 _EXAMPLES = 3
 _EXPECTED = {PurePosixPath(file.path): file for file in EXPECTED}

@@ -1,7 +1,8 @@
 """Judge and choice questions about rows, as positions and texts; what a row is does not matter here.
 
-Wrong answers are other rows' right answers (`curr_reft.data.grouping`), so that neither their look nor their
-place tells them from right ones. Only a row whose answer clashes with every other row's gets made-up ones.
+Wrong answers are other rows' right answers (`curr_reft.data.tasks.grouping`), so that neither their look nor
+their place tells them from right ones. Only a row whose answer clashes with every other row's gets made-up
+ones.
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from curr_reft.data.answer_kinds import Kind, Labels
-from curr_reft.data.grouping import group_rows
+from curr_reft.data.tasks.answer_kinds import Kind, Labels
+from curr_reft.data.tasks.grouping import group_rows
 
 OPTIONS = 4
 _BARRED = 1e6

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from curr_reft.atomic_file import replacing
-from curr_reft.data.archives import Archive, find_archives, unpack
-from curr_reft.data.released_files import ROW_SUFFIXES, place_of, row_places
-from curr_reft.data.snapshot import Snapshot
+from curr_reft.data.download.archives import Archive, find_archives, unpack
+from curr_reft.data.download.released_files import ROW_SUFFIXES, place_of, row_places
+from curr_reft.data.download.snapshot import Snapshot
 from curr_reft.errors import InputError
 
 _PLACED = ".placed"

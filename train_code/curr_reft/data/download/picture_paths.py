@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curr_reft.atomic_file import replacing
-from curr_reft.data.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
+from curr_reft.data.download.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
 from curr_reft.errors import InputError
 
 
