@@ -68,7 +68,9 @@ def find_stage(name: str | None, config: str | None) -> Stage:
     Raises:
         InputError: when neither says.
     """
-    found = [name] if name else [part for part in re.split(r"[\W_]", Path(config or "").stem) if part in STAGES]
+    found = (
+        [name] if name else [part for part in re.split(r"[\W_]", Path(config or "").stem) if part in STAGES]
+    )
     if len(found) != 1:
         names = ", ".join(STAGES)
         raise InputError(f"--config {config}: its name does not say the stage; pass --stage, one of {names}")
@@ -156,8 +158,10 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
         ("the stage's image budget", "; ".join(_budgets(plan.stage))),
         ("the processor's pixel limits", f"{size['shortest_edge']} to {size['longest_edge']} pixels"),
         ("box frame", f"{data.box_frame} (boxes of detection rows are in its pixels)"),
-        ("rewards", f"{' + '.join(data.reward_funcs)}, variant {data.reward_variant}, not weighted"),
+        ("rewards", f"{' + '.join(data.reward_funcs)}, variant {data.reward_variant}"),
     ]
+    if run.config.reward_weights is not None:
+        facts.append(("reward weights, not applied here", " ".join(map(str, run.config.reward_weights))))
     return facts
 
 
@@ -210,8 +214,10 @@ def _caption(card: Card) -> list[str]:
     (_, gold), (_, wrong) = card.answers
     return [
         f"{card.number}. {card.row['task']}, {Path(card.row['id']).name}",
-        f"{card.row['solution']}",
-        f"gold {gold}; wrong {wrong}",
+        card.row["prompt"][0]["content"],
+        f"gold: {card.row['solution']}",
+        f"earns {gold}",
+        f"wrong answer earns {wrong}",
         *(f"! {fault}" for fault in card.faults[:1]),
     ]
 

@@ -72,9 +72,7 @@ def contact_sheet(title: str, cells: Sequence[tuple[Image.Image, Sequence[str]]]
     width = max(picture.width for picture, _ in cells) + margin
     sheet_width = max(columns * width + margin, 900)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [
-        max(picture.height + len(lines) * line for picture, lines in row) + 2 * margin for row in rows
-    ]
+    heights = [max(picture.height + len(lines) * line for picture, lines in row) + 2 * margin for row in rows]
     sheet = Image.new("RGB", (sheet_width, 2 * margin + line + sum(heights)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((margin, margin), _cut(title, sheet_width - 2 * margin, font), _INK, font)
@@ -103,7 +101,7 @@ def _shown(picture: Image.Image, shortest: int, longest: int) -> Image.Image:
 def _drawn(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
     """The picture in a margin, which holds lines and labels of boxes at its edge, with its marks."""
     unit = max(14, max(picture.size) // 32)
-    line, font = max(2, unit // 6), ImageFont.load_default(unit)
+    line, font = max(3, unit // 6), ImageFont.load_default(unit)
     margin = unit + 2 * _LABEL_PADDING + line + 4
     left = max(margin, (_NARROWEST - picture.width) // 2)
     canvas = Image.new("RGB", (picture.width + 2 * left, picture.height + 2 * margin), _GROUND)

@@ -26,6 +26,8 @@ class RowFile:
     """How many rows it has; paper, card and released file contradict each other. Empty: no source says."""
     completed_by: str = ""
     """A `_val` file, also trained on, whose rows the reported number may include."""
+    optional: bool = False
+    """Only a small or single-task mixture names it, so nothing is amiss without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,20 @@ EXPECTED = (
     RowFile("grpo_data/test/pascal/classify_pascal_voc_test.jsonl", (1000,)),
     RowFile("grpo_data/test/superclever/superclevr_test200_counting_problems.jsonl", (200, 500)),
     RowFile("SFT_data/reject/cat_all_formatted.jsonl", (1520,)),
+    *(
+        RowFile(f"grpo_data/train/{path}", optional=True)
+        for path in (
+            "judge/judge_math_test.jsonl",
+            "judge/addition_coco_judge_v2.jsonl",
+            "judge/judge_detection_coco_train.jsonl",
+            "judge/judge_detection_coco_test.jsonl",
+            "open/openr1_8k/math_math_val.jsonl",
+            "open/cocop_3k_2task/detection_coco_train.jsonl",
+            "open/cocog_3k_2task/detection_coco_train.jsonl",
+            "open/coco2017_vqa/coco_vqa_coco_vqa_train.jsonl",
+            "open/coco2017_vqa/coco_vqa_coco_vqa_val.jsonl",
+        )
+    ),
 )
 
 SEPARATE = (
@@ -111,8 +127,9 @@ def row_places(paths: Iterable[PurePosixPath]) -> dict[PurePosixPath, PurePosixP
     """
     fetched = list(paths)
     places = {path: place for path in fetched if (place := place_of(path)) is not None}
-    for expected in map(PurePosixPath, (file.path for file in EXPECTED)):
-        namesakes = [path for path in fetched if path.name == expected.name]
-        if expected not in places.values() and len(namesakes) == 1:
-            places[namesakes[0]] = expected
+    expected = {PurePosixPath(file.path) for file in EXPECTED}
+    for path in sorted(expected - set(places.values())):
+        namesakes = [found for found in fetched if found.name == path.name]
+        if len(namesakes) == 1 and places.get(namesakes[0]) not in expected:
+            places[namesakes[0]] = path
     return places

@@ -30,8 +30,9 @@ class Outcome:
 
     @property
     def absent(self) -> list[PurePosixPath]:
-        """Row files that the configurations name and the source has not."""
-        return [path for path in _EXPECTED if path not in self.rows and path not in self.broken]
+        """Row files that the stages' configurations name and the source has not."""
+        found = self.rows.keys() | self.broken.keys()
+        return [path for path, file in _EXPECTED.items() if path not in found and not file.optional]
 
     def missing(self) -> dict[tuple[str, str], set[str]]:
         """Released paths of pictures that are not here, by the name and address of the download they are in.

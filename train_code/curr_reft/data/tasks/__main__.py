@@ -1,4 +1,4 @@
-"""Judge and choice rows from open rows: ``python -m curr_reft.data.tasks ROWS.jsonl --judge … --choice …``."""
+"""Judge and choice rows from open rows: ``python -m curr_reft.data.tasks ROWS.jsonl --judge FILE``."""
 
 import argparse
 import logging

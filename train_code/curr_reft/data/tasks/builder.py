@@ -1,9 +1,9 @@
 """Judge and choice rows from open rows.
 
-The release publishes its judge and choice rows but not how they were made. Here they are made so that nothing
-but the picture tells a right answer from a wrong one: wrong answers are right answers of other rows, a box at
-its place and size in its own picture (see `curr_reft.data.tasks.questions`). Detection rows need one box; math
-rows that are multiple choice keep their own options, in another order.
+The release publishes its judge and choice rows but not how they were made. Here they are made so that
+nothing but the picture tells a right answer from a wrong one: wrong answers are right answers of other rows,
+a box at its place and size in its own picture (see `curr_reft.data.tasks.questions`). Detection rows need one
+box; math rows that are multiple choice keep their own options, in another order.
 """
 
 import os

@@ -1,0 +1,91 @@
+"""Share rows out to files that have no picture in common: ``python -m curr_reft.data.split ROWS.jsonl …``.
+
+    python -m curr_reft.data.split refcoco.jsonl --parts detection_coco_train.jsonl=3000 \
+        detection_coco_val.jsonl=500 detection_coco_test.jsonl=1000 --seed 42
+
+A part gets whole pictures, drawn at random, until it has its number of rows; of the last picture's rows those
+too many are left out, so that numbers are exact.
+"""
+
+import argparse
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curr_reft.data.rows import Row, write_rows
+from curr_reft.data.schema import BrokenLine, iter_objects, place
+from curr_reft.errors import InputError, command
+
+
+def split_rows(rows: Sequence[Row], sizes: Sequence[int], seed: int) -> list[list[Row]]:
+    """As many rows as each of `sizes` says, in the order they came; no picture is in two parts.
+
+    Raises:
+        InputError: when the rows do not suffice.
+    """
+    by_picture: defaultdict[Any, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        by_picture[row["image"]].append(index)
+    pictures = sorted(by_picture)
+    random.Random(seed).shuffle(pictures)
+    remaining = iter(pictures)
+    parts = []
+    for size in sizes:
+        chosen: list[int] = []
+        while len(chosen) < size:
+            picture = next(remaining, None)
+            if picture is None:
+                raise InputError(
+                    f"{len(rows)} rows of {len(pictures)} pictures do not fill parts of {list(sizes)} rows"
+                    " without a picture in two of them"
+                )
+            chosen += by_picture[picture][: size - len(chosen)]
+        parts.append([rows[index] for index in sorted(chosen)])
+    return parts
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file, whatever fields they have beside `image`.
+
+    Raises:
+        InputError: for a line that is no row.
+    """
+    rows = []
+    for number, row in iter_objects(path):
+        if isinstance(row, BrokenLine):
+            raise InputError(f"{place(path, number)}: {row}")
+        if not isinstance(row, dict) or not isinstance(row.get("image"), str):
+            raise InputError(f"{place(path, number)}: expected an object with the path of an `image`")
+        rows.append(row)
+    return rows
+
+
+def _part(text: str) -> tuple[Path, int]:
+    path, _, count = text.rpartition("=")
+    if not path or not count.isdecimal() or int(count) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FILE=ROWS, such as train.jsonl=3000")
+    return Path(path), int(count)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the parts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m curr_reft.data.split", description=__doc__.splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl")
+    parser.add_argument("--parts", type=_part, nargs="+", required=True, metavar="FILE=ROWS")
+    parser.add_argument("--seed", type=int, default=42)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    rows = [row for path in arguments.rows for row in read_rows(path)]
+    parts = split_rows(rows, [count for _, count in arguments.parts], arguments.seed)
+    for (path, _), part in zip(arguments.parts, parts, strict=True):
+        write_rows(path, part)
+
+
+if __name__ == "__main__":
+    main()
