@@ -105,6 +105,30 @@ def test_processed_frame_scales_boxes_to_the_processors_size(stage_flags, traine
     assert run.plan.train.dataset.with_format(None)[0]["solution"] == "<answer>[11, 11, 101, 101]</answer>"
 
 
+BAD_BOXES = [[30, 4, 27, 28], [3, 4, 99, 28], [3, 28, 27, 28]]
+
+
+def test_bad_gold_boxes_stop_the_run_or_are_dropped(stage_flags, trainers, write_data):
+    solutions = [
+        f'<answer>{{"bbox_2d": {box}}}</answer>' for box in [*BAD_BOXES, [3, 4, 27, 28], [3, 4, 85, 28]]
+    ]
+    flags = stage_flags("open", *write_data(rows(*({"solution": text} for text in solutions))), "--dry_run")
+    with pytest.raises(InputError) as caught:
+        prepare(trainers["open"].stage, flags)
+    assert "bad gold boxes in 3 rows" in str(caught.value)
+    assert "rows.jsonl:2: box [3.0, 4.0, 99.0, 28.0]: leaves its picture of 84x84 pixels" in str(caught.value)
+    run = prepare(trainers["open"].stage, [*flags, "--drop_bad_boxes"])
+    assert [row.rsplit(":", 1)[1] for row in run.plan.dropped] == ["1", "2", "3"]
+    assert len(run.plan.train.dataset) == 2
+
+
+def test_wrong_answers_may_be_any_boxes(stage_flags, trainers, write_data):
+    """Released options are x, y, width and height now and then: only golds are held to be boxes."""
+    row = {"problem": "A. [192, 186, 368, 394] B. [458, 179, 81, 223]", "solution": "<answer>A</answer>"}
+    flags = stage_flags("choice", *write_data(rows(row)), "--dry_run")
+    assert len(prepare(trainers["choice"].stage, flags).plan.train.dataset) == 1
+
+
 @pytest.mark.parametrize(
     ("items", "text", "message"),
     [

@@ -1,11 +1,21 @@
 import json
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.data.boxes import iou, rescale_boxes_in_text, scale_box
+from curr_reft.data.boxes import (
+    THOUSANDTHS,
+    box_fault,
+    boxes_in_text,
+    iou,
+    iou_matrix,
+    rescale_boxes_in_text,
+    round_box,
+    scale_box,
+)
 
 coordinates = st.integers(-1000, 1000)
 sides = st.integers(1, 1000)
@@ -126,3 +136,54 @@ def test_takes_linear_time(unit):
     started = time.perf_counter()
     rescale_boxes_in_text(text, (100, 100), (50, 200))
     assert time.perf_counter() - started < 5
+
+
+@given(st.lists(boxes, min_size=1, max_size=4), st.lists(boxes, min_size=1, max_size=4))
+def test_matrix_holds_the_iou_of_every_pair(first, second):
+    found = iou_matrix(np.array(first, dtype=float), np.array(second, dtype=float))
+    assert found.shape == (len(first), len(second))
+    for i, a in enumerate(first):
+        for j, b in enumerate(second):
+            assert found[i, j] == pytest.approx(iou(a, b))
+
+
+@given(framed_boxes())
+def test_thousandths_return_the_box_within_a_pixel(framed):
+    size, box = framed
+    width, height = size
+    there = round_box(scale_box(box, size, THOUSANDTHS), THOUSANDTHS)
+    back = scale_box(there, THOUSANDTHS, size)
+    limits = [max(1, side / 1000) for side in (width, height)] * 2
+    assert all(abs(a - b) <= limit for a, b, limit in zip(box, back, limits, strict=True))
+
+
+@given(st.tuples(*[st.floats(-50, 4000)] * 4), sizes)
+def test_rounded_boxes_lie_inside_and_have_an_area(box, size):
+    x1, y1, x2, y2 = round_box(box, size)
+    assert 0 <= x1 < x2 <= size[0]
+    assert 0 <= y1 < y2 <= size[1]
+
+
+@given(framed_boxes())
+def test_whole_pixels_inside_stay_as_they_are(framed):
+    size, box = framed
+    assert round_box(box, size) == box
+    assert box_fault(box, size) is None
+    assert boxes_in_text(f"At {list(box)} or {list(box)}.") == [box, box]
+
+
+@pytest.mark.parametrize(
+    ("box", "fault"),
+    [
+        ((0, 0, 100, 80), None),
+        ((-1, -0.5, 101, 81), None),
+        ((0, 0, 101.5, 80), "leaves its picture of 100x80"),
+        ((0, -2, 100, 80), "leaves its picture"),
+        ((50, 0, 50, 80), "must exceed"),
+        ((60, 0, 50, 80), "must exceed"),
+        ((float("nan"), 0, 50, 80), "must exceed"),
+    ],
+)
+def test_faults_of_boxes(box, fault):
+    found = box_fault(box, (100, 80))
+    assert found is None if fault is None else fault in found

@@ -3,6 +3,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
@@ -99,6 +100,25 @@ def test_large_picture_where_warnings_are_errors(bad_pictures):
 def test_every_mode_becomes_rgb(tmp_path, mode):
     image = open_image(save(tmp_path / "a.png", mode=mode))
     assert (image.mode, image.size) == ("RGB", (40, 30))
+
+
+def test_sixteen_bits_keep_their_brightness(tmp_path):
+    ramp = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    grey = np.asarray(open_image(tmp_path / "a.png"))[..., 0]
+    assert (grey == ramp >> 8).all()
+
+
+def test_pictures_without_a_range_of_brightness_are_refused(tmp_path):
+    for mode in ("I", "F"):
+        with pytest.raises(ImageError, match=f"mode {mode} "):
+            open_image(save(tmp_path / f"{mode}.tiff", mode=mode))
+
+
+def test_the_first_frame_of_an_animation_is_the_picture(tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert open_image(tmp_path / "a.gif").getpixel((5, 5)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -174,11 +174,12 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     examples = mixture.rows
     sizes, missing = check_images(examples, data.allow_missing_images)
     faults = check_boxes(examples, sizes, data.drop_bad_boxes)
-    check_golds(examples, stage, data.reward_variant)
+    dropped = {**missing, **faults}
+    check_golds((row for row in examples if row.id not in dropped), stage, data.reward_variant)
 
     def split(rows: Iterable[Example]) -> Split:
         return build_split(
-            (row for row in rows if row.image in sizes and row.id not in faults),
+            (row for row in rows if row.id not in dropped),
             stage,
             sizes,
             processor,
@@ -198,7 +199,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         stage=stage,
         train=train,
         val=split(mixture.val) if mixture.val else None,
-        dropped={**missing, **faults},
+        dropped=dropped,
         shared_rows=rows_in_both(mixture.train, mixture.val),
         prompts_per_step=prompts,
         completions_per_step=completions,

@@ -67,9 +67,10 @@ def box_fault(box: Box, size: Size) -> str | None:
     It must have an area and lie inside, up to one pixel that rounding may have cost.
     """
     x1, y1, x2, y2 = box
-    if x2 <= x1 or y2 <= y1:
+    # Said of what must hold, so that NaN is a fault.
+    if not (x2 > x1 and y2 > y1):
         return f"box {list(box)}: x2 and y2 must exceed x1 and y1 (corners, not width and height)"
-    if min(x1, y1) < -1 or x2 > size[0] + 1 or y2 > size[1] + 1:
+    if not (min(x1, y1) >= -1 and x2 <= size[0] + 1 and y2 <= size[1] + 1):
         return f"box {list(box)}: leaves its picture of {size[0]}x{size[1]} pixels"
     return None
 

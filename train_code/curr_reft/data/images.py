@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -42,14 +43,21 @@ class ImageError(InputError):
 def open_image(path: Path) -> Image.Image:
     """Decode a picture to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
 
-    Transparency is dropped, as in the release. Raises `ImageError` for a file that is missing, no picture,
-    damaged, truncated, or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is decoded.
+    Transparency is dropped, as in the release; of an animation the first frame is taken, of 16 bits the upper
+    eight. Raises `ImageError` for a file that is missing, no picture, damaged, truncated, without a range of
+    brightness (32 bits, floats), or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is
+    decoded.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise ImageError(f"{path}: {image.width}x{image.height} is over {MAX_IMAGE_PIXELS} pixels")
             ImageOps.exif_transpose(image, in_place=True)
+            if image.mode in ("I", "F"):
+                raise ImageError(f"{path}: mode {image.mode} (32 bits) tells no range of brightness")
+            if image.mode.startswith("I;16"):
+                # Pillow would cut off what exceeds 8 bits: nearly all becomes white.
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error

@@ -55,7 +55,7 @@ def marks_of(row: Mapping[str, Any]) -> list[Mark]:
 
 
 def page_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[Image.Image, float]:
-    """A picture for the page with its marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
+    """A picture for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
     drawn = _shown(picture, *_PAGE_SIDES)
     return _drawn(drawn, marks, frame), max(drawn.size) / max(picture.size)
 
@@ -89,7 +89,7 @@ def contact_sheet(title: str, cells: Sequence[tuple[Image.Image, Sequence[str]]]
 
 
 def _shown(picture: Image.Image, shortest: int, longest: int) -> Image.Image:
-    """The picture with a longer side of about `shortest` to `longest`; enlarged in whole steps, unsmoothed."""
+    """The picture with a longer side of about `shortest` to `longest`; enlarged in whole steps only."""
     side = max(picture.size)
     if side > longest:
         size = [max(1, round(length * longest / side)) for length in picture.size]
@@ -151,8 +151,10 @@ def _label(
     x1, y1, x2, y2 = outer
     width = math.ceil(font.getlength(mark.label)) + 2 * _LABEL_PADDING
     height = math.ceil(font.size) + 2 * _LABEL_PADDING
+    above, below = y1 - height, y2 + 1
     places = []
-    for top in (y1 - height, y2 + 1, y1, y2 - height):
+    # Outside the box, then inside, then further away.
+    for top in (above, below, y1, y2 - height, above - height, below + height, below + 2 * height):
         for left in (x1, x2 - width):
             x = min(max(left, 0), canvas[0] - width - 1)
             y = min(max(top, 0), canvas[1] - height - 1)
@@ -170,7 +172,8 @@ def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool
 
 def _cut(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
     """The text on one line of at most `width` pixels."""
-    text = whole = " ".join(text.split())[:200]
+    # No letter but a few is narrower than 4 pixels, and measuring takes time.
+    text = whole = " ".join(text.split())[: width // 4]
     while font.getlength(text) > width:
         whole = whole[:-1]
         text = f"{whole}..."

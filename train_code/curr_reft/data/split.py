@@ -78,10 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl")
     parser.add_argument("--parts", type=_part, nargs="+", required=True, metavar="FILE=ROWS")
+    parser.add_argument(
+        "--avoid", type=Path, nargs="+", default=[], metavar="FILE", help="rows whose pictures no part gets"
+    )
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    rows = [row for path in arguments.rows for row in read_rows(path)]
+    avoided = {row["image"] for path in arguments.avoid for row in read_rows(path)}
+    rows = [row for path in arguments.rows for row in read_rows(path) if row["image"] not in avoided]
     parts = split_rows(rows, [count for _, count in arguments.parts], arguments.seed)
     for (path, _), part in zip(arguments.parts, parts, strict=True):
         write_rows(path, part)

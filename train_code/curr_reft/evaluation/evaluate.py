@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         examples = read_examples(arguments.data_root / suite.json_path, arguments.data_root)
         sizes, _ = check_images(examples, allow_missing=False)
         splits[suite] = build_split(
-            examples, STAGES["open"], sizes, processor, arguments.max_prompt_length, True
+            examples, STAGES["open"], sizes, processor, arguments.max_prompt_length, True, box_frame
         )
 
     model = load_model(arguments.model)

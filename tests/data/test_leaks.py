@@ -1,0 +1,194 @@
+"""What counts as a leak, under which disguise, and what the command and a training run do about it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from curr_reft.data.leaks import find_overlaps, main, normalised, summaries
+from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
+from curr_reft.data.schema import Example, Question
+from curr_reft.errors import InputError
+from curr_reft.stages import STAGES
+from curr_reft.training import prepare
+
+
+def picture(path: Path, seed: int, size=(160, 120)) -> Path:
+    """A picture with coarse structure of its own, as photographs have."""
+    image = Image.new("RGB", (160, 120), (90, 120, 150))
+    pen = ImageDraw.Draw(image)
+    for n in range(12):
+        x, y = (seed * 37 + n * 53) % 140, (seed * 61 + n * 29) % 100
+        colour = ((seed * 91 + n * 70) % 256, (n * 50) % 256, (seed * 13) % 256)
+        pen.ellipse((x, y, x + 10 + n * 3, y + 8 + n * 2), fill=colour)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.resize(size).save(path)
+    return path
+
+
+def train(problem: str, image: Path | str, line: int = 1) -> Example:
+    return Example(f"train.jsonl:{line}", problem, "<answer>1</answer>", "math", Path(image))
+
+
+def held_out(*questions: tuple[str, str]) -> dict[str, list[Question]]:
+    return {
+        "suite": [Question(f"test.jsonl:{n}", text, Path(image)) for n, (text, image) in enumerate(questions)]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("<image>\nFind  the AREA.", "Find the area"),
+        ("ﬁnd x²", "find x2"),
+        ("How many?", "how many"),
+    ],
+)
+def test_texts_that_are_the_same(text, same):
+    assert normalised(text) == normalised(same)
+
+
+def test_texts_that_differ():
+    assert normalised("x + 1 = 2") != normalised("x - 1 = 2")
+
+
+def test_the_worst_kind_counts_once_per_held_out_row_and_file():
+    suites = held_out(("How many cats?", "a.jpg"), ("Is it late?", "b.jpg"), ("Where is it?", "c.jpg"))
+    rows = [
+        train("Where is the dog?", "a.jpg", 1),
+        train("how many cats", "a.jpg", 2),
+        train("Another one", "b.jpg", 3),
+        train("where is it", "z.jpg", 4),
+    ]
+    found = {(overlap.held_out, overlap.train, overlap.kind) for overlap in find_overlaps(rows, suites)}
+    assert found == {
+        ("test.jsonl:0", "train.jsonl:2", "question"),
+        ("test.jsonl:1", "train.jsonl:3", "picture"),
+        ("test.jsonl:2", "train.jsonl:4", "text"),
+    }
+
+
+def test_a_template_is_no_overlap_in_text():
+    suites = held_out(("How many things?", "a.jpg"), ("How many things?", "b.jpg"), ("Which one?", "c.jpg"))
+    rows = [train("How many things?", "y.jpg"), train("Which one?", "y.jpg"), train("Which one?", "z.jpg")]
+    assert find_overlaps(rows, suites) == []
+
+
+def test_text_alone_is_no_leak():
+    suites = held_out(("Which one?", "c.jpg"))
+    overlaps = find_overlaps([train("Which one?", "y.jpg")], suites)
+    assert [overlap.kind for overlap in overlaps] == ["text"]
+    assert summaries(overlaps, suites) == []
+
+
+def test_copies_are_found_by_bytes_and_by_looks(tmp_path):
+    original = picture(tmp_path / "original.png", 1)
+    renamed, smaller, grey = (tmp_path / name for name in ("renamed.png", "smaller.jpg", "grey.png"))
+    renamed.write_bytes(original.read_bytes())
+    Image.open(original).resize((80, 60)).save(smaller, quality=50)
+    Image.open(original).convert("L").save(grey)
+    others = [picture(tmp_path / f"{seed}.png", seed) for seed in range(2, 8)]
+    held = HeldOutPictures([original, others[0]], MAX_DISTANCE)
+    held.compare([renamed, smaller, grey, *others[1:]])
+    assert held.copies_of(renamed)[original] == "picture"
+    assert held.copies_of(smaller)[original] == "look-alike"
+    assert held.copies_of(grey)[original] == "look-alike"
+    for other in others[1:]:
+        assert held.copies_of(other) == {other: "picture"}
+
+
+def test_pictures_that_cannot_be_opened_are_said_to_be_compared_by_path(tmp_path, caplog):
+    held = HeldOutPictures([tmp_path / "missing.png"], MAX_DISTANCE)
+    held.compare([picture(tmp_path / "a.png", 1)])
+    assert held.copies_of(tmp_path / "missing.png") == {tmp_path / "missing.png": "picture"}
+    assert "1 of 1 pictures cannot be opened" in caplog.text
+
+
+@pytest.fixture
+def roots(tmp_path):
+    """A data root whose training rows hold a shrunk, renamed copy of one of two held-out pictures."""
+    for name, seed in (("test/1", 1), ("test/2", 2), ("train/3", 3)):
+        picture(tmp_path / f"{name}.png", seed)
+    picture(tmp_path / "train/copy.jpg", 1, size=(120, 90))
+    row = {"solution": "<answer>3</answer>", "task": "math"}
+    files = {
+        "clean.jsonl": [{**row, "problem": "How many?", "image": "train/3.png"}],
+        "copied.jsonl": [{**row, "problem": "How many?", "image": "train/copy.jpg"}],
+        "same.jsonl": [{**row, "problem": "Count the dots.", "image": "test/2.png"}],
+        # A suite's rows may have golds of another form.
+        "test.jsonl": [
+            {"problem": "How many?", "image": "test/1.png", "solution": [1, 2, 3, 4]},
+            {"problem": "count the  dots", "image": "test/2.png", "solution": 3},
+        ],
+    }
+    for name, rows in files.items():
+        (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        (tmp_path / f"{Path(name).stem}.yaml").write_text(f"train_datasets:\n  - json_path: {name}\n")
+    suite = "{task: math, domain: in, json_path: %s, scoring: math_in}"
+    (tmp_path / "suites.yaml").write_text(
+        f"suites:\n  math_in: {suite % 'test.jsonl'}\n  other: {suite % 'not_there.jsonl'}\n"
+    )
+    return tmp_path
+
+
+def flags(roots: Path, mixture: str, *more: str) -> list[str]:
+    names = {"--dataset_name": mixture, "--suites": "suites.yaml", "--image_root": "."}
+    return [*(part for flag, name in names.items() for part in (flag, str(roots / name))), *more]
+
+
+@pytest.mark.parametrize(
+    ("mixture", "kind", "row"),
+    [("copied.yaml", "question", "test.jsonl:1"), ("same.yaml", "question", "test.jsonl:2")],
+)
+def test_command_reports_and_forbids(roots, mixture, kind, row, capsys, caplog):
+    report = roots / "report.jsonl"
+    main(flags(roots, mixture, "--report", str(report)))
+    (overlap,) = map(json.loads, report.read_text().splitlines())
+    assert (overlap["kind"], overlap["held_out"]) == (kind, str(roots / row))
+    assert "gives away 1 of the 2 held-out rows of math_in (1 with their question)" in caplog.text
+    assert "not_there.jsonl" in caplog.text
+    with pytest.raises(SystemExit) as stopped:
+        main(flags(roots, mixture, "--forbid_leaks"))
+    assert stopped.value.code == 2
+    assert "held-out rows are in training" in capsys.readouterr().err
+
+
+def test_command_finds_nothing_in_clean_rows(roots, caplog):
+    caplog.set_level("INFO")
+    main(flags(roots, "clean.yaml", "--forbid_leaks"))
+    assert "no leak found in 1 training rows" in caplog.text
+
+
+def test_command_without_any_suite_file(roots, capsys):
+    (roots / "test.jsonl").unlink()
+    with pytest.raises(SystemExit):
+        main(flags(roots, "clean.yaml"))
+    assert "none of its files is below" in capsys.readouterr().err
+
+
+def run_flags(roots: Path, tiny_base: Path, mixture: str, *more: str) -> list[str]:
+    return [
+        *("--dataset_name", str(roots / mixture), "--image_root", str(roots), "--dry_run"),
+        *("--model_name_or_path", str(tiny_base), "--output_dir", str(roots / "run"), *more),
+    ]
+
+
+def test_a_training_run_warns_or_stops(roots, tiny_base):
+    stage, suites = STAGES["open"], ("--held_out_suites", str(roots / "suites.yaml"))
+    (roots / "suites.yaml").write_text((roots / "suites.yaml").read_text().replace("not_there", "clean"))
+    notes = prepare(stage, run_flags(roots, tiny_base, "same.yaml", *suites)).plan.notes
+    assert any("gives away 1 of the 2 held-out rows of math_in" in note for note in notes)
+    with pytest.raises(InputError, match=r"--forbid_leaks: .* gives away 1 of the 2"):
+        prepare(stage, run_flags(roots, tiny_base, "same.yaml", *suites, "--forbid_leaks"))
+    assert (
+        prepare(stage, run_flags(roots, tiny_base, "copied.yaml", *suites, "--forbid_leaks")).plan.notes == []
+    )
+
+
+def test_forbidding_leaks_needs_something_to_compare_with(roots, tiny_base):
+    with pytest.raises(InputError, match="--forbid_leaks: name what is held out"):
+        prepare(STAGES["open"], run_flags(roots, tiny_base, "clean.yaml", "--forbid_leaks"))
+    suites = ("--held_out_suites", str(roots / "suites.yaml"), "--forbid_leaks")
+    with pytest.raises(InputError, match=r"other .*not_there\.jsonl.* is not there and was not compared"):
+        prepare(STAGES["open"], run_flags(roots, tiny_base, "clean.yaml", *suites))
