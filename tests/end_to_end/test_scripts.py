@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from curr_reft.arguments import DataArguments, parse_arguments
+from curr_reft.data.checks import held_out_warnings
 from curr_reft.data.mixture import load_mixture
-from curr_reft.training import held_out_warnings, prepare, run_stage
+from curr_reft.training import prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
@@ -53,7 +54,9 @@ def test_only_two_released_mixtures_train_on_a_test_file(stand_in):
     warned = {}
     for path in MIXTURES:
         data = DataArguments(dataset_name=str(path), image_root=str(stand_in))
-        warned[f"{path.parent.name}/{path.stem}"] = held_out_warnings(load_mixture(path, stand_in, stand_in, seed=42), data)
+        warned[f"{path.parent.name}/{path.stem}"] = held_out_warnings(
+            load_mixture(path, stand_in, stand_in, seed=42), data
+        )
     assert [name for name, warnings in warned.items() if warnings] == [
         "others/det_classify_math_v2",
         "stage1_judge/3_tasks_1000",

@@ -2,8 +2,7 @@
 
 import logging
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,27 +12,22 @@ from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_availa
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
-from curr_reft.data.boxes import Size
-from curr_reft.data.dataset import Split, bad_boxes, build_split
+from curr_reft.data.checks import check_boxes, check_golds, held_out_warnings, rows_in_both
+from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
-from curr_reft.data.leaks import find_overlaps, read_suites, summaries
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.suites import load_suites
 from curr_reft.manifest import mark_finished, write_manifest
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
 from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
-from curr_reft.rewards.score import GoldError
-from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
 
 logger = logging.getLogger(__name__)
 
-_SHOWN_FAULTS = 5
 _ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 
 
@@ -78,70 +72,6 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
-
-
-def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
-    """What training gives away of held-out rows: by their text and their pictures' paths, and by file names.
-
-    Copies of pictures under other names are found by `python -m curr_reft.data.leaks`.
-
-    Raises:
-        InputError: when there is a leak, or a suite that cannot be compared, and `--forbid_leaks` is given.
-    """
-    warnings = [
-        f"{file.path} is a test file: scores on it say nothing about a model trained with this mixture"
-        for file in mixture.files
-        if file.split == "train" and Path(file.path).stem.endswith("_test")
-    ]
-    if data.held_out_suites is None:
-        if data.forbid_leaks:
-            raise InputError("--forbid_leaks: name what is held out with --held_out_suites configs/eval/…")
-        return warnings
-    suites, absent = read_suites(
-        load_suites(Path(data.held_out_suites)), Path(data.data_root or data.image_root)
-    )
-    warnings += summaries(find_overlaps(mixture.train, suites), suites)
-    warnings += [f"held-out suite {suite} is not there and was not compared" for suite in absent]
-    if warnings and data.forbid_leaks:
-        raise InputError(f"--forbid_leaks: {warnings[0]}")
-    return warnings
-
-
-def check_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size], drop: bool) -> dict[str, str]:
-    """What is wrong with gold boxes, by the row's id.
-
-    Raises:
-        InputError: for the first ones, unless their rows are to be dropped.
-    """
-    faults = bad_boxes(examples, sizes)
-    if faults:
-        shown = "; ".join(f"{row}: {fault}" for row, fault in list(faults.items())[:_SHOWN_FAULTS])
-        summary = f"bad gold boxes in {len(faults)} rows: {shown}"
-        if not drop:
-            raise InputError(f"{summary} (mend them, or drop these rows with --drop_bad_boxes)")
-        logger.warning("rows dropped for %s", summary)
-    return faults
-
-
-def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None:
-    """Let the reward read every gold.
-
-    Raises:
-        InputError: for the first one it cannot read.
-    """
-    check_gold = find_variant(variant).check_gold
-    for example in examples:
-        try:
-            check_gold(stage.name, example.task, example.solution)
-        except GoldError as error:
-            raise InputError(f"{example.id}: {error}") from error
-
-
-def rows_in_both(train: Iterable[Example], val: Iterable[Example]) -> int:
-    """How many validation rows ask a training row's question about its picture."""
-    keys = Counter((row.problem, row.image) for row in val)
-    found = {key for row in train if (key := (row.problem, row.image)) in keys}
-    return sum(keys[key] for key in found)
 
 
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:

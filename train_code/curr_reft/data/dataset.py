@@ -14,11 +14,10 @@ from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from curr_reft.data.arrow import write_arrow
-from curr_reft.data.boxes import BoxFrame, Size, box_fault, boxes_in_text, rescale_boxes_in_text
+from curr_reft.data.boxes import BoxFrame, Size, rescale_boxes_in_text
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
-from curr_reft.rewards.answers import extract_answer
 from curr_reft.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
@@ -156,21 +155,6 @@ def _measured(
     for row, ids, tokens in zip(rows, processor.tokenizer(texts)["input_ids"], image_tokens, strict=True):
         # The template holds one placeholder, which the processor replaces by the picture's tokens.
         yield row, len(ids) - 1 + tokens, tokens
-
-
-def bad_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size]) -> dict[str, str]:
-    """What is wrong with gold boxes of detection rows, by row id; rows without a size are passed over.
-
-    Options and claims are not looked at: a wrong answer may be anywhere.
-    """
-    faults = {}
-    for example in examples:
-        if example.task == "detection" and example.image in sizes:
-            boxes = boxes_in_text(extract_answer(example.solution) or "")
-            fault = next(filter(None, (box_fault(box, sizes[example.image]) for box in boxes)), None)
-            if fault is not None:
-                faults[example.id] = fault
-    return faults
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:

@@ -53,19 +53,14 @@ class Overlap:
 
 
 def read_suites(suites: Iterable[Suite], data_root: Path) -> tuple[dict[str, list[Question]], list[str]]:
-    """The questions of each suite, and the suites whose file is not there.
-
-    Raises:
-        InputError: for a file that is there and cannot be read.
-    """
-    found, absent = {}, []
+    """The questions of each suite, and why others cannot be read: training may go on without them."""
+    found, unread = {}, []
     for suite in suites:
-        path = data_root / suite.json_path
-        if path.exists():
-            found[suite.name] = list(iter_questions(path, data_root))
-        else:
-            absent.append(f"{suite.name} ({path})")
-    return found, absent
+        try:
+            found[suite.name] = list(iter_questions(data_root / suite.json_path, data_root))
+        except InputError as error:
+            unread.append(f"{suite.name} ({error})")
+    return found, unread
 
 
 def find_overlaps(
@@ -187,11 +182,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data_root = arguments.data_root or arguments.image_root
     train = load_mixture(arguments.dataset_name, data_root, arguments.image_root, seed=42).train
-    suites, absent = read_suites(load_suites(arguments.suites), data_root)
-    for suite in absent:
-        logger.warning("not compared, for its file is not there: %s", suite)
+    suites, unread = read_suites(load_suites(arguments.suites), data_root)
+    for suite in unread:
+        logger.warning("not compared: %s", suite)
     if not suites:
-        raise InputError(f"--suites {arguments.suites}: none of its files is below {data_root}")
+        raise InputError(f"--suites {arguments.suites}: none of its files could be read below {data_root}")
 
     held_out = (question.image for questions in suites.values() for question in questions)
     pictures = HeldOutPictures(held_out, arguments.max_distance)

@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ _INK, _GROUND, _PAPER = (0, 0, 0), (128, 128, 128), (255, 255, 255)
 _PAGE_SIDES = (480, 1280)
 _SHEET_SIDES = (360, 360)
 _COLUMNS = 4
+_CAPTION_LINES = 3
 _LABEL_PADDING = 3
 _NARROWEST = 120
 """Pixels that a label needs beside a picture of few columns."""
@@ -65,11 +67,15 @@ def sheet_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> I
     return _drawn(_shown(picture, *_SHEET_SIDES), marks, frame)
 
 
-def contact_sheet(title: str, cells: Sequence[tuple[Image.Image, Sequence[str]]]) -> Image.Image:
-    """Pictures in a grid, each above its lines of text; lines that are too long are cut."""
+def contact_sheet(title: str, captions: Sequence[tuple[Image.Image, Sequence[str]]]) -> Image.Image:
+    """Pictures in a grid, each above the texts of its caption, which are cut after a few lines."""
     font, margin, line = ImageFont.load_default(16), 12, 22
-    columns = max(min(len(cells), _COLUMNS), math.isqrt(len(cells)))
-    width = max(picture.width for picture, _ in cells) + margin
+    columns = max(min(len(captions), _COLUMNS), math.isqrt(len(captions)))
+    width = max(_SHEET_SIDES[1], *(picture.width for picture, _ in captions)) + margin
+    cells = [
+        (picture, [part for text in texts for part in _lines(text, width - margin, font)])
+        for picture, texts in captions
+    ]
     sheet_width = max(columns * width + margin, 900)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     heights = [max(picture.height + len(lines) * line for picture, lines in row) + 2 * margin for row in rows]
@@ -83,7 +89,7 @@ def contact_sheet(title: str, cells: Sequence[tuple[Image.Image, Sequence[str]]]
             sheet.paste(picture, (left, top))
             for number, text in enumerate(lines):
                 at = (left, top + picture.height + 4 + number * line)
-                draw.text(at, _cut(text, width - margin, font), _INK, font)
+                draw.text(at, text, _INK, font)
         top += height
     return sheet
 
@@ -168,6 +174,13 @@ def _label(
 
 def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
+    """The text on a few lines of at most `width` pixels."""
+    # A letter is 8 pixels wide, or a little less; where letters are wider, lines are cut.
+    lines = textwrap.wrap(text[:1000], width // 8, max_lines=_CAPTION_LINES, placeholder=" ...")
+    return [_cut(line, width, font) for line in lines]
 
 
 def _cut(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

@@ -5,20 +5,24 @@ answers are equal or nearly so, and how alike two answers are.
 """
 
 import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import product
 from typing import Protocol
 
 import numpy as np
 
-from curr_reft.data.boxes import Box, Size, iou_matrix, round_box, scale_box
+from curr_reft.data.boxes import Box, Size, iou, iou_matrix, round_box, scale_box
 from curr_reft.rewards import maths
-from curr_reft.rewards.answers import parse_options
 
 MAX_IOU = 0.3
-"""Boxes that overlap more than this are no two different answers."""
+"""Boxes that overlap as much as this are no two different answers."""
+_LEFT_FOR_ROUNDING = 0.05
 UNIT_SIZE: Size = (1, 1)
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+_TRIES = 150
+# The reward rounds numbers to six decimals. A sign after an operand is an operator.
+_NUMBER = re.compile(r"(?:(?<![\w)}\]])[+-])?[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
 class Kind(Protocol):
@@ -33,8 +37,8 @@ class Kind(Protocol):
     def distances(self) -> np.ndarray:
         """Float `[n, n]`: how unlike the answers are."""
 
-    def confirm(self, a: int, b: int) -> bool:
-        """Whether two answers that do not clash are different under the reward's own comparison too."""
+    def confirm(self, a: int, b: int, asker: int) -> bool:
+        """Whether the reward tells two answers apart, that do not clash, as a question to `asker` spells them."""
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         """Wrong answers to a row that no other row's answer fits, `None` when none can be made."""
@@ -50,37 +54,40 @@ class Boxes:
     pictures: list[str]
 
     def spell(self, lender: int, asker: int) -> str:
-        return self._spell(tuple(self.boxes[lender].tolist()), asker)
+        return str(list(self._forms(lender, asker)[1]))
 
-    def _spell(self, box: Box, asker: int) -> str:
+    def _forms(self, lender: int, asker: int) -> tuple[Box, Box]:
+        """The box in the asker's picture, as it is and in the whole pixels that a question shows."""
         size = self.sizes[asker]
-        return str(list(round_box(scale_box(box, UNIT_SIZE, size), size)))
+        box = scale_box(tuple(self.boxes[lender].tolist()), UNIT_SIZE, size)
+        return box, round_box(box, size)
 
     def clashes(self) -> np.ndarray:
-        return iou_matrix(self.boxes, self.boxes) >= MAX_IOU
+        return iou_matrix(self.boxes, self.boxes) >= MAX_IOU - _LEFT_FOR_ROUNDING
 
     def distances(self) -> np.ndarray:
         """The logarithms of the ratios of widths and of heights; less than any of those in one picture."""
         sides = np.log(self.boxes[:, 2:] - self.boxes[:, :2])
         unlike = np.abs(sides[:, None] - sides[None]).sum(axis=2)
-        codes = np.unique(self.pictures, return_inverse=True)[1]
-        same_picture = codes[:, None] == codes[None]
-        return np.where(same_picture, unlike / (1 + unlike) - 1, unlike)
+        return np.where(_equal(self.pictures), unlike / (1 + unlike) - 1, unlike)
 
-    def confirm(self, a: int, b: int) -> bool:
-        return True
+    def confirm(self, a: int, b: int, asker: int) -> bool:
+        forms = product(self._forms(a, asker), self._forms(b, asker))
+        return all(iou(first, second) < MAX_IOU for first, second in forms)
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         """Boxes of the same size elsewhere in the picture, smaller where they would overlap too much."""
-        sides = self.boxes[row, 2:] - self.boxes[row, :2]
-        found = self.boxes[row : row + 1]
-        for shrink in np.linspace(1, 0.3, 700):
-            corner = rng.random(2) * (1 - shrink * sides)
-            box = np.concatenate([corner, corner + shrink * sides])[None]
-            if iou_matrix(box, found).max() < MAX_IOU:
-                found = np.concatenate([found, box])
-            if len(found) > count:
-                return [self._spell(tuple(box.tolist()), row) for box in found[1:]]
+        size, own = self.sizes[row], self._forms(row, row)
+        x1, y1, x2, y2 = own[0]
+        found: list[Box] = []
+        for shrink in np.linspace(1, 0.3, _TRIES).tolist():
+            width, height = shrink * (x2 - x1), shrink * (y2 - y1)
+            left, top = rng.random() * (size[0] - width), rng.random() * (size[1] - height)
+            box = round_box((left, top, left + width, top + height), size)
+            if all(iou(box, other) < MAX_IOU for other in (*own, *found)):
+                found.append(box)
+            if len(found) == count:
+                return [str(list(box)) for box in found]
         return None
 
 
@@ -126,7 +133,7 @@ class Labels:
         only_first = self.counts_in_first_only()
         return (only_first + only_first.T).astype(float)
 
-    def confirm(self, a: int, b: int) -> bool:
+    def confirm(self, a: int, b: int, asker: int) -> bool:
         return True
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
@@ -141,24 +148,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class Values:
-    """A number or an expression each, as its row spells it."""
+    """A number or an expression each, as its row spells it, in one line."""
 
-    texts: list[str]
+    texts: Sequence[str]
 
     def spell(self, lender: int, asker: int) -> str:
         return self.texts[lender]
 
     def clashes(self) -> np.ndarray:
-        keys = [
-            number if number is not None else text
-            for text, number in zip(self.texts, self._numbers(), strict=True)
-        ]
-        codes = {key: code for code, key in enumerate(dict.fromkeys(keys))}
-        column = np.array([codes[key] for key in keys])
-        return column[:, None] == column[None]
-
-    def _numbers(self) -> list[float | None]:
-        return [float(text) if _NUMBER.fullmatch(text) else None for text in self.texts]
+        return _equal([float(text) if is_number(text) else text.casefold() for text in self.texts])
 
     def distances(self) -> np.ndarray:
         """Between 0 and 1 for numbers, or expressions around one number, spelled alike; 1 more for others."""
@@ -168,15 +166,11 @@ class Values:
         apart = apart / (1 + apart + np.minimum(np.abs(values)[:, None], np.abs(values)[None]))
         lengths = np.array([len(text) for text in self.texts])
         longer = np.abs(lengths[:, None] - lengths[None]) / (1 + np.maximum(lengths[:, None], lengths[None]))
-        shapes = np.unique([_NUMBER.sub("0", text) for text in self.texts], return_inverse=True)[1]
-        return np.where(shapes[:, None] == shapes[None], apart + longer, 2 + longer)
+        same_shape = _equal([_NUMBER.sub("0", text) for text in self.texts])
+        return np.where(same_shape, apart + longer, 2 + longer)
 
-    def confirm(self, a: int, b: int) -> bool:
-        first, second = self.texts[a], self.texts[b]
-        if _NUMBER.fullmatch(first) and _NUMBER.fullmatch(second):
-            return float(first) != float(second)
-        verdicts = {maths.compare(first, second), maths.compare(second, first)}
-        return verdicts == {maths.Verdict.DIFFERENT}
+    def confirm(self, a: int, b: int, asker: int) -> bool:
+        return _differ(self.texts[a], self.texts[b])
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         """The text with its first number replaced by near ones, the right one at any rank among them."""
@@ -185,12 +179,19 @@ class Values:
         if match is None:
             return None
         decimals = len(match[0].partition(".")[2])
-        number, step = float(match[0]), 10.0**-decimals
+        number = int(match[0].replace(".", ""))
         below = int(rng.integers(count + 1))
         if number >= 0:
-            below = min(below, int(number / step))
-        near = [number + step * offset for offset in range(-below, count + 1 - below) if offset]
-        return [f"{text[: match.start()]}{value:.{decimals}f}{text[match.end() :]}" for value in near]
+            below = min(below, number)
+        found: list[str] = []
+        # Twice as many as needed: 2^0 equals 3^0.
+        for near in range(number - below, number - below + 2 * count + 1):
+            other = f"{text[: match.start()]}{near / 10**decimals:.{decimals}f}{text[match.end() :]}"
+            if all(_differ(other, known) for known in (text, *found)):
+                found.append(other)
+            if len(found) == count:
+                return found
+        return None
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class Letters:
     def distances(self) -> np.ndarray:
         return np.zeros((len(self.letters), len(self.letters)))
 
-    def confirm(self, a: int, b: int) -> bool:
+    def confirm(self, a: int, b: int, asker: int) -> bool:
         return True
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
@@ -221,7 +222,29 @@ class Letters:
         return [str(letter) for letter in rng.permutation(others)[:count]] if len(others) >= count else None
 
 
-def is_letter(answer: str) -> bool:
-    """Whether a math answer is one of the options that its problem lists."""
-    options = parse_options(answer)
-    return options is not None and len(options) == 1
+def is_number(text: str) -> bool:
+    """Whether a math answer is a plain number, which a float holds exactly enough to be compared."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1 << 14)
+def is_comparable(text: str) -> bool:
+    """Whether the reward comes to a verdict on a math answer: not on ``1/0``, and not on ``9^{9^{9^9}}``."""
+    decided = (maths.Verdict.EQUAL, maths.Verdict.DIFFERENT)
+    return is_number(text) or maths.compare("1", text) in decided
+
+
+@lru_cache(maxsize=1 << 16)
+def _differ(first: str, second: str) -> bool:
+    """Whether the reward tells two math answers apart, whichever of them is the gold."""
+    if is_number(first) and is_number(second):
+        return float(first) != float(second)
+    verdicts = (maths.compare(*pair) for pair in ((first, second), (second, first)))
+    return all(verdict is maths.Verdict.DIFFERENT for verdict in verdicts)
+
+
+def _equal(keys: Sequence[Hashable]) -> np.ndarray:
+    """Boolean `[n, n]`: which keys are the same."""
+    codes = {key: code for code, key in enumerate(dict.fromkeys(keys))}
+    column = np.array([codes[key] for key in keys])
+    return column[:, None] == column[None]

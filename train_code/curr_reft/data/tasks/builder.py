@@ -18,13 +18,13 @@ from tqdm import tqdm
 from curr_reft.data.boxes import Size, box_fault, scale_box
 from curr_reft.data.rows import BadRecord, Row, make_row
 from curr_reft.data.schema import Example
-from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_letter
+from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_comparable
 from curr_reft.data.tasks.grouping import blocks
-from curr_reft.data.tasks.listed_options import listed_options
-from curr_reft.data.tasks.questions import Choice, choices, judgements, label_choices, shuffled
-from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels
+from curr_reft.data.tasks.listed_options import LETTERS, listed_options
+from curr_reft.data.tasks.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
+from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
+from curr_reft.rewards.paper import score
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _OFFERED_WHEN_UNKNOWN = "ABCD"
 
 
@@ -60,43 +60,43 @@ def choice_rows(
     Arguments as for `judge_rows`.
     """
 
+    # Of the places of right options those left to deal, by kind and number of options.
+    decks: defaultdict[tuple[type, int], list[int]] = defaultdict(list)
+
     def questions(
         kind: Kind, block: Sequence[Example], rng: np.random.Generator
-    ) -> Iterator[tuple[int, Row]]:
+    ) -> Iterator[tuple[int, Row | BadRecord]]:
         if isinstance(kind, Letters):
-            yield from _own_options(block, rng, image_root)
+            yield from (reordered(row, kind.letters[row], block[row], rng) for row in range(len(block)))
             return
-        for choice in label_choices(kind, rng) if isinstance(kind, Labels) else choices(kind, rng):
-            example = block[choice.row]
-            yield choice.row, _choice_row(example, example.problem, choice, "", image_root)
+        if isinstance(kind, Labels):
+            found = label_choices(kind, rng)
+        else:
+            found = choices(kind, decks[type(kind), OPTIONS], rng)
+        for choice in found:
+            yield choice.row, ask(block[choice.row], block[choice.row].problem, choice)
+
+    def reordered(
+        row: int, letter: str, example: Example, rng: np.random.Generator
+    ) -> tuple[int, Row | BadRecord]:
+        """A row that is multiple choice already, its options in another order."""
+        own = listed_options(example.problem)
+        if own is None:
+            return row, BadRecord(example.id, "problem: its options are not listed from A on, a line each")
+        if Values(own.options).clashes().sum() > len(own.options):
+            return row, BadRecord(example.id, "problem: two of its options are equal")
+        gold, options = LETTERS.index(letter), own.options
+        ordered = [options[gold], *options[:gold], *options[gold + 1 :]]
+        choice = shuffled(row, ordered, decks[Letters, len(options)], rng)
+        return row, ask(example, own.before, choice, own.after)
+
+    def ask(example: Example, before: str, choice: Choice, after: str = "") -> Row:
+        options = [f"{letter}. {option}" for letter, option in zip(LETTERS, choice.options, strict=False)]
+        problem = "\n".join(filter(None, [before, *options, after]))
+        answer = ", ".join(LETTERS[place] for place in choice.right)
+        return _row(example, "choice", problem, answer, image_root)
 
     return _build(examples, sizes, seed, "choice", questions)
-
-
-def _own_options(
-    block: Sequence[Example], rng: np.random.Generator, image_root: Path
-) -> Iterator[tuple[int, Row]]:
-    """Rows that are multiple choice already, their options in another order."""
-    listed = {row: listed_options(example.problem) for row, example in enumerate(block)}
-    golds = {row: LETTERS.index(_letter(example)) for row, example in enumerate(block)}
-    usable = [row for row, own in listed.items() if own is not None and golds[row] < len(own.options)]
-    # Dealt, not drawn: among problems with equally many options every place is right equally often.
-    decks: defaultdict[int, list[int]] = defaultdict(list)
-    for row in usable:
-        before, options, after = listed[row]
-        gold = golds[row]
-        deck = decks[len(options)]
-        if not deck:
-            deck.extend(rng.permutation(len(options)).tolist())
-        ordered = [options[gold], *options[:gold], *options[gold + 1 :]]
-        choice = shuffled(row, ordered, deck.pop(), rng)
-        yield row, _choice_row(block[row], before, choice, after, image_root)
-
-
-def _choice_row(example: Example, before: str, choice: Choice, after: str, image_root: Path) -> Row:
-    options = [f"{letter}. {option}" for letter, option in zip(LETTERS, choice.options, strict=False)]
-    problem = "\n".join(filter(None, [before, *options, after]))
-    return _row(example, "choice", problem, ", ".join(LETTERS[place] for place in choice.right), image_root)
 
 
 def _row(example: Example, stage: str, problem: str, answer: str, image_root: Path) -> Row:
@@ -109,7 +109,9 @@ def _build(
     sizes: Mapping[Path, Size],
     seed: int,
     stage: str,
-    questions: Callable[[Kind, Sequence[Example], np.random.Generator], Iterator[tuple[int, Row]]],
+    questions: Callable[
+        [Kind, Sequence[Example], np.random.Generator], Iterator[tuple[int, Row | BadRecord]]
+    ],
 ) -> Iterator[Row | BadRecord]:
     """Ask about all rows, kind by kind and block by block; rows come in the order of their open rows."""
     kinds: defaultdict[str, list[Example]] = defaultdict(list)
@@ -129,8 +131,8 @@ def _build(
             asked: Counter[int] = Counter()
             for row, new in questions(_KINDS[name](block, sizes), block, rng):
                 asked[row] += 1
-                # Rows that lend their answer more than once are asked more than once.
-                new["id"] += f"#{asked[row]}" if asked[row] > 1 else ""
+                if asked[row] > 1:
+                    new["id"] += f"#{asked[row]}"
                 outcomes.append((order[block[row].id], new))
             for row, example in enumerate(block):
                 if row not in asked:
@@ -144,15 +146,25 @@ def _build(
 def _fault(example: Example, sizes: Mapping[Path, Size]) -> str | None:
     """Why nothing can be asked about an open row."""
     answer = _answer(example)
+    if not answer:
+        return "solution: an empty answer"
     if example.task == "detection":
         boxes = parse_boxes(answer)
         if boxes is None or len(boxes) != 1:
             return f"solution: expected one box with an area, found {answer[:60]!r}"
-        return box_fault(boxes[0], sizes[example.image])
+        fault = box_fault(boxes[0], sizes[example.image])
+        if fault is not None:
+            return fault
     if example.task == "classify" and not parse_labels(answer):
         return "solution: an empty label set"
-    if not answer:
-        return "solution: an empty answer"
+    kind = _KINDS[_kind_name(example)]([example], sizes)
+    if isinstance(kind, Letters) and kind.letters[0] not in kind.offered[0]:
+        return f"solution: option {kind.letters[0]} is none of {', '.join(kind.offered[0])}"
+    if isinstance(kind, Values) and not is_comparable(kind.texts[0]):
+        return f"solution: the reward cannot compare {answer[:60]!r}"
+    claim = kind.spell(0, 0)
+    if score("open", example.task, f"<answer>{claim}</answer>", example.solution).reward < 1:
+        return f"solution: {answer[:60]!r} becomes another answer where a question spells it, {claim[:60]!r}"
     return None
 
 
@@ -160,13 +172,9 @@ def _answer(example: Example) -> str:
     return extract_answer(example.solution) or ""
 
 
-def _letter(example: Example) -> str:
-    return _answer(example).strip("(). ").upper()
-
-
 def _kind_name(example: Example) -> str:
     if example.task == "math":
-        return "letters" if is_letter(_answer(example)) else "values"
+        return "letters" if len(parse_options(_answer(example)) or ()) == 1 else "values"
     return {"detection": "boxes", "classify": "labels"}[example.task]
 
 
@@ -179,15 +187,24 @@ def _boxes(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Boxes:
     return Boxes(np.clip(np.array(boxes), 0, 1), pictures, [str(example.image) for example in block])
 
 
+def _labels(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Labels:
+    return Labels([parse_labels(_answer(example)) for example in block])
+
+
+def _values(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Values:
+    return Values([" ".join(_answer(example).split()) for example in block])
+
+
 def _letters(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Letters:
+    letters = [min(parse_options(_answer(example))) for example in block]
     listed = [listed_options(example.problem) for example in block]
     offered = [_OFFERED_WHEN_UNKNOWN if own is None else LETTERS[: len(own.options)] for own in listed]
-    return Letters([_letter(example) for example in block], offered)
+    return Letters(letters, offered)
 
 
 _KINDS: dict[str, Callable[[Sequence[Example], Mapping[Path, Size]], Kind]] = {
     "boxes": _boxes,
-    "labels": lambda block, sizes: Labels([parse_labels(_answer(example)) for example in block]),
-    "values": lambda block, sizes: Values([_answer(example) for example in block]),
+    "labels": _labels,
+    "values": _values,
     "letters": _letters,
 }

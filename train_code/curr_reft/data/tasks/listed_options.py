@@ -1,9 +1,12 @@
 """Options that a problem lists itself, a line each, as Geo170K (`A: 30`) and MathV360K (`(A) 30`) do."""
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
-_LINE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_LINE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*)$", re.MULTILINE)
 
 
 class ListedOptions(NamedTuple):
@@ -15,10 +18,14 @@ class ListedOptions(NamedTuple):
 
 
 def listed_options(problem: str) -> ListedOptions | None:
-    """The options of a problem, `None` unless two or more are listed, from A on without a gap or a repeat."""
+    """The options of a problem, `None` unless two or more are listed, from A on without a gap or a repeat.
+
+    No other text stands between them.
+    """
     lines = list(_LINE.finditer(problem))
     letters = "".join(line[1] for line in lines)
-    if len(lines) < 2 or letters != "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(lines)]:
+    options = tuple(line[2].strip() for line in lines)
+    between = "".join(problem[line.end() : after.start()] for line, after in pairwise(lines))
+    if len(lines) < 2 or letters != LETTERS[: len(lines)] or between.strip():
         return None
-    options = tuple(line[2] for line in lines)
     return ListedOptions(problem[: lines[0].start()].rstrip(), options, problem[lines[-1].end() :].strip())

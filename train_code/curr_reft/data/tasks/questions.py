@@ -45,24 +45,20 @@ def judgements(kind: Kind, rng: np.random.Generator) -> Iterator[Judgement]:
     """
     clash, distance = kind.clashes(), kind.distances()
     np.fill_diagonal(clash, True)
-    rows = rng.permutation(np.flatnonzero(~clash.all(axis=1))).tolist()
-    own, exchanging = rows[len(rows) // 2 :], rows[: len(rows) // 2]
-    lenders = _exchange(kind, exchanging, clash, distance, rng)
-    for row in own:
+    loans = None
+    while loans is None:
+        alone = clash.all(axis=1)
+        rows = rng.permutation(np.flatnonzero(~alone)).tolist()
+        own, exchanging = rows[len(rows) // 2 :], rows[: len(rows) // 2]
+        exchanged = _exchange(kind, exchanging, clash, distance, rng)
+        crowded = [row for row in exchanging if row not in exchanged]
+        # Of an odd number of rows, one more is asked about its own answer.
+        loans = _lend(kind, [*own[: len(rows) % 2], *crowded, *crowded], clash, rng)
+    for row in chain(own, crowded):
         yield Judgement(row, kind.spell(row, row), True)
-    for row, lender in lenders.items():
-        if lender is None:
-            yield Judgement(row, kind.spell(row, row), True)
-        else:
-            yield Judgement(row, kind.spell(lender, row), False)
-    crowded = [row for row, lender in lenders.items() if lender is None]
-    # Of an odd number of rows, one more was asked about its own answer.
-    for row in [*own[: len(rows) % 2], *crowded, *crowded]:
-        others = (int(other) for other in rng.permutation(np.flatnonzero(~clash[row])))
-        other = next((other for other in others if kind.confirm(row, other)), None)
-        if other is not None:
-            yield Judgement(other, kind.spell(row, other), False)
-    for row in np.flatnonzero(clash.all(axis=1)).tolist():
+    for row, lender in chain(exchanged.items(), loans):
+        yield Judgement(row, kind.spell(lender, row), False)
+    for row in np.flatnonzero(alone).tolist():
         wrong = kind.make_up(row, 1, rng)
         if wrong is not None:
             yield Judgement(row, kind.spell(row, row), True)
@@ -71,48 +67,80 @@ def judgements(kind: Kind, rng: np.random.Generator) -> Iterator[Judgement]:
 
 def _exchange(
     kind: Kind, rows: list[int], clash: np.ndarray, distance: np.ndarray, rng: np.random.Generator
-) -> dict[int, int | None]:
-    """Who lends each of `rows` an answer: every one lends once, to a like one, to `None` if all clash."""
+) -> dict[int, int]:
+    """Who lends each of `rows` an answer, a like one: as many as possible lend once and borrow once."""
     while True:
         barred = clash[np.ix_(rows, rows)]
         cost = np.where(barred, _BARRED, distance[np.ix_(rows, rows)]) + rng.uniform(0, _TIE, barred.shape)
-        borrowers, lenders = linear_sum_assignment(cost)
-        free = ~barred[borrowers, lenders]
-        equal = [
-            (rows[a], rows[b])
-            for a, b in zip(borrowers[free], lenders[free], strict=True)
-            if not kind.confirm(rows[a], rows[b])
-        ]
+        pairs = zip(*linear_sum_assignment(cost), strict=True)
+        lenders = {rows[a]: rows[b] for a, b in pairs if not barred[a, b]}
+        equal = [pair for pair in lenders.items() if not kind.confirm(*pair, asker=pair[0])]
         if not equal:
-            return {
-                rows[a]: rows[b] if lent else None
-                for a, b, lent in zip(borrowers, lenders, free, strict=True)
-            }
-        for a, b in equal:
-            clash[a, b] = clash[b, a] = True
+            return lenders
+        _bar(clash, equal)
 
 
-def choices(kind: Kind, rng: np.random.Generator) -> Iterator[Choice]:
-    """A question with four options and one right answer about each row.
+def _lend(
+    kind: Kind, lenders: list[int], clash: np.ndarray, rng: np.random.Generator
+) -> list[tuple[int, int]] | None:
+    """A borrower and the lender, for each of `lenders`; `None` when one of them turns out to clash with all.
+
+    Who has borrowed least borrows next.
+    """
+    loans = []
+    borrowed = np.zeros(len(clash))
+    for lender in lenders:
+        borrower = None
+        while borrower is None:
+            others = rng.permutation(np.flatnonzero(~clash[lender]))
+            if not len(others):
+                return None
+            borrower = int(others[borrowed[others].argmin()])
+            if not kind.confirm(borrower, lender, asker=borrower):
+                _bar(clash, [(borrower, lender)])
+                borrower = None
+        borrowed[borrower] += 1
+        loans.append((borrower, lender))
+    return loans
+
+
+def _bar(clash: np.ndarray, pairs: list[tuple[int, int]]) -> None:
+    """Let pairs clash that turned out to be equal, and with them all that clash with one or the other.
+
+    Without these, as many spellings of one number as there are rows would be compared two by two.
+    """
+    for a, b in pairs:
+        first, second = clash[a].copy(), clash[b].copy()
+        first[a] = second[b] = True
+        clash[np.ix_(first, second)] = clash[np.ix_(second, first)] = True
+
+
+def choices(kind: Kind, deck: list[int], rng: np.random.Generator) -> Iterator[Choice]:
+    """A question with four options and one right answer, at a place from `deck`, about each row.
 
     Four rows share their answers: each is asked with the same four, of which another one is right.
     """
-    questions: list[tuple[int, list[str]]] = []
     fours, repeated, alone = _groups(kind, OPTIONS, rng)
     for group in chain(fours, repeated):
         for row in group:
             others = [other for other in group if other != row]
-            questions.append((row, [kind.spell(lender, row) for lender in (row, *others)]))
+            options = [kind.spell(lender, row) for lender in (row, *others)]
+            yield shuffled(row, options, deck, rng)
     for row in alone:
         wrong = kind.make_up(row, OPTIONS - 1, rng)
         if wrong is not None:
-            questions.append((row, [kind.spell(row, row), *wrong]))
-    for (row, options), place in zip(questions, _places(len(questions), OPTIONS, rng), strict=True):
-        yield shuffled(row, options, int(place), rng)
+            yield shuffled(row, [kind.spell(row, row), *wrong], deck, rng)
 
 
-def shuffled(row: int, options: list[str], place: int, rng: np.random.Generator) -> Choice:
-    """The options with the first, which is right, at `place` and the others in random order."""
+def shuffled(row: int, options: list[str], deck: list[int], rng: np.random.Generator) -> Choice:
+    """The options with the first, which is right, at the next place and the others in random order.
+
+    Places are dealt, not drawn, so that every one is right equally often: `deck` holds those that are left of
+    a round, and is for questions with equally many options.
+    """
+    if not deck:
+        deck.extend(rng.permutation(len(options)).tolist())
+    place = deck.pop()
     wrong = [options[index] for index in 1 + rng.permutation(len(options) - 1)]
     return Choice(row, [*wrong[:place], options[0], *wrong[place:]], [place])
 
@@ -157,23 +185,19 @@ def _label_choice(labels: Labels, row: int, columns: list[int], rng: np.random.G
     return Choice(row, shown, [place for place, label in enumerate(shown) if label in labels.sets[row]])
 
 
-def _places(count: int, options: int, rng: np.random.Generator) -> np.ndarray:
-    """The place of the right option in each question: every place equally often, in random order."""
-    return rng.permutation(np.arange(count) % options)
-
-
 def _groups(
     kind: Kind, size: int, rng: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]], list[int]]:
     """`group_rows`, again until the reward's own comparison tells all answers of a group apart."""
     clash, distance = kind.clashes(), kind.distances()
-    confirmed: set[tuple[int, int]] = set()
     while True:
         groups, repeated, alone = group_rows(clash, distance, size, rng)
-        pairs = {pair for group in chain(groups, repeated) for pair in combinations(sorted(group), 2)}
-        equal = [pair for pair in sorted(pairs - confirmed) if not kind.confirm(*pair)]
+        equal = [
+            pair
+            for group in chain(groups, repeated)
+            for pair in combinations(group, 2)
+            if not all(kind.confirm(*pair, asker) for asker in group)
+        ]
         if not equal:
             return groups, repeated, alone
-        confirmed |= pairs.difference(equal)
-        for a, b in equal:
-            clash[a, b] = clash[b, a] = True
+        _bar(clash, equal)
