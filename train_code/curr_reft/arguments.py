@@ -48,7 +48,7 @@ class DataArguments:
     )
     held_out_suites: str | None = field(
         default=None,
-        metadata={"help": "Suites YAML (configs/eval) whose rows training rows are compared with first."},
+        metadata={"help": "Suites YAML (configs/eval) whose rows training is compared with first, or none."},
     )
     forbid_leaks: bool = field(
         default=False,

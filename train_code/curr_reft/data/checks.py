@@ -35,7 +35,7 @@ def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
         for file in mixture.files
         if file.split == "train" and Path(file.path).stem.endswith("_test")
     ]
-    if data.held_out_suites is None:
+    if data.held_out_suites in (None, "", "none"):
         if data.forbid_leaks:
             raise InputError("--forbid_leaks: name what is held out with --held_out_suites configs/eval/…")
         return warnings
