@@ -14,7 +14,8 @@ def replacing(path: Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception.
 
     Until then, and after an exception or a kill, whatever was at `path` stays as it was. Missing folders are
-    made.
+    made. A kill leaves what was written in a hidden file `.NAME.PROCESS.part` beside it. Nothing reads that
+    file, nor deletes it: where machines share a folder, its writer may live on another one.
 
     Raises:
         InputError: when the folder or file cannot be written.
@@ -31,6 +32,9 @@ def replacing(path: Path) -> Iterator[TextIO]:
             yield file
         part.replace(path)
     except OSError as error:
+        # Writing names no file, opening another one inside the block does.
+        if error.filename not in (None, str(part)):
+            raise
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         part.unlink(missing_ok=True)

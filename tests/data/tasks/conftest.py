@@ -11,7 +11,7 @@ from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.data.tasks.answer_kinds import MAX_IOU
 from curr_reft.data.tasks.builder import choice_rows, judge_rows
-from curr_reft.data.tasks.listed_options import listed_options
+from curr_reft.data.tasks.listed_options import LETTERS, listed_options
 from curr_reft.rewards import maths
 from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
 from curr_reft.rewards.paper import check_gold, score
@@ -72,7 +72,7 @@ def judged(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chosen(tmp_path_factory):
-    """Builds choice rows, checks them, and returns each example's questions as `(options, right)`, and reasons."""
+    """As `judged`, for choice rows: questions as `(options, right)`."""
     path = tmp_path_factory.mktemp("chosen") / "rows.jsonl"
 
     def build(examples, sizes=None, seed=42):
@@ -88,7 +88,7 @@ def chosen(tmp_path_factory):
                 continue
             example = by_id[_source(outcome, "choice")]
             options = _options(outcome["problem"], example)
-            right = sorted("ABCDEFGHIJKLMNOPQRSTUVWXYZ".index(letter) for letter in _letters(outcome))
+            right = sorted(LETTERS.index(letter) for letter in _letters(outcome))
             assert score("choice", example.task, outcome["solution"], outcome["solution"]).reward == 1
             assert_options(options, right, example)
             questions[example.id].append((options, right))
@@ -125,7 +125,7 @@ def assert_options(options: list[str], right: list[int], example: Example) -> No
         [letter] = parse_options(answer)
         own = listed_options(example.problem).options
         assert sorted(options) == sorted(own)
-        assert options[place] == own["ABCDEFGHIJKLMNOPQRSTUVWXYZ".index(letter)]
+        assert options[place] == own[LETTERS.index(letter)]
         return
     assert len(options) == 4
     assert_truth(options[place], example, True)

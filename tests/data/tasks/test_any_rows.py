@@ -5,12 +5,22 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curr_reft.data.schema import Example
-
 checked = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 sides = st.sampled_from([1, 2, 3, 7, 40, 640, 4000])
 hostile = st.sampled_from(
-    ["<answer>", "<answer>x", "<image>", "</think>", '"', "\n", " \u2028 ", "naïve\r\n", "A. 1\nB. 2", "#2", "'"]
+    [
+        "<answer>",
+        "<answer>x",
+        "<image>",
+        "</think>",
+        '"',
+        "\n",
+        " \u2028 ",
+        "naïve\r\n",
+        "A. 1\nB. 2",
+        "#2",
+        "'",
+    ]
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -45,18 +55,35 @@ label_answers = st.lists(labels | hostile, max_size=5).flatmap(
 values = (
     st.integers(-3, 40).map(str)
     | st.sampled_from(
-        ["0.5", "1/2", "\\frac{1}{2}", "50%", "30°", "30", "45^\\circ", "\\sqrt{2}", "2^0", "1", "1/0", "yes", "No"]
+        [
+            "0.5",
+            "1/2",
+            "\\frac{1}{2}",
+            "50%",
+            "30°",
+            "30",
+            "45^\\circ",
+            "\\sqrt{2}",
+            "2^0",
+            "1",
+            "1/0",
+            "yes",
+            "No",
+        ]
     )
-    | st.sampled_from(["9" * 30, "9" * 400, "0.0000001", "0.0000002", "-0.5", "+5", "x", "(B)", "b", "[C]", "A, A"])
+    | st.sampled_from(
+        ["9" * 30, "9" * 400, "0.0000001", "0.0000002", "-0.5", "+5", "x", "(B)", "b", "[C]", "A, A"]
+    )
     | hostile
 )
 problems = st.sampled_from(
-    ["Which?", "Which?\nChoices:\n(A) 30\n(B) 40", "Which?\nA: 30\nB: 40\nC: 50°\nD: x\nHint: think", "A. 1\nB. 1"]
+    [
+        "Which?",
+        "Which?\nChoices:\n(A) 30\n(B) 40",
+        "Which?\nA: 30\nB: 40\nC: 50°\nD: x\nHint: think",
+        "A. 1\nB. 1",
+    ]
 )
-
-
-def solved(answer):
-    return f"<answer>{answer}</answer>"
 
 
 @checked

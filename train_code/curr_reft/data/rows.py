@@ -56,20 +56,22 @@ def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: b
     rows = bad = 0
     with replacing(path) as file:
         for outcome in outcomes:
-            if isinstance(outcome, dict) and outcome.get("id", "") in ids:
-                outcome = BadRecord(outcome["id"], "another row has this id")
+            if isinstance(outcome, dict) and str(outcome.get("id", "")) in ids:
+                outcome = BadRecord(str(outcome["id"]), "another row has this id")
             if isinstance(outcome, dict):
                 text = json.dumps(outcome, ensure_ascii=False)
                 # JSON can spell half of a surrogate pair; no file can hold it.
                 if not text.isascii() and text.encode(errors="ignore").decode() != text:
-                    outcome = BadRecord(str(outcome.get("id", outcome)), "an unpaired surrogate in its text")
+                    outcome = BadRecord(
+                        str(outcome.get("id", text[:80])), "an unpaired surrogate in its text"
+                    )
             if isinstance(outcome, BadRecord):
                 bad += 1
                 if bad <= _LISTED:
                     logger.warning("%s: %s", outcome.where, outcome.reason)
                 continue
             if "id" in outcome:
-                ids.add(outcome["id"])
+                ids.add(str(outcome["id"]))
             file.write((between if rows else start) + text)
             rows += 1
         file.write(end)

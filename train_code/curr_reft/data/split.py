@@ -9,11 +9,11 @@ too many are left out, so that numbers are exact.
 
 import argparse
 import logging
+import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from curr_reft.data.rows import Row, write_rows
 from curr_reft.data.schema import BrokenLine, iter_objects, place
@@ -26,9 +26,9 @@ def split_rows(rows: Sequence[Row], sizes: Sequence[int], seed: int) -> list[lis
     Raises:
         InputError: when the rows do not suffice.
     """
-    by_picture: defaultdict[Any, list[int]] = defaultdict(list)
+    by_picture: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_picture[row["image"]].append(index)
+        by_picture[picture(row)].append(index)
     pictures = sorted(by_picture)
     random.Random(seed).shuffle(pictures)
     remaining = iter(pictures)
@@ -36,15 +36,20 @@ def split_rows(rows: Sequence[Row], sizes: Sequence[int], seed: int) -> list[lis
     for size in sizes:
         chosen: list[int] = []
         while len(chosen) < size:
-            picture = next(remaining, None)
-            if picture is None:
+            path = next(remaining, None)
+            if path is None:
                 raise InputError(
                     f"{len(rows)} rows of {len(pictures)} pictures do not fill parts of {list(sizes)} rows"
                     " without a picture in two of them"
                 )
-            chosen += by_picture[picture][: size - len(chosen)]
+            chosen += by_picture[path][: size - len(chosen)]
         parts.append([rows[index] for index in sorted(chosen)])
     return parts
+
+
+def picture(row: Row) -> str:
+    """The path of a row's picture, which some released files give as a list of one, in one spelling."""
+    return os.path.normpath(row["image"] if isinstance(row["image"], str) else row["image"][0])
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -57,9 +62,11 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in iter_objects(path):
         if isinstance(row, BrokenLine):
             raise InputError(f"{place(path, number)}: {row}")
-        if not isinstance(row, dict) or not isinstance(row.get("image"), str):
-            raise InputError(f"{place(path, number)}: expected an object with the path of an `image`")
-        rows.append(row)
+        match row:
+            case {"image": str(image) | [str(image)]} if image:
+                rows.append(row)
+            case _:
+                raise InputError(f"{place(path, number)}: expected an object with the path of an `image`")
     return rows
 
 
@@ -84,8 +91,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    avoided = {row["image"] for path in arguments.avoid for row in read_rows(path)}
-    rows = [row for path in arguments.rows for row in read_rows(path) if row["image"] not in avoided]
+    outputs = [path.resolve() for path, _ in arguments.parts]
+    if len(set(outputs)) < len(outputs):
+        raise InputError("--parts: two parts would go to one file")
+    avoided = {picture(row) for path in arguments.avoid for row in read_rows(path)}
+    rows = [row for path in arguments.rows for row in read_rows(path) if picture(row) not in avoided]
+    ids = Counter(str(row["id"]) for row in rows if "id" in row)
+    for row_id, count in ids.most_common(1):
+        if count > 1:
+            raise InputError(f"id {row_id!r}: {count} rows have it")
     parts = split_rows(rows, [count for _, count in arguments.parts], arguments.seed)
     for (path, _), part in zip(arguments.parts, parts, strict=True):
         write_rows(path, part)

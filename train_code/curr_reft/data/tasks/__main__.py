@@ -16,7 +16,7 @@ from curr_reft.errors import InputError, command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the judge rows, the choice rows, or both."""
     parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0]
+        prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl", help="open rows, of any tasks")
     parser.add_argument(
@@ -32,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.judge is None and arguments.choice is None:
         raise InputError("--judge FILE or --choice FILE: say what to write")
+    if arguments.judge and arguments.choice and arguments.judge.resolve() == arguments.choice.resolve():
+        raise InputError("--judge and --choice would go to one file")
     examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
     detection = [example for example in examples if example.task == "detection"]
-    sizes = check_images(detection, allow_missing=False)[0] if detection else {}
+    # A row whose picture is bad is a bad record, for --drop_bad_rows to decide on.
+    sizes = check_images(detection, allow_missing=True)[0] if detection else {}
     for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
         if path is not None:
             outcomes = build(examples, sizes, arguments.image_root, arguments.seed)

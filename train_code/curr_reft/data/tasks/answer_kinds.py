@@ -4,25 +4,22 @@ A kind says how an answer is spelled (one spelling for right and wrong ones), wh
 answers are equal or nearly so, and how alike two answers are.
 """
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
 from typing import Protocol
 
 import numpy as np
 
 from curr_reft.data.boxes import Box, Size, iou, iou_matrix, round_box, scale_box
-from curr_reft.rewards import maths
+from curr_reft.data.tasks.math_values import NUMBER, differ, simple_value
 
 MAX_IOU = 0.3
 """Boxes that overlap as much as this are no two different answers."""
 _LEFT_FOR_ROUNDING = 0.05
-UNIT_SIZE: Size = (1, 1)
 _TRIES = 150
-# The reward rounds numbers to six decimals. A sign after an operand is an operator.
-_NUMBER = re.compile(r"(?:(?<![\w)}\]])[+-])?[0-9]{1,9}(?:\.[0-9]{1,6})?")
+UNIT_SIZE: Size = (1, 1)
 
 
 class Kind(Protocol):
@@ -38,7 +35,7 @@ class Kind(Protocol):
         """Float `[n, n]`: how unlike the answers are."""
 
     def confirm(self, a: int, b: int, asker: int) -> bool:
-        """Whether the reward tells two answers apart, that do not clash, as a question to `asker` spells them."""
+        """Whether the reward tells two answers apart, as a question to `asker` spells them."""
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         """Wrong answers to a row that no other row's answer fits, `None` when none can be made."""
@@ -156,26 +153,31 @@ class Values:
         return self.texts[lender]
 
     def clashes(self) -> np.ndarray:
-        return _equal([float(text) if is_number(text) else text.casefold() for text in self.texts])
+        values = [simple_value(text) for text in self.texts]
+        keys = [
+            text.casefold() if value is None else round(value, 6)
+            for text, value in zip(self.texts, values, strict=True)
+        ]
+        return _equal(keys)
 
     def distances(self) -> np.ndarray:
         """Between 0 and 1 for numbers, or expressions around one number, spelled alike; 1 more for others."""
-        found = [_NUMBER.findall(text) for text in self.texts]
+        found = [NUMBER.findall(text) for text in self.texts]
         values = np.array([float(numbers[0]) if len(numbers) == 1 else 0.0 for numbers in found])
         apart = np.abs(values[:, None] - values[None])
         apart = apart / (1 + apart + np.minimum(np.abs(values)[:, None], np.abs(values)[None]))
         lengths = np.array([len(text) for text in self.texts])
         longer = np.abs(lengths[:, None] - lengths[None]) / (1 + np.maximum(lengths[:, None], lengths[None]))
-        same_shape = _equal([_NUMBER.sub("0", text) for text in self.texts])
+        same_shape = _equal([NUMBER.sub("0", text) for text in self.texts])
         return np.where(same_shape, apart + longer, 2 + longer)
 
     def confirm(self, a: int, b: int, asker: int) -> bool:
-        return _differ(self.texts[a], self.texts[b])
+        return differ(self.texts[a], self.texts[b])
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         """The text with its first number replaced by near ones, the right one at any rank among them."""
         text = self.texts[row]
-        match = _NUMBER.search(text)
+        match = NUMBER.search(text)
         if match is None:
             return None
         decimals = len(match[0].partition(".")[2])
@@ -187,7 +189,7 @@ class Values:
         # Twice as many as needed: 2^0 equals 3^0.
         for near in range(number - below, number - below + 2 * count + 1):
             other = f"{text[: match.start()]}{near / 10**decimals:.{decimals}f}{text[match.end() :]}"
-            if all(_differ(other, known) for known in (text, *found)):
+            if all(differ(other, known) for known in (text, *found)):
                 found.append(other)
             if len(found) == count:
                 return found
@@ -220,27 +222,6 @@ class Letters:
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
         others = [letter for letter in self.offered[row] if letter != self.letters[row]]
         return [str(letter) for letter in rng.permutation(others)[:count]] if len(others) >= count else None
-
-
-def is_number(text: str) -> bool:
-    """Whether a math answer is a plain number, which a float holds exactly enough to be compared."""
-    return _NUMBER.fullmatch(text) is not None
-
-
-@lru_cache(maxsize=1 << 14)
-def is_comparable(text: str) -> bool:
-    """Whether the reward comes to a verdict on a math answer: not on ``1/0``, and not on ``9^{9^{9^9}}``."""
-    decided = (maths.Verdict.EQUAL, maths.Verdict.DIFFERENT)
-    return is_number(text) or maths.compare("1", text) in decided
-
-
-@lru_cache(maxsize=1 << 16)
-def _differ(first: str, second: str) -> bool:
-    """Whether the reward tells two math answers apart, whichever of them is the gold."""
-    if is_number(first) and is_number(second):
-        return float(first) != float(second)
-    verdicts = (maths.compare(*pair) for pair in ((first, second), (second, first)))
-    return all(verdict is maths.Verdict.DIFFERENT for verdict in verdicts)
 
 
 def _equal(keys: Sequence[Hashable]) -> np.ndarray:

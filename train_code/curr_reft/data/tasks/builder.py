@@ -18,9 +18,10 @@ from tqdm import tqdm
 from curr_reft.data.boxes import Size, box_fault, scale_box
 from curr_reft.data.rows import BadRecord, Row, make_row
 from curr_reft.data.schema import Example
-from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values, is_comparable
+from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values
 from curr_reft.data.tasks.grouping import blocks
 from curr_reft.data.tasks.listed_options import LETTERS, listed_options
+from curr_reft.data.tasks.math_values import is_comparable
 from curr_reft.data.tasks.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
 from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
 from curr_reft.rewards.paper import score
@@ -34,7 +35,7 @@ def judge_rows(
     """A claim about each open row's answer, to be answered by yes or no, half of them true for every task.
 
     Args:
-        examples: Open rows; `sizes` holds the width and height of the picture of each detection row.
+        examples: Open rows; `sizes` holds the width and height of the pictures of detection rows.
         image_root: What the paths in the new rows are relative to.
         seed: Rows, sizes and seed determine the result.
     """
@@ -149,6 +150,8 @@ def _fault(example: Example, sizes: Mapping[Path, Size]) -> str | None:
     if not answer:
         return "solution: an empty answer"
     if example.task == "detection":
+        if example.image not in sizes:
+            return "image: its picture cannot be used"
         boxes = parse_boxes(answer)
         if boxes is None or len(boxes) != 1:
             return f"solution: expected one box with an area, found {answer[:60]!r}"
