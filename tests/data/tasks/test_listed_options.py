@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from curr_reft.data.tasks.listed_options import listed_options
+from curr_reft.data.tasks.listed_options import listed_labels, listed_options
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,21 @@ def test_takes_linear_time(unit):
     started = time.perf_counter()
     listed_options(problem)
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("problem", "labels"),
+    [
+        ("Which of these are there: cat, Traffic Light, bus? Answer: names, with commas.", set()),
+        (
+            "Which of these are there: cat, Traffic Light, bus? Answer with names.",
+            {"cat", "traffic light", "bus"},
+        ),
+        ("Classes:\ncat, dog, bus", set()),
+        ("What is in the picture, a cat, a dog or a bus?", set()),
+        ("Choose one: cat, dog?", set()),
+        ("", set()),
+    ],
+)
+def test_labels_that_are_listed(problem, labels):
+    assert listed_labels(problem) == labels

@@ -93,11 +93,13 @@ class Labels:
     """A label set each."""
 
     sets: list[frozenset[str]]
+    listed: frozenset[str]
+    """Labels that the problems list; where no other row's labels serve, these are wrong ones as well."""
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Every label of the rows, the columns of the table."""
-        return sorted(frozenset().union(*self.sets))
+        """Every label of the rows and of their problems, the columns of the table."""
+        return sorted(self.listed.union(*self.sets))
 
     @cached_property
     def _table(self) -> np.ndarray:

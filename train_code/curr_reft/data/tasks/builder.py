@@ -20,7 +20,7 @@ from curr_reft.data.rows import BadRecord, Row, make_row
 from curr_reft.data.schema import Example
 from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values
 from curr_reft.data.tasks.grouping import blocks
-from curr_reft.data.tasks.listed_options import LETTERS, listed_options
+from curr_reft.data.tasks.listed_options import LETTERS, listed_labels, listed_options
 from curr_reft.data.tasks.math_values import is_comparable
 from curr_reft.data.tasks.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
 from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
@@ -191,7 +191,8 @@ def _boxes(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Boxes:
 
 
 def _labels(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Labels:
-    return Labels([parse_labels(_answer(example)) for example in block])
+    listed = [listed_labels(example.problem) for example in block]
+    return Labels([parse_labels(_answer(example)) for example in block], frozenset().union(*listed))
 
 
 def _values(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Values:

@@ -1,11 +1,15 @@
-"""Options that a problem lists itself, a line each, as Geo170K (`A: 30`) and MathV360K (`(A) 30`) do."""
+"""What a problem lists itself: labels, or options a line each, as Geo170K (`A: 30`) and MathV360K (`(A) 30`)."""
 
 import re
 from itertools import pairwise
 from typing import NamedTuple
 
+from curr_reft.rewards.answers import parse_labels
+
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+_SHORTEST_LIST = 3
+_LONGEST_LABEL = 40
 _LINE = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*)$", re.MULTILINE)
 
 
@@ -29,3 +33,10 @@ def listed_options(problem: str) -> ListedOptions | None:
     if len(lines) < 2 or letters != LETTERS[: len(lines)] or between.strip():
         return None
     return ListedOptions(problem[: lines[0].start()].rstrip(), options, problem[lines[-1].end() :].strip())
+
+
+def listed_labels(problem: str) -> frozenset[str]:
+    """The labels after a problem's last colon, as in `Which of these are there: cat, dog, bus?`, or none."""
+    found = parse_labels(re.split(r"[?.\n]", problem.rpartition(":")[2], maxsplit=1)[0])
+    is_list = len(found) >= _SHORTEST_LIST and all(len(label) <= _LONGEST_LABEL for label in found)
+    return found if is_list and ":" in problem else frozenset()
