@@ -334,3 +334,10 @@ def test_bad_rows_are_the_check_s_own_error(preview, write_rows, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--stage", "dance", "--output_dir", "x"])
     assert caught.value.code == 2
+
+
+def test_fewer_rows_than_a_step_takes_can_be_looked_at(write_rows, tiny_base, root, tmp_path):
+    config = str(root / "configs/tiny/stage3_open.yaml")
+    flags = [*write_rows({}), "--model_name_or_path", str(tiny_base)]
+    main(["--config", config, *flags, "--output_dir", str(tmp_path / "out"), "--held_out_suites", "none"])
+    assert "1. detection" in (tmp_path / "out/preview.html").read_text()

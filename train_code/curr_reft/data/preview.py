@@ -127,7 +127,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         raise InputError(f"--output_dir {own.output_dir}: cannot be made ({error.strerror})") from error
     config = ["--config", own.config] if own.config else []
-    run = prepare(stage, [*config, *flags, "--output_dir", str(own.output_dir), "--dry_run"])
+    # A few rows can be looked at before there are enough for a step.
+    one_prompt = ["--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "1"]
+    fixed = ["--output_dir", str(own.output_dir), "--dry_run", *one_prompt]
+    run = prepare(stage, [*config, *flags, *fixed])
     write_preview(run, own.output_dir, own.rows, own.seed)
 
 

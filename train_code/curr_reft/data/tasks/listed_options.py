@@ -1,4 +1,4 @@
-"""What a problem lists itself: labels, or options a line each, as Geo170K (`A: 30`) and MathV360K (`(A) 30`)."""
+"""What a problem lists itself: labels, or options as Geo170K (`A: 30`) and MathV360K (`(A) 30`) list them."""
 
 import re
 from itertools import pairwise
