@@ -3,14 +3,14 @@
     python benchmarks/mixtures.py [--rows 10000 100000 1000000]
 
 Beside it stands what the release does, all rows through `json` into a list. Each figure is of a process of
-its own; what its imports take is in the first line.
+its own; what its imports take is in the first line. Own memory is what no file backs, at the end; in the peak,
+pages of mapped files count, which the system takes back when it needs them. Linux only.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,36 +39,45 @@ def write_rows(root: Path, rows: int) -> None:
     (root / "mixture.yaml").write_text(_MIXTURE, encoding="utf-8")
 
 
-def imports_only(root: Path) -> int:
+def imports_only(root: Path) -> object:
     """Import what `through_arrow` needs."""
-    from curr_reft.data import mixture  # noqa: F401
+    from curr_reft.data import mixture
 
-    return 0
+    return mixture
 
 
-def through_arrow(root: Path) -> int:
+def through_arrow(root: Path) -> object:
     """Load the mixture as a stage does, and go through its rows once."""
     from curr_reft.data.mixture import load_mixture
 
     mixture = load_mixture(root / "mixture.yaml", root, root, seed=42)
-    return sum(1 for _ in mixture.train)
+    for _ in mixture.train:
+        pass
+    return mixture
 
 
-def through_a_list(root: Path) -> int:
+def through_a_list(root: Path) -> object:
     """Read the rows as the release does."""
     with (root / "rows.jsonl").open(encoding="utf-8") as file:
-        return len([json.loads(line) for line in file])
+        return [json.loads(line) for line in file]
 
 
-def _measure(work: Callable[[Path], int], root: Path, results: multiprocessing.Queue) -> None:
+def _own_memory() -> float:
+    """MiB of this process that no file backs."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
+
+
+def _measure(work: Callable[[Path], object], root: Path, results: multiprocessing.Queue) -> None:
     start = time.perf_counter()
-    work(root)
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    results.put((time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit))
+    kept = work(root)
+    seconds = time.perf_counter() - start
+    results.put((seconds, _own_memory(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    del kept
 
 
-def measured(work: Callable[[Path], int], root: Path) -> tuple[float, float]:
-    """Seconds and peak MiB of `work` in a fresh process."""
+def measured(work: Callable[[Path], object], root: Path) -> tuple[float, float, float]:
+    """Seconds, own MiB at the end and peak MiB of `work` in a fresh process."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
     process = context.Process(target=_measure, args=(work, root, results))
@@ -78,20 +87,25 @@ def measured(work: Callable[[Path], int], root: Path) -> tuple[float, float]:
     return found
 
 
+def _cells(figures: tuple[float, float, float]) -> list[str]:
+    seconds, own, peak = figures
+    return [f"{seconds:.1f}", f"{own:.0f}", f"{peak:.0f}"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     arguments = parser.parse_args()
-    table = Table("rows", "mixture, s", "peak MiB", "list, s", "peak MiB")
+    table = Table(
+        "rows", *(f"{way}, {unit}" for way in ("mixture", "list") for unit in ("s", "own MiB", "peak MiB"))
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        seconds, peak = measured(imports_only, root)
-        table.add_row("imports", f"{seconds:.1f}", f"{peak:.0f}", "", "")
+        table.add_row("imports", *_cells(measured(imports_only, root)))
         for rows in arguments.rows:
             write_rows(root, rows)
             figures = [measured(work, root) for work in (through_arrow, through_a_list)]
-            cells = [(f"{seconds:.1f}", f"{peak:.0f}") for seconds, peak in figures]
-            table.add_row(f"{rows:,}", *(cell for pair in cells for cell in pair))
+            table.add_row(f"{rows:,}", *(cell for figure in figures for cell in _cells(figure)))
     Console().print(table)
 
 

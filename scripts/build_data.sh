@@ -20,14 +20,29 @@ COCO=$OPEN/coco_3k_2task MATH=$OPEN/openr1_8k
 DROP=${DROP_BAD_ROWS:+--drop_bad_rows}
 PATH=$HERE/.venv/bin:$PATH
 
+for FILE in "refcoco/refs(unc).p" refcoco/instances.json math/train_samples_all_tuning.json math/qa_tuning.json \
+    "refgta/refs(utokyo).p" refgta/instances.json voc/Annotations voc/ImageSets/Main/val.txt \
+    superclevr/superCLEVR_scenes.json; do
+    if [[ ! -e $RAW/$FILE ]]; then
+        echo "error: $RAW/$FILE: not there; grpo_sft_data/README.md says where to get it" >&2
+        exit 2
+    fi
+done
+for FOLDER in coco/train2014 mathv360k geo170k; do
+    if [[ ! -d $ROOT/images/$FOLDER ]]; then
+        echo "error: $ROOT/images/$FOLDER: no such folder; the pictures of RefCOCO, MathV360K and Geo170K go there" >&2
+        exit 2
+    fi
+done
+
 source_rows() { # BUILDER FLAGS...
     python -m "curr_reft.data.sources.$1" "${@:2}" $DROP
 }
 split() {
-    python -m curr_reft.data.split "$@" --seed "$SEED"
+    python -m curr_reft.data.split "$@" --seed "$SEED" --image_root "$ROOT"
 }
-tasks() { # OPEN_ROWS JUDGE_FILE CHOICE_FILE
-    python -m curr_reft.data.tasks "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" $DROP
+tasks() { # OPEN_ROWS JUDGE_FILE CHOICE_FILE FLAGS...
+    python -m curr_reft.data.tasks "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" $DROP "${@:4}"
 }
 
 echo "== detection: RefCOCO" >&2
@@ -54,6 +69,18 @@ source_rows math_conversations --dataset geo170k --drop_bad_rows \
 split "$ALL/mathv360k.jsonl" "$ALL/geo170k.jsonl" --parts "$MATH/math_math_test.jsonl=$TEST" \
     "$MATH/math_math_train.jsonl=$TRAIN" "$MATH/math_math_val.jsonl=$VAL"
 
+echo "== out of domain: RefGTA, Pascal VOC, Super-CLEVR" >&2
+source_rows refgta --refs "$RAW/refgta/refs(utokyo).p" --instances "$RAW/refgta/instances.json" --split test \
+    --sentences first --output "$ALL/refgta.json"
+split "$ALL/refgta.json" --parts "$ROOT/test/Refgta/refgta_subsample_resize.json=$TEST"
+source_rows voc --annotations "$RAW/voc/Annotations" --image_set "$RAW/voc/ImageSets/Main/val.txt" \
+    --output "$ALL/voc.jsonl"
+split "$ALL/voc.jsonl" --parts "$ROOT/test/pascal/classify_pascal_voc_test.jsonl=$TEST"
+# Scenes, not questions: the released test asks for the number of items of every picture.
+source_rows superclevr --scenes "$RAW/superclevr/superCLEVR_scenes.json" --output "$ALL/superclevr.jsonl"
+split "$ALL/superclevr.jsonl" \
+    --parts "$ROOT/test/superclever/superclevr_test200_counting_problems.jsonl=$TEST_MATH"
+
 echo "== judge and choice rows" >&2
 tasks "$COCO/detection_coco_train.jsonl" "$JUDGE/addition_coco_judge_detection.jsonl" \
     "$CHOICE/choice_detection_coco_train.jsonl"
@@ -63,18 +90,14 @@ for PART in train val; do
     tasks "$COCO/classify_v2_coco_$PART.jsonl" "$JUDGE/judge_v2_coco_$PART.jsonl" \
         "$CHOICE/choice_classify_v2_coco_$PART.jsonl"
 done
-tasks "$MATH/math_math_train.jsonl" "$JUDGE/judge_math_train.jsonl" "$CHOICE/math_choice_v2_math_train.jsonl"
-tasks "$MATH/math_math_val.jsonl" "$JUDGE/judge_math_val.jsonl" "$CHOICE/math_choice_math_val.jsonl"
+# Some math rows list their options in a way that cannot be taken apart.
+tasks "$MATH/math_math_train.jsonl" "$JUDGE/judge_math_train.jsonl" "$CHOICE/math_choice_v2_math_train.jsonl" \
+    --drop_bad_rows
+tasks "$MATH/math_math_val.jsonl" "$JUDGE/judge_math_val.jsonl" "$CHOICE/math_choice_math_val.jsonl" --drop_bad_rows
 
-echo "== out of domain: RefGTA, Pascal VOC, Super-CLEVR" >&2
-source_rows refgta --refs "$RAW/refgta/refs(utokyo).p" --instances "$RAW/refgta/instances.json" --split test \
-    --sentences first --output "$ALL/refgta.json"
-split "$ALL/refgta.json" --parts "$ROOT/test/Refgta/refgta_subsample_resize.json=$TEST"
-source_rows voc --annotations "$RAW/voc/Annotations" --image_set "$RAW/voc/ImageSets/Main/val.txt" \
-    --output "$ALL/voc.jsonl"
-split "$ALL/voc.jsonl" --parts "$ROOT/test/pascal/classify_pascal_voc_test.jsonl=$TEST"
-source_rows superclevr --questions "$RAW/superclevr/superCLEVR_questions_30k.json" \
-    --output "$ALL/superclevr.jsonl"
-split "$ALL/superclevr.jsonl" \
-    --parts "$ROOT/test/superclever/superclevr_test200_counting_problems.jsonl=$TEST_MATH"
-echo "rows are in $ROOT; check them with python -m curr_reft.data.leaks and python -m curr_reft.data.preview" >&2
+echo "== held-out rows in training?" >&2
+for MIXTURE in stage1_judge/3_tasks stage2_multi_choice/3_tasks_3000 others/det_classify_math; do
+    python -m curr_reft.data.leaks --dataset_name "$HERE/configs/data/$MIXTURE.yaml" \
+        --suites "$HERE/configs/eval/released.yaml" --image_root "$ROOT"
+done
+echo "rows are in $ROOT; look at them with python -m curr_reft.data.preview" >&2

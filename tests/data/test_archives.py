@@ -148,6 +148,16 @@ def test_a_file_in_the_way_of_a_folder_is_reported(tmp_path):
     assert_refused(tmp_path, "a.zip", make_zip({"images": b"A", "images/a.png": b"A"}), "cannot be unpacked")
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("again", ["images/a.png", "images//a.png", "images\\a.png"])
+def test_two_members_of_one_path_refuse_the_archive(tmp_path, again):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("images/a.png", b"A")
+        archive.writestr(again, b"B")
+    assert_refused(tmp_path, "images.zip", buffer.getvalue(), "has the path of an earlier member")
+
+
 def test_finds_archives_pieces_and_what_it_cannot_unpack():
     names = [
         "README.md",

@@ -224,7 +224,14 @@ def test_namesakes_and_matches_by_name_alone_are_counted(tmp_path, data_root):
     source = write(tmp_path / "mirror", files | {f"grpo_data/images/{name}": b"x" for name in pictures})
     download(str(source), None, data_root, rows_only=False)
     rows = json.loads((data_root / "download.json").read_text())["rows"][DETECTION]
-    assert rows == {"rows": 2, "found": 1, "found_by_name_alone": 1, "ambiguous": 1, "missing": 0}
+    assert rows == {
+        "rows": 2,
+        "found": 1,
+        "found_by_name_alone": 1,
+        "ambiguous": 1,
+        "missing": 0,
+        "no_picture": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -261,6 +268,8 @@ def test_forms_of_row_files(tmp_path, data_root, name, content, rows):
         (b'[{"image": "1.jpg"}, 4]', "[1]: expected an object, found 4"),
         (b"\x89PNG", ": cannot be read as UTF-8 text"),
         ('{"b": "é", "c": "\\ud800"}\n'.encode(), ":1: unpaired surrogate"),
+        (b'{}\n{"image": "\\ud800.jpg"}\n', ":2: unpaired surrogate"),
+        (b'{"image": "\\ud800/1.jpg"}\n', ":1: unpaired surrogate"),
     ],
 )
 def test_broken_rows_are_named_and_overwrite_nothing(
@@ -280,6 +289,71 @@ def test_broken_rows_are_named_and_overwrite_nothing(
     assert re.search(r"detection_coco_test.jsonl +broken", captured.out)
     assert (data_root / DETECTION).read_bytes() == before
     assert read_rows(data_root / REJECT)
+    write(source, released())
+    assert not download(str(source), None, data_root, rows_only=False).broken
+
+
+def test_rows_without_a_picture_are_counted(source, data_root, capsys, monkeypatch):
+    images = ["1.jpg", ["1.jpg"], "", None, [], {"path": "1.jpg"}, ["1.jpg", "2.jpg"], "https://a.org/1.jpg"]
+    (source / DETECTION).write_bytes(lines(*map(row, images), {"problem": "Where?"}))
+    monkeypatch.setattr(sys, "argv", ["x", "--source", str(source), "--output_dir", str(data_root)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    report = capsys.readouterr().out
+    assert re.search(r"detection_coco_test.jsonl +9 +1000 +1 +1 +7\b", report)
+    assert f"{DETECTION}: 7 rows name no picture in `image`; the first: {source / DETECTION}:3\n" in report
+    assert f"{REJECT}: 1 rows name" not in report
+    rows = json.loads((data_root / "download.json").read_text())["rows"]
+    assert rows[DETECTION]["no_picture"] == 7
+    assert "no_picture" not in rows[REJECT]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_row_file_that_was_edited_stays(source, data_root, capsys, monkeypatch, recorded):
+    edited = data_root / DETECTION
+    if recorded:
+        download(str(source), None, data_root, rows_only=False)
+    write(data_root, {DETECTION: b"{}\n"})
+    command = ["x", "--source", str(source), "--output_dir", str(data_root)]
+    monkeypatch.setattr(sys, "argv", command)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        captured = capsys.readouterr()
+        assert f"error: {edited}: kept: edited, or not from this command; --overwrite" in captured.err
+        assert re.search(r"detection_coco_test.jsonl +kept", captured.out)
+        assert edited.read_bytes() == b"{}\n"
+    monkeypatch.setattr(sys, "argv", [*command, "--overwrite"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert read_rows(edited) == [row("images/coco/train2014/1.jpg")]
+
+
+def test_without_a_record_only_files_that_would_change_stay(source, data_root):
+    download(str(source), None, data_root, rows_only=False)
+    (data_root / "download.json").write_text("[")
+    assert not download(str(source), None, data_root, rows_only=False).broken
+    (source / DETECTION).write_bytes(lines(row("2.jpg")))
+    assert not download(str(source), None, data_root, rows_only=False).broken
+    assert read_rows(data_root / DETECTION) == [row("images/2.jpg")]
+
+
+def test_optional_row_files_are_listed_only_when_there(source, data_root, capsys, monkeypatch):
+    optional = [file.path for file in EXPECTED if file.optional]
+    for name in optional[1:]:
+        (source / name).unlink()
+    (source / "grpo_data/test/broken.jsonl").write_bytes(b"{")
+    monkeypatch.setattr(sys, "argv", ["x", "--source", str(source), "--output_dir", str(data_root)])
+    with pytest.raises(SystemExit):
+        main()
+    report = capsys.readouterr().out
+    assert "judge_math_test.jsonl" in report
+    assert re.search(r"broken.jsonl +broken", report)
+    assert "absent" not in report
+    assert json.loads((data_root / "download.json").read_text())["absent"] == []
 
 
 def sums(files: dict[str, bytes]) -> bytes:

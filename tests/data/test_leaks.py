@@ -132,6 +132,11 @@ def roots(tmp_path):
     return tmp_path
 
 
+def only_one_suite(roots: Path) -> None:
+    lines = (roots / "suites.yaml").read_text().splitlines(keepends=True)
+    (roots / "suites.yaml").write_text("".join(line for line in lines if "not_there" not in line))
+
+
 def flags(roots: Path, mixture: str, *more: str) -> list[str]:
     names = {"--dataset_name": mixture, "--suites": "suites.yaml", "--image_root": "."}
     return [*(part for flag, name in names.items() for part in (flag, str(roots / name))), *more]
@@ -148,6 +153,7 @@ def test_command_reports_and_forbids(roots, mixture, kind, row, capsys, caplog):
     assert (overlap["kind"], overlap["held_out"]) == (kind, str(roots / row))
     assert "gives away 1 of the 2 held-out rows of math_in (1 with their question)" in caplog.text
     assert "not_there.jsonl" in caplog.text
+    only_one_suite(roots)
     with pytest.raises(SystemExit) as stopped:
         main(flags(roots, mixture, "--forbid_leaks"))
     assert stopped.value.code == 2
@@ -155,9 +161,54 @@ def test_command_reports_and_forbids(roots, mixture, kind, row, capsys, caplog):
 
 
 def test_command_finds_nothing_in_clean_rows(roots, caplog):
+    only_one_suite(roots)
     caplog.set_level("INFO")
     main(flags(roots, "clean.yaml", "--forbid_leaks"))
     assert "no leak found in 1 training rows" in caplog.text
+
+
+def test_forbidding_leaks_needs_everything_to_be_compared(roots, capsys, caplog):
+    with pytest.raises(SystemExit):
+        main(flags(roots, "clean.yaml", "--forbid_leaks"))
+    assert "not all could be compared (named above), first other" in capsys.readouterr().err
+    only_one_suite(roots)
+    (roots / "train/3.png").unlink()
+    with pytest.raises(SystemExit):
+        main(flags(roots, "clean.yaml", "--forbid_leaks"))
+    assert "train/3.png" in capsys.readouterr().err
+    caplog.set_level("INFO")
+    main(flags(roots, "clean.yaml"))
+    assert "no leak found in what could be compared" in caplog.text
+
+
+def test_a_judge_row_asks_the_question_it_begins_with():
+    suites = held_out(("How many people are there?", "a.jpg"), ("Where is it", "b.jpg"))
+    rows = [
+        train("How many people are there? Is the answer 4? Use yes or no to answer.", "a.jpg", 1),
+        train("Where is its tail?\nA. here\nB. there", "b.jpg", 2),
+    ]
+    assert [overlap.kind for overlap in find_overlaps(rows, suites)] == ["question", "picture"]
+
+
+def test_a_look_alike_is_a_leak_only_with_a_question_of_its_own():
+    suites = held_out(("Find x.", "a.jpg"), ("Find x.", "b.jpg"), ("Find the angle at C.", "c.jpg"))
+    rows = [train("Find x.", "z.jpg", 1), train("Find the angle at C.", "z.jpg", 2)]
+
+    def alike(path: Path) -> dict[Path, str]:
+        return {Path("a.jpg"): "look-alike", Path("c.jpg"): "look-alike"}
+
+    overlaps = find_overlaps(rows, suites, alike)
+    assert {(overlap.held_out, overlap.kind) for overlap in overlaps} == {
+        ("test.jsonl:0", "look-alike"),
+        ("test.jsonl:2", "question"),
+    }
+    assert "gives away 1 of the 3 held-out rows" in summaries(overlaps, suites)[0]
+
+
+def test_a_negative_distance_is_refused(roots, capsys):
+    with pytest.raises(SystemExit):
+        main(flags(roots, "clean.yaml", "--max_distance", "-5"))
+    assert capsys.readouterr().err == "error: --max_distance -5: expected 0 or more bits\n"
 
 
 def test_command_without_any_suite_file(roots, capsys):

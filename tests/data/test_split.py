@@ -65,11 +65,29 @@ def test_spellings_of_one_picture_are_one_picture():
         split_rows(rows, [4, 1], 1)
 
 
-def test_the_input_may_be_an_output(tmp_path):
-    path = write(tmp_path / "rows.jsonl", rows_of(*"abcdef"))
-    main([str(path), "--parts", f"{path}=2", f"{tmp_path / 'new' / 'rest.json'}=4"])
-    rest = json.loads((tmp_path / "new" / "rest.json").read_text())
-    assert sorted(row["image"] for row in [*read(path), *rest]) == list("abcdef")
+def test_a_part_does_not_replace_what_is_read(tmp_path, capsys):
+    path, other = (
+        write(tmp_path / "rows.jsonl", rows_of(*"abcdef")),
+        write(tmp_path / "o.jsonl", rows_of("a")),
+    )
+    for part in (path, other):
+        with pytest.raises(SystemExit) as stopped:
+            main([str(path), "--parts", f"{part}=2", "--avoid", str(other)])
+        assert stopped.value.code == 2
+        assert "a part would replace a file that is read" in capsys.readouterr().err
+    assert len(read(path)) == 6
+
+
+def test_equal_files_are_one_picture(tmp_path):
+    for name in "abcd":
+        (tmp_path / name).write_bytes(b"same" if name in "ab" else name.encode())
+    path = write(tmp_path / "rows.jsonl", rows_of(*"abcd", "not there"))
+    avoid = write(tmp_path / "avoid.jsonl", rows_of("a"))
+    part = tmp_path / "part.jsonl"
+    main([str(path), "--parts", f"{part}=3", "--avoid", str(avoid), "--image_root", str(tmp_path)])
+    assert {row["image"] for row in read(part)} == {"c", "d", "not there"}
+    main([str(path), "--parts", f"{part}=4", "--avoid", str(avoid)])
+    assert "b" in {row["image"] for row in read(part)}
 
 
 def test_avoided_pictures_are_in_no_part(tmp_path):

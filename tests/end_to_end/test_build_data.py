@@ -6,6 +6,7 @@ import pickle
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,9 +23,11 @@ VOC = """<annotation><folder>VOC2007</folder><filename>{name}.jpg</filename>
 <bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"""
 
 
-def picture(path: Path, size=(64, 48)) -> None:
+def picture(path: Path, seed: int) -> None:
+    """A picture like no other."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, "olive").save(path)
+    noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((64, 48)).save(path)
 
 
 def dump(path: Path, document) -> None:
@@ -96,24 +99,21 @@ def built(tmp_path_factory):
         path.write_text(VOC.format(name=name, label=label))
     (raw / "voc/ImageSets/Main").mkdir(parents=True)
     (raw / "voc/ImageSets/Main/val.txt").write_text("\n".join(names))
-    counting = [
+    scenes = [
         {
             "image_filename": f"superCLEVR_new_{25000 + n:06d}.png",
-            "split": "new",
-            "answer": n,
-            "question": "How many buses are there?",
-            "question_index": n,
             "image_index": 25000 + n,
-            "program": [{"type": "scene", "inputs": []}, {"type": "count", "inputs": [0]}],
+            "split": "new",
+            "objects": [{"shape": "suv", "pixel_coords": [1, 2, 3]}] * (n % 8 + 1),
         }
         for n in range(PICTURES)
     ]
-    dump(raw / "superclevr/superCLEVR_questions_30k.json", {"info": {}, "questions": counting})
+    dump(raw / "superclevr/superCLEVR_scenes.json", {"info": {}, "scenes": scenes})
     for n in range(1, PICTURES + 1):
-        picture(root / f"images/coco/train2014/COCO_train2014_{n:012d}.jpg")
+        picture(root / f"images/coco/train2014/COCO_train2014_{n:012d}.jpg", n)
     for n in range(PICTURES):
         dataset = "mathv360k" if n < 20 else "geo170k"
-        picture(root / f"images/{dataset}/TabMWP/images/{n}.png")
+        picture(root / f"images/{dataset}/TabMWP/images/{n}.png", 100 + n)
 
     sizes = {"TRAIN": "8", "VAL": "4", "TEST": "6", "TEST_MATH": "5", "DATA_ROOT": str(root)}
     done = subprocess.run(
@@ -157,6 +157,16 @@ def test_tests_have_the_released_form(built):
     assert all(len(row["resize_solution"]) == 4 for row in refgta)
     counting = read_examples(root / "test/superclever/superclevr_test200_counting_problems.jsonl", root)
     assert len(counting) == 5
+    assert "gives away" not in done.stderr
+    assert done.stderr.count("no leak found in") == 3
+
+
+def test_what_is_missing_is_said_before_anything_is_built(tmp_path):
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts/build_data.sh"), str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "refcoco/refs(unc).p: not there; grpo_sft_data/README.md says where to get it" in done.stderr
 
 
 def test_without_a_folder_it_says_how_it_is_used():

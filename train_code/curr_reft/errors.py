@@ -19,7 +19,7 @@ class InputError(Exception):
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a command's ``main``: an `InputError` becomes one line on standard error and exit code 2.
 
-    A closed pipe (``| head``) ends it quietly.
+    Ctrl-C ends it with one line and 130, a closed pipe (``| head``) quietly.
     """
 
     @functools.wraps(main)
@@ -33,6 +33,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
             sys.stderr.write(f"error: {error}\n")
             sys.exit(2)
+        except KeyboardInterrupt:
+            sys.stderr.write("interrupted\n")
+            sys.exit(130)
         except BrokenPipeError:
             # Whoever read the output has gone; without this, Python would report it again while it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

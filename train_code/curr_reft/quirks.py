@@ -4,7 +4,6 @@ DIR holds rows the released code was run on (`tests/golden`). They were written 
 shares say which rule a quirk touches, not how often a model meets it.
 """
 
-import argparse
 import gzip
 import json
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released as released_scoring
 from curr_reft.evaluation import strict
@@ -144,9 +144,7 @@ def _shown(quirk: Quirk) -> str:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table to standard output."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.quirks", description=__doc__, allow_abbrev=False
-    )
+    parser = CommandParser(prog="python -m curr_reft.quirks", description=__doc__)
     parser.add_argument("directory", type=Path, metavar="DIR")
     sys.stdout.write(quirk_table(read_cases(parser.parse_args(argv).directory)) + "\n")
 

@@ -103,13 +103,15 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     )
     examples = mixture.rows
     sizes, missing = check_images(examples, data.allow_missing_images)
-    faults = check_boxes(examples, sizes, data.drop_bad_boxes)
+    faults = check_boxes(examples, stage, sizes, data.drop_bad_boxes)
     dropped = {**missing, **faults}
-    check_golds((row for row in examples if row.id not in dropped), stage, data.reward_variant)
+
+    def kept(rows: Iterable[Example]) -> Iterable[Example]:
+        return (row for row in rows if row.id not in dropped)
 
     def split(rows: Iterable[Example]) -> Split:
         return build_split(
-            (row for row in rows if row.id not in dropped),
+            kept(rows),
             stage,
             sizes,
             processor,
@@ -118,6 +120,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
             data.box_frame,
         )
 
+    check_golds(kept(examples), stage, data.reward_variant)
     train = split(mixture.train)
     prompts, completions, steps = step_counts(config, len(train.dataset))
     if len(train.dataset) < prompts:
@@ -130,7 +133,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         train=train,
         val=split(mixture.val) if mixture.val else None,
         dropped=dropped,
-        shared_rows=rows_in_both(mixture.train, mixture.val),
+        shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
         prompts_per_step=prompts,
         completions_per_step=completions,
         steps=steps,

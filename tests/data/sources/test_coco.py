@@ -63,9 +63,9 @@ def test_picture_without_annotations(build, document, changed, reasons):
         (("annotations", 0, "image_id"), 99, ["image_id: no record has 99"]),
         (("annotations", 0), None, ["expected an object, found null"]),
         (("images", 0, "id"), 25, ["id: another record has 25", *["image_id: no record has 9"] * 2]),
-        (("images", 0, "id"), None, ["id: expected a number or a string, found null"]),
+        (("images", 0, "id"), None, ["id: expected a whole number or a string, found null"]),
         (("images", 0, "file_name"), "../a.jpg", ["'../a.jpg' is no path under the folder of the pictures"]),
-        (("images", 0, "file_name"), 5, ["file_name: expected a string, found a number"]),
+        (("images", 0, "file_name"), 5, ["file_name: expected a string, found a whole number"]),
     ],
 )
 def test_bad_records(build, document, changed, reasons, path, value, expected):

@@ -1,4 +1,5 @@
 import json
+import logging
 
 import pytest
 from hypothesis import given, settings
@@ -20,9 +21,9 @@ def mathv(fixture_json):
 def build(tmp_path_factory):
     path = tmp_path_factory.mktemp("math") / "tuning.json"
 
-    def rows(document, dataset="mathv360k", subsets=()):
+    def rows(document, dataset="mathv360k", subsets=(), without=()):
         path.write_text(json.dumps(document), encoding="utf-8")
-        return list(math_rows(path, dataset, subsets, f"images/{dataset}"))
+        return list(math_rows(path, dataset, subsets, without, f"images/{dataset}"))
 
     return rows
 
@@ -91,6 +92,36 @@ def test_subsets(build, mathv):
         build(mathv, subsets=["Geometry3K", "Geometry", "GEOS"])
 
 
+@pytest.mark.parametrize("folder", ["Super-CLEVR", "SuperCLEVR", "superclevr", "./super_clevr"])
+def test_without_a_subset_in_any_spelling(build, mathv, changed, caplog, folder):
+    caplog.set_level(logging.INFO)
+    document = changed(mathv, (0, "image"), f"{folder}/images/1.png")[:2]
+    rows = build(document, without=["Super-CLEVR", "GEOS"])
+    assert [row["id"] for row in rows] == ["mathv360k:1"]
+    assert caplog.messages[0].endswith("tuning.json: records left out, of Super-CLEVR, GEOS: 1")
+
+
+def test_without_takes_whole_names(build, mathv, changed):
+    document = changed(mathv, (0, "image"), "CLEVR-Math/images/1.png")[:2]
+    assert len(build(document, without=["Super-CLEVR"])) == 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "flags", "left"),
+    [
+        ("mathv360k", [], ["Geometry3K"]),
+        ("mathv360k", ["--without", "geometry-3k"], ["Super-CLEVR"]),
+        ("geo170k", [], ["Super-CLEVR", "Geometry3K"]),
+    ],
+)
+def test_the_out_of_domain_subset_is_left_out_by_default(mathv, changed, tmp_path, dataset, flags, left):
+    conversations, output = tmp_path / "tuning.json", tmp_path / "rows.jsonl"
+    conversations.write_text(json.dumps(changed(mathv, (0, "image"), "Super-CLEVR/images/1.png")[:2]))
+    main(["--conversations", str(conversations), "--dataset", dataset, "--output", str(output), *flags])
+    images = [json.loads(line)["image"] for line in output.read_text().splitlines()]
+    assert [image.split("/")[2] for image in images] == left
+
+
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
@@ -112,7 +143,7 @@ def test_subsets(build, mathv):
             "It is unknown.",
             "value: no final answer that is an option letter or a value",
         ),
-        ((*TURNS, 1, "value"), 58, "value: expected a string, found a number"),
+        ((*TURNS, 1, "value"), 58, "value: expected a string, found a whole number"),
     ],
 )
 def test_bad_records(build, mathv, changed, reasons, path, value, reason):

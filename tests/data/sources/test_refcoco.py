@@ -56,13 +56,22 @@ def test_split_that_the_file_lacks(build, documents):
         build(*documents, split="val")
 
 
+def test_refs_without_a_split(refer_files, documents, changed):
+    refs = [changed(documents[0], (*REF, "split"), None)[0]]
+    paths = refer_files(refs, documents[1])
+    outcomes = refcoco_rows(*paths, "refcoco", "train", "all", "images/coco/train2014")
+    assert isinstance(next(outcomes), BadRecord)
+    with pytest.raises(InputError, match=r"no ref is in split train, nor in any other$"):
+        next(outcomes)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
         ((*REF, "ann_id"), 5, "ann_id: no record has 5"),
-        ((*REF, "ann_id"), [], "ann_id: expected a number or a string, found an array"),
+        ((*REF, "ann_id"), [], "ann_id: expected a whole number or a string, found an array"),
         ((*REF, "image_id"), 98304, "image_id: not the picture of the annotation"),
-        ((*REF, "ref_id"), True, "ref_id: expected a number or a string, found a boolean"),
+        ((*REF, "ref_id"), True, "ref_id: expected a whole number or a string, found a boolean"),
         ((*REF, "split"), None, "split: expected a string, found null"),
         ((*REF, "sentences"), [], "sentences: empty"),
         ((*REF, "sentences"), {}, "sentences: expected an array, found an object"),
@@ -70,7 +79,7 @@ def test_split_that_the_file_lacks(build, documents):
         ((*SENTENCE, "sent"), " ", "sent: empty"),
         ((*SENTENCE, "sent"), ".", "sent: empty"),
         ((*SENTENCE, "sent"), b"\xff", "sent: expected a string, found bytes that are no UTF-8 text"),
-        (SENTENCE, 3, "expected an object, found a number"),
+        (SENTENCE, 3, "expected an object, found a whole number"),
     ],
 )
 def test_bad_ref(build, documents, changed, reasons, path, value, reason):
@@ -84,7 +93,7 @@ def test_bad_ref(build, documents, changed, reasons, path, value, reason):
     [
         ((*IMAGE, "id"), 7, "image_id: no record has 581857"),
         ((*IMAGE, "width"), 0, "width and height: expected 1 to 1000000 pixels"),
-        ((*IMAGE, "height"), 640.0, "height: expected a number"),
+        ((*IMAGE, "height"), 640.0, "height: expected a whole number, found a number"),
         ((*IMAGE, "file_name"), "../../etc/passwd", "'../../etc/passwd' is no path under"),
         ((*IMAGE, "file_name"), "/etc/passwd", "'/etc/passwd' is no path under"),
         ((*IMAGE, "file_name"), "..\\a.jpg", "'..\\\\a.jpg' is no path under"),

@@ -77,10 +77,10 @@ def test_released_file(fixtures, check_written):
     [
         ("answer", -1, "answer: no count"),
         ("answer", 10**400, "answer: no count"),
-        ("answer", 3.0, "answer: expected a number or a string or a boolean, found a number"),
-        ("answer", None, "answer: expected a number or a string or a boolean, found null"),
+        ("answer", 3.0, "answer: expected a whole number or a string or a boolean, found a number"),
+        ("answer", None, "answer: expected a whole number or a string or a boolean, found null"),
         ("question", "", "question: empty"),
-        ("question_index", None, "question_index: expected a number or a string, found null"),
+        ("question_index", None, "question_index: expected a whole number or a string, found null"),
         (
             "image_filename",
             "../a_025000.png",
@@ -116,11 +116,11 @@ def test_files_of_another_form(build, form, document):
         ('{"image": "/a/b.png", "problem": "?"}', "solution: missing"),
         (
             '{"image": "/a/b.png", "problem": "?", "solution": true}',
-            "solution: expected a number, found a bool",
+            "solution: expected a whole number, found a bool",
         ),
         (
             '{"image": "/a/b.png", "problem": "?", "solution": "4"}',
-            "solution: expected a number, found a string",
+            "solution: expected a whole number, found a string",
         ),
         ('{"image": "/a/..", "problem": "?", "solution": 4}', "'..' is no path under"),
         ('{"image": "/", "problem": "?", "solution": 4}', "'' is no path under"),

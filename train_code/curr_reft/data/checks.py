@@ -12,7 +12,7 @@ from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.evaluation.suites import load_suites
-from curr_reft.rewards.answers import extract_answer
+from curr_reft.rewards.answers import extract_answer, is_no_objects, parse_boxes
 from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
@@ -49,19 +49,21 @@ def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
     return warnings
 
 
-def check_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size], drop: bool) -> dict[str, str]:
-    """What is wrong with gold boxes of detection rows, by row id; rows without a size are passed over.
+def check_boxes(
+    examples: Iterable[Example], stage: Stage, sizes: Mapping[Path, Size], drop: bool
+) -> dict[str, str]:
+    """What is wrong with the gold boxes of the open stage's detection rows, by row id.
 
-    Options and claims are not looked at: a wrong answer may be anywhere.
+    In the other stages a gold is a verdict or a letter, and a wrong answer may be anywhere. Rows without a
+    size are passed over.
 
     Raises:
         InputError: for the first ones, unless their rows are to be dropped.
     """
     faults = {}
     for example in examples:
-        if example.task == "detection" and example.image in sizes:
-            boxes = boxes_in_text(extract_answer(example.solution) or "")
-            fault = next(filter(None, (box_fault(box, sizes[example.image]) for box in boxes)), None)
+        if stage.name == "open" and example.task == "detection" and example.image in sizes:
+            fault = _gold_box_fault(extract_answer(example.solution) or "", sizes[example.image])
             if fault is not None:
                 faults[example.id] = fault
     if faults:
@@ -71,6 +73,16 @@ def check_boxes(examples: Iterable[Example], sizes: Mapping[Path, Size], drop: b
             raise InputError(f"{summary} (mend them, or drop these rows with --drop_bad_boxes)")
         logger.warning("rows dropped for %s", summary)
     return faults
+
+
+def _gold_box_fault(answer: str, size: Size) -> str | None:
+    if is_no_objects(answer):
+        return None
+    # Those without an area too, which the reward's parser leaves out.
+    boxes = parse_boxes(answer) or boxes_in_text(answer)
+    if not boxes:
+        return f"{answer[:60]!r} is no box"
+    return next(filter(None, (box_fault(box, size) for box in boxes)), None)
 
 
 def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None:

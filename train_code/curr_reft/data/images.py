@@ -34,6 +34,7 @@ _CHECK_THREADS = 8
 MAX_SIDE_RATIO = 200
 """Qwen's processor refuses pictures with a side over this many times the other."""
 _SHOWN_BAD_IMAGES = 5
+_HINT = "check --image_root, or drop these rows with --allow_missing_images"
 
 
 class ImageError(InputError):
@@ -126,7 +127,9 @@ def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image
     return image.resize(size, Image.Resampling[budget.resample])
 
 
-def check_images(examples: Iterable[Example], allow_missing: bool) -> tuple[dict[Path, Size], dict[str, str]]:
+def check_images(
+    examples: Iterable[Example], allow_missing: bool, hint: str = _HINT
+) -> tuple[dict[Path, Size], dict[str, str]]:
     """Decode every picture that the examples name, once, before a run starts.
 
     Returns the stored size of each good picture, and the reason for each example without one by its id; such
@@ -134,6 +137,7 @@ def check_images(examples: Iterable[Example], allow_missing: bool) -> tuple[dict
 
     Args:
         examples: Gone through twice.
+        hint: What to do about bad pictures, for the message.
 
     Raises:
         InputError: with counts and the first reasons, when a picture is bad and `allow_missing` is false, or
@@ -160,7 +164,6 @@ def check_images(examples: Iterable[Example], allow_missing: bool) -> tuple[dict
     counts = f"{len(reasons)} of {len(paths)}, in {len(dropped)} of {rows} rows"
     summary = f"unusable pictures: {counts}: {'; '.join(shown)}"
     if not allow_missing:
-        hint = "check --image_root, or drop these rows with --allow_missing_images"
         raise InputError(f"{summary} ({hint})")
     if len(dropped) == rows:
         raise InputError(f"{summary} (no row is left; check --image_root)")

@@ -49,7 +49,7 @@ class DatasetFile:
 class Mixture:
     """The rows of a run and the files they came from, each split in the order of the YAML file.
 
-    Rows are in Arrow files: a mixture of a million rows takes as little memory as one of a thousand.
+    Rows are in Arrow files, which are mapped: of a million rows a batch is in memory of the process's own.
     """
 
     train: ExampleTable

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _HASH_SIDE = 16
 MAX_DISTANCE = 10
-"""Bits of 256 in which two versions of a picture may differ; unrelated pictures differ in over 50."""
+"""Bits of 256 in which two versions of a picture may differ; unrelated photographs differ in over 50."""
 _THREADS = 4
 
 
@@ -27,18 +27,19 @@ class HeldOutPictures:
     def __init__(self, paths: Iterable[Path], max_distance: int) -> None:
         self._max_distance = max_distance
         self._known: dict[Path, dict[Path, str]] = {}
-        self._marks = _marks(paths, "Hashing held-out pictures")
-        self._paths = list(self._marks)
-        self._hashes = np.array([mark[1] for mark in self._marks.values()], dtype=np.uint8).reshape(
-            -1, _HASH_SIDE**2 // 8
-        )
+        self.unopened: list[Path] = []
+        """Pictures that could not be opened, which are compared by their path alone."""
+        marks = self._marks(paths, "Hashing held-out pictures")
+        self._paths = list(marks)
+        hashes = [looks for _, looks in marks.values()]
+        self._hashes = np.array(hashes, dtype=np.uint8).reshape(-1, _HASH_SIDE**2 // 8)
         self._by_digest = defaultdict(list)
-        for path, (digest, _) in self._marks.items():
+        for path, (digest, _) in marks.items():
             self._by_digest[digest].append(path)
 
     def compare(self, paths: Iterable[Path]) -> None:
         """Look for copies among `paths`, which `copies_of` then tells."""
-        for path, (digest, looks) in _marks(paths, "Hashing training pictures").items():
+        for path, (digest, looks) in self._marks(paths, "Hashing training pictures").items():
             distances = np.bitwise_count(self._hashes ^ looks).sum(axis=1)
             found = {
                 self._paths[index]: "look-alike" for index in np.flatnonzero(distances <= self._max_distance)
@@ -51,22 +52,20 @@ class HeldOutPictures:
         """The held-out pictures that a compared picture is: the `picture` itself, or a `look-alike`."""
         return {**self._known.get(path, {}), path: "picture"}
 
-
-def _marks(paths: Iterable[Path], description: str) -> dict[Path, tuple[str, np.ndarray]]:
-    """Digest of the bytes and packed perceptual hash of each picture that can be opened."""
-    unique = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        found = tqdm(pool.map(_mark, unique), total=len(unique), desc=description, unit="image", disable=None)
-        marks = dict(zip(unique, found, strict=True))
-    unusable = [path for path, mark in marks.items() if mark is None]
-    if unusable:
-        logger.warning(
-            "%d of %d pictures cannot be opened and are compared by their path alone, first %s",
-            len(unusable),
-            len(unique),
-            unusable[0],
-        )
-    return {path: mark for path, mark in marks.items() if mark is not None}
+    def _marks(self, paths: Iterable[Path], description: str) -> dict[Path, tuple[str, np.ndarray]]:
+        """Digest of the bytes and packed perceptual hash of each picture that can be opened."""
+        unique = list(dict.fromkeys(paths))
+        with ThreadPoolExecutor(_THREADS) as pool:
+            found = tqdm(
+                pool.map(_mark, unique), total=len(unique), desc=description, unit="image", disable=None
+            )
+            marks = dict(zip(unique, found, strict=True))
+        unopened = [path for path, mark in marks.items() if mark is None]
+        if unopened:
+            counts = f"{len(unopened)} of {len(unique)} pictures"
+            logger.warning("%s cannot be opened, first %s: compared by path alone", counts, unopened[0])
+        self.unopened += unopened
+        return {path: mark for path, mark in marks.items() if mark is not None}
 
 
 def _mark(path: Path) -> tuple[str, np.ndarray] | None:

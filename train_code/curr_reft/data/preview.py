@@ -6,7 +6,6 @@ answer and a wrong one earn. All flags of the stage scripts may follow, and are 
 weights are loaded.
 """
 
-import argparse
 import logging
 import os
 import random
@@ -19,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from curr_reft.atomic_file import replacing
+from curr_reft.command_line import CommandParser
 from curr_reft.data.preview_page import Card, cards, render_page
 from curr_reft.data.preview_pictures import contact_sheet
 from curr_reft.errors import InputError, command
@@ -105,11 +105,10 @@ def _write_png(picture: Image.Image, path: Path) -> None:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check a stage's data as training does, and show some of it."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m curr_reft.data.preview",
         description=__doc__.split("\n\n")[1],
         epilog="Other flags are those of the stage scripts, such as --dataset_name and --image_root.",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="a stage's YAML of flags")
     parser.add_argument("--stage", choices=list(STAGES), help="default: what the config's file name says")

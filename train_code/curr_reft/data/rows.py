@@ -39,10 +39,11 @@ def make_row(row_id: str, problem: str, answer: str, task: str, image: str) -> R
     }
 
 
-def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: bool = False) -> int:
+def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: bool | None = False) -> int:
     """Write rows to a `.jsonl` file (one a line) or a `.json` file (an array), and return how many.
 
-    Bad records, and rows whose `id` another row has, are listed in the log. The file at `path` is replaced
+    Bad records, and rows whose `id` another row has, are listed in the log; `drop_bad_rows` is the flag of
+    that name, `None` where a command has none. The file at `path` is replaced
     only when all went well.
 
     Raises:
@@ -78,10 +79,9 @@ def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: b
         if bad > _LISTED:
             logger.warning("and %d more", bad - _LISTED)
         if bad and not drop_bad_rows:
-            raise InputError(
-                f"{path}: not written: {bad} of {rows + bad} records are bad (listed above); mend them, or"
-                " leave them out with --drop_bad_rows"
-            )
+            choice = "" if drop_bad_rows is None else ", or leave them out with --drop_bad_rows"
+            counts = f"{bad} of {rows + bad} records are bad (listed above)"
+            raise InputError(f"{path}: not written: {counts}; mend them{choice}")
         if not rows:
             raise InputError(f"{path}: not written: no row is left")
     logger.info("%s: %d rows%s", path, rows, f", {bad} bad records left out" if bad else "")

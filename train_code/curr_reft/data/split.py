@@ -12,23 +12,32 @@ import logging
 import os
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
+from curr_reft.command_line import CommandParser
 from curr_reft.data.rows import Row, write_rows
 from curr_reft.data.schema import BrokenLine, iter_objects, place
 from curr_reft.errors import InputError, command
+from curr_reft.manifest import sha256_of
 
 
-def split_rows(rows: Sequence[Row], sizes: Sequence[int], seed: int) -> list[list[Row]]:
+def split_rows(
+    rows: Sequence[Row], sizes: Sequence[int], seed: int, same: Mapping[str, str] | None = None
+) -> list[list[Row]]:
     """As many rows as each of `sizes` says, in the order they came; no picture is in two parts.
+
+    Args:
+        same: What identifies pictures beside their paths, by path: see `digests`.
 
     Raises:
         InputError: when the rows do not suffice.
     """
     by_picture: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_picture[picture(row)].append(index)
+        by_picture[(same or {}).get(picture(row), picture(row))].append(index)
     pictures = sorted(by_picture)
     random.Random(seed).shuffle(pictures)
     remaining = iter(pictures)
@@ -50,6 +59,13 @@ def split_rows(rows: Sequence[Row], sizes: Sequence[int], seed: int) -> list[lis
 def picture(row: Row) -> str:
     """The path of a row's picture, which some released files give as a list of one, in one spelling."""
     return os.path.normpath(row["image"] if isinstance(row["image"], str) else row["image"][0])
+
+
+def digests(rows: Iterable[Row], image_root: Path) -> dict[str, str]:
+    """The digest of the bytes of every picture that is there, by its path in the rows."""
+    paths = sorted({picture(row) for row in rows})
+    progress = tqdm(paths, desc="Hashing pictures", unit="image", disable=None)
+    return {path: sha256_of(image_root / path) for path in progress if (image_root / path).is_file()}
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -80,13 +96,14 @@ def _part(text: str) -> tuple[Path, int]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the parts."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.data.split", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = CommandParser(prog="python -m curr_reft.data.split", description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl")
     parser.add_argument("--parts", type=_part, nargs="+", required=True, metavar="FILE=ROWS")
     parser.add_argument(
         "--avoid", type=Path, nargs="+", default=[], metavar="FILE", help="rows whose pictures no part gets"
+    )
+    parser.add_argument(
+        "--image_root", type=Path, help="folder of the pictures: equal files count as one picture"
     )
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args(argv)
@@ -94,15 +111,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     outputs = [path.resolve() for path, _ in arguments.parts]
     if len(set(outputs)) < len(outputs):
         raise InputError("--parts: two parts would go to one file")
-    avoided = {picture(row) for path in arguments.avoid for row in read_rows(path)}
-    rows = [row for path in arguments.rows for row in read_rows(path) if picture(row) not in avoided]
+    if not set(outputs).isdisjoint(path.resolve() for path in (*arguments.rows, *arguments.avoid)):
+        raise InputError("--parts: a part would replace a file that is read")
+    avoided = [row for path in arguments.avoid for row in read_rows(path)]
+    rows = [row for path in arguments.rows for row in read_rows(path)]
+    same = digests((*rows, *avoided), arguments.image_root) if arguments.image_root else {}
+    taken = {same.get(picture(row), picture(row)) for row in avoided}
+    rows = [row for row in rows if same.get(picture(row), picture(row)) not in taken]
     ids = Counter(str(row["id"]) for row in rows if "id" in row)
     for row_id, count in ids.most_common(1):
         if count > 1:
             raise InputError(f"id {row_id!r}: {count} rows have it")
-    parts = split_rows(rows, [count for _, count in arguments.parts], arguments.seed)
+    parts = split_rows(rows, [count for _, count in arguments.parts], arguments.seed, same)
     for (path, _), part in zip(arguments.parts, parts, strict=True):
-        write_rows(path, part)
+        write_rows(path, part, drop_bad_rows=None)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Answer and score held-out rows with one checkpoint."""
 
-import argparse
 import dataclasses
 import json
 import logging
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from curr_reft.annotate import add_scores
+from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
@@ -24,8 +24,8 @@ from curr_reft.stages import STAGES
 logger = logging.getLogger(__name__)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+def _parser() -> CommandParser:
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
     parser.add_argument("--suites", type=Path, required=True, help="suites YAML, see configs/eval")
     parser.add_argument(
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     splits = {}
     for suite in suites:
         examples = read_examples(arguments.data_root / suite.json_path, arguments.data_root)
-        sizes, _ = check_images(examples, allow_missing=False)
+        sizes, _ = check_images(examples, allow_missing=False, hint="check --data_root")
         splits[suite] = build_split(
             examples, STAGES["open"], sizes, processor, arguments.max_prompt_length, True, box_frame
         )

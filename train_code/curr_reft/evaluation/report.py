@@ -1,6 +1,5 @@
 """One table from several evaluations: a row per checkpoint, a column per task."""
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.stages import TASKS
 
@@ -60,7 +60,7 @@ def build_table(rows: dict[str, dict[str, dict]], domain: str) -> Table:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table to standard output."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         "evaluations", nargs="+", metavar="NAME=DIR", help="a row's name and its evaluation's folder"
     )

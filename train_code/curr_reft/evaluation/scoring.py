@@ -4,7 +4,6 @@ Rows have `model_output` and `example` (the dataset row); `strict` and `released
 other fields pass through.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from curr_reft.annotate import Row, annotate_file, required
+from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released, strict
 from curr_reft.rewards.format import score_format
@@ -72,9 +72,7 @@ def score_row(suite: str, row: Row) -> dict[str, Score]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the scored rows to standard output."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.evaluation.scoring", description=__doc__, allow_abbrev=False
-    )
+    parser = CommandParser(prog="python -m curr_reft.evaluation.scoring", description=__doc__)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.jsonl")
     parser.add_argument("--suite", choices=strict.SUITES, required=True)
     parser.add_argument(

@@ -3,12 +3,12 @@
 Rows have `task`, `completion` and `solution`; `accuracy` and `format` are added, other fields pass through.
 """
 
-import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from curr_reft.annotate import Row, annotate_file, required
+from curr_reft.command_line import CommandParser
 from curr_reft.errors import command
 from curr_reft.rewards.score import Score
 from curr_reft.rewards.variants import VARIANTS
@@ -32,9 +32,7 @@ def score_row(stage: str, variant: str, row: Row) -> dict[str, Score]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the scored rows to standard output."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.rewards", description=__doc__, allow_abbrev=False
-    )
+    parser = CommandParser(prog="python -m curr_reft.rewards", description=__doc__)
     parser.add_argument("rows", type=Path, metavar="ROWS.jsonl")
     parser.add_argument("--stage", choices=list(STAGES), required=True)
     parser.add_argument("--variant", choices=list(VARIANTS), default="paper")

@@ -2,11 +2,12 @@
 
 What is fetched is checked against the hub's digests and kept in `.download` below the data root, so that
 another run fetches nothing twice; once all is there it may be deleted. Archives are unpacked, and the rows'
-picture paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A report says what is
-missing and where to get it; `download.json` records source, commit, digests and counts.
+picture paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A row file here that
+was edited, or not written by this command, stays unless `--overwrite` is given. A report says what is missing
+and where to get it; `download.json` records source, commit, digests and counts.
 
 Exit code 0: every row file that the configurations name is there, though separate downloads may be missing;
-1: some are not in the source; 2: something is broken.
+1: some are not in the source; 2: something is broken, or a row file here stayed.
 
 Not tried: the hub itself, which could not be reached where this was written. Its file list is unknown, so
 folders and archives are taken as they come; the tests speak the hub's protocol on this machine.
@@ -38,10 +39,13 @@ RECORD = "download.json"
 _WORK = ".download"
 
 
-def download(source: str, revision: str | None, data_root: Path, rows_only: bool) -> Outcome:
+def download(
+    source: str, revision: str | None, data_root: Path, rows_only: bool, overwrite: bool = False
+) -> Outcome:
     """Fetch, check, unpack and rewrite; whatever is done already is not done again.
 
-    A broken row file is left out and named in the outcome, for the others do not depend on it.
+    A broken row file is left out and named in the outcome, for the others do not depend on it; so is, unless
+    `overwrite`, one whose place has a file that no download wrote.
 
     Raises:
         InputError: when the source cannot be fetched whole and sound, or the data root not be written.
@@ -52,13 +56,19 @@ def download(source: str, revision: str | None, data_root: Path, rows_only: bool
     with _alone(work):
         snapshot = fetch(source, revision, work / "hub", rows_only)
         layout = lay_out(snapshot, data_root, work / "unpacked")
-        outcome = Outcome(snapshot, layout, rows_only)
+        outcome = Outcome(snapshot, layout, rows_only, written=_written_before(data_root / RECORD))
         pictures = {tree: Pictures(data_root / tree) for tree in TREES}
         for place, released in layout.rows.items():
+            recorded = outcome.written.get(str(place))
             try:
-                outcome.rows[place] = rewrite_rows(released, data_root / place, pictures[place.parts[0]])
+                rows = rewrite_rows(
+                    released, data_root / place, pictures[place.parts[0]], recorded, overwrite
+                )
             except InputError as error:
-                outcome.broken[place] = str(error)
+                outcome.broken[place] = error
+            else:
+                outcome.rows[place] = rows
+                outcome.written[str(place)] = rows.sha256
         _write_record(data_root / RECORD, record_of(outcome))
     return outcome
 
@@ -79,6 +89,14 @@ def _alone(work: Path) -> Iterator[None]:
         except OSError as error:
             logger.warning("%s: no locks there (%s); start no second download", work, error.strerror)
         yield
+
+
+def _written_before(record: Path) -> dict[str, str]:
+    """What the record says; without a sound one, every row file here counts as not written by a download."""
+    try:
+        return dict(json.loads(record.read_text("utf-8"))["written"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _write_record(path: Path, record: dict) -> None:
@@ -102,17 +120,24 @@ def main() -> None:
     parser.add_argument("--source", default=HUB_ID, help="a dataset on the hub, or a folder with its files")
     parser.add_argument("--revision", help="branch, tag or commit on the hub (default main)")
     parser.add_argument("--only", choices=["rows"], help="no pictures and no archives")
+    parser.add_argument("--overwrite", action="store_true", help="also row files that were edited here")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    outcome = download(arguments.source, arguments.revision, arguments.output_dir, bool(arguments.only))
+    outcome = download(
+        arguments.source,
+        arguments.revision,
+        arguments.output_dir,
+        rows_only=bool(arguments.only),
+        overwrite=arguments.overwrite,
+    )
     console = Console(markup=False, highlight=False)
     console.print(file_table(outcome))
     for note in notes(outcome, arguments.output_dir):
         console.print(f"- {note}", soft_wrap=True)
     if outcome.broken:
         more = f" (and {len(outcome.broken) - 1} more row files)" if len(outcome.broken) > 1 else ""
-        raise InputError(next(iter(outcome.broken.values())) + more)
+        raise InputError(f"{next(iter(outcome.broken.values()))}{more}")
     sys.exit(1 if outcome.absent else 0)
 
 

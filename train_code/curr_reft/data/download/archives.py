@@ -1,7 +1,8 @@
 """Unpacking zip and tar archives that nobody has looked into.
 
 A member may only become a regular file below the target. Whatever else an archive asks for (a path that
-leaves the target, a link, a device, more room than there is) refuses the whole archive: nothing of it stays.
+leaves the target or is taken, a link, a device, more room than there is) refuses the whole archive: nothing
+of it stays.
 """
 
 import lzma
@@ -185,5 +186,7 @@ def _write(name: str, member: Callable[[], IO[bytes]], target: Path) -> None:
     if any(part in _JUNK or part.startswith("._") for part in path.parts):
         return
     (target / path).parent.mkdir(parents=True, exist_ok=True)
+    if (target / path).exists():
+        raise _RefusedError(f"{name!r} has the path of an earlier member")
     with member() as source, (target / path).open("wb") as file:
         shutil.copyfileobj(source, file, 2**20)

@@ -1,5 +1,6 @@
 """Rows whose pictures are named by paths of the authors' machines, rewritten for this one."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from typing import Any
 from curr_reft.atomic_file import replacing
 from curr_reft.data.download.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
 from curr_reft.errors import InputError
+
+
+class KeptFileError(InputError):
+    """A file here that this command did not write, or not as it is now, stays."""
 
 
 class Pictures:
@@ -51,16 +56,24 @@ class RewrittenRows:
     ambiguous: set[str] = field(default_factory=set)
     """Released paths that several pictures here answer to equally well; none is chosen."""
     missing: set[str] = field(default_factory=set)
+    no_picture: list[str] = field(default_factory=list)
+    """Places (`FILE:LINE`) of rows whose `image` is no path of one picture."""
+    sha256: str = ""
+    """Of the file as it was written."""
 
 
-def rewrite_rows(released: Path, target: Path, pictures: Pictures) -> RewrittenRows:
+def rewrite_rows(
+    released: Path, target: Path, pictures: Pictures, recorded: str | None, overwrite: bool
+) -> RewrittenRows:
     """Write `target`: the rows of `released` with picture paths relative to the folder of `pictures`.
 
     Only `image` and `images` change. A picture that is not here gets the path it would have below `images/`.
     Lines or an array: as the target's name says. A target that would stay the same is not touched.
+    Unless `overwrite`, a target is replaced only if it has the digest it was last written with (`recorded`).
 
     Raises:
         InputError: when a file cannot be read or written, or a row is broken (`FILE:LINE`); the target stays.
+        KeptFileError: when the target is neither the recorded file nor what would be written; it stays.
     """
     try:
         text = released.read_text(encoding="utf-8-sig")
@@ -73,14 +86,30 @@ def rewrite_rows(released: Path, target: Path, pictures: Pictures) -> RewrittenR
     else:
         lines = []
         for where, row in rows:
+            _check_text(where, row)
+            if not _has_picture(row):
+                result.no_picture.append(where)
             _rewrite(row, pictures, result)
-            lines.append(_dump(where, row, ascii_only=text.isascii()))
+            _check_text(where, row)  # now with paths of this machine
+            lines.append(json.dumps(row, ensure_ascii=text.isascii()))
         result.rows = len(lines)
         written = "[\n" + ",\n".join(lines) + "\n]\n" if target.suffix == ".json" else "\n".join([*lines, ""])
-    if not target.is_file() or target.read_bytes() != written.encode():
-        with replacing(target) as file:
-            file.write(written)
+    result.sha256 = hashlib.sha256(written.encode()).hexdigest()
+    present = _sha256(target)
+    if present == result.sha256:
+        return result
+    if present not in (None, recorded) and not overwrite:
+        raise KeptFileError(f"{target}: kept: edited, or not from this command; --overwrite replaces it")
+    with replacing(target) as file:
+        file.write(written)
     return result
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _parse(path: Path, text: str) -> list[tuple[str, dict[str, Any]]] | None:
@@ -108,13 +137,18 @@ def _load(where: str, text: str) -> Any:
         raise InputError(f"{where}: broken JSON: {error}") from error
 
 
-def _dump(where: str, row: dict[str, Any], ascii_only: bool) -> str:
-    line = json.dumps(row, ensure_ascii=ascii_only)
+def _check_text(where: str, row: dict[str, Any]) -> None:
     try:
-        line.encode()
+        json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InputError(f"{where}: unpaired surrogate at character {error.start}") from error
-    return line
+
+
+def _has_picture(row: dict[str, Any]) -> bool:
+    match row.get("image"):
+        case str(path) | [str(path)]:
+            return "://" not in path and any(_parts(path))
+    return False
 
 
 def _rewrite(row: dict[str, Any], pictures: Pictures, result: RewrittenRows) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from curr_reft.data.download.layout import Layout
-from curr_reft.data.download.picture_paths import RewrittenRows
+from curr_reft.data.download.picture_paths import KeptFileError, RewrittenRows
 from curr_reft.data.download.released_files import EXPECTED, RowFile, separate_pictures
 from curr_reft.data.download.snapshot import Snapshot
+from curr_reft.errors import InputError
 
 _EXAMPLES = 3
 _EXPECTED = {PurePosixPath(file.path): file for file in EXPECTED}
@@ -25,14 +26,20 @@ class Outcome:
     rows_only: bool
     rows: dict[PurePosixPath, RewrittenRows] = field(default_factory=dict)
     """By place under the data root."""
-    broken: dict[PurePosixPath, str] = field(default_factory=dict)
+    broken: dict[PurePosixPath, InputError] = field(default_factory=dict)
     """Why a row file was left out."""
+    written: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each row file as this or an earlier download last wrote it, by place."""
 
     @property
     def absent(self) -> list[PurePosixPath]:
         """Row files that the stages' configurations name and the source has not."""
-        found = self.rows.keys() | self.broken.keys()
-        return [path for path, file in _EXPECTED.items() if path not in found and not file.optional]
+        return [path for path, file in _EXPECTED.items() if path not in self.found and not file.optional]
+
+    @property
+    def found(self) -> set[PurePosixPath]:
+        """Places of the row files that the source has."""
+        return self.rows.keys() | self.broken.keys()
 
     def missing(self) -> dict[tuple[str, str], set[str]]:
         """Released paths of pictures that are not here, by the name and address of the download they are in.
@@ -59,15 +66,27 @@ def _numbers(numbers: tuple[int, ...]) -> str:
     return " or ".join(map(str, numbers))
 
 
+def _needs_pictures(place: PurePosixPath) -> bool:
+    # Rows of SFT_data may be text only.
+    return place.parts[0] == "grpo_data"
+
+
+def _left_out(error: InputError | None) -> str:
+    if error is None:
+        return "absent"
+    return "kept" if isinstance(error, KeptFileError) else "broken"
+
+
 def file_table(outcome: Outcome) -> Table:
-    """A line for each expected row file, then for each other one."""
+    """A line for each expected row file, then for each other one; optional ones only when they are there."""
     title = f"{outcome.snapshot.source}, {outcome.snapshot.commit or 'a folder'}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("row file", overflow="fold")
-    for column in ("rows", "reported", "pictures", "missing"):
+    for column in ("rows", "reported", "pictures", "missing", "no picture"):
         table.add_column(column, justify="right")
     folder = None
-    for path in [*_EXPECTED, *sorted(outcome.rows.keys() - _EXPECTED.keys())]:
+    expected = [path for path, file in _EXPECTED.items() if path in outcome.found or not file.optional]
+    for path in [*expected, *sorted(outcome.found - _EXPECTED.keys())]:
         if path.parent != folder:
             folder = path.parent
             table.add_row(f"{folder}/", style="bold")
@@ -76,9 +95,10 @@ def file_table(outcome: Outcome) -> Table:
             rows = outcome.rows[path]
             count = "no rows" if rows.rows is None else str(rows.rows)
             missing = len(rows.missing) + len(rows.ambiguous)
-            table.add_row(path.name, count, reported, str(len(rows.found)), str(missing))
+            without = str(len(rows.no_picture)) if _needs_pictures(path) else ""
+            table.add_row(path.name, count, reported, str(len(rows.found)), str(missing), without)
         else:
-            table.add_row(path.name, "broken" if path in outcome.broken else "absent", reported)
+            table.add_row(path.name, _left_out(outcome.broken.get(path)), reported)
     return table
 
 
@@ -102,6 +122,9 @@ def notes(outcome: Outcome, data_root: Path) -> Iterator[str]:
             reason = "left out by --only rows" if outcome.rows_only else "the source has no such files"
             yield f"missing: {len(pictures)} other pictures ({reason}), such as {_some(pictures)}"
     for path, rows in outcome.rows.items():
+        if rows.no_picture and _needs_pictures(path):
+            first = rows.no_picture[0]
+            yield f"{path}: {len(rows.no_picture)} rows name no picture in `image`; the first: {first}"
         if rows.ambiguous:
             yield (
                 f"{path}: {len(rows.ambiguous)} pictures have namesakes that their paths do not tell apart;"
@@ -138,10 +161,12 @@ def record_of(outcome: Outcome) -> dict[str, Any]:
                 "found_by_name_alone": len(rows.by_name_alone),
                 "ambiguous": len(rows.ambiguous),
                 "missing": len(rows.missing),
+                **({"no_picture": len(rows.no_picture)} if _needs_pictures(place) else {}),
             }
             for place, rows in sorted(outcome.rows.items())
         },
-        "broken": {str(place): reason for place, reason in sorted(outcome.broken.items())},
+        "broken": {str(place): str(error) for place, error in sorted(outcome.broken.items())},
+        "written": dict(sorted(outcome.written.items())),
         "absent": [str(path) for path in outcome.absent],
         "missing": {name or "other": len(pictures) for (name, _), pictures in outcome.missing().items()},
         "not_unpacked": [path.name for path in outcome.layout.not_unpacked],

@@ -24,7 +24,7 @@ _MAX_ID_CHARACTERS = 100
 _KINDS = {
     type(None): "null",
     bool: "a boolean",
-    int: "a number",
+    int: "a whole number",
     float: "a number",
     str: "a string",
     bytes: "bytes that are no UTF-8 text",
@@ -153,9 +153,15 @@ def picture_path(prefix: str, name: str) -> str:
         RecordError: when the name could lead out of the prefix.
     """
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or not name.isprintable():
+    if not path.parts or not leads_below(name):
         raise RecordError(f"{name[:80]!r} is no path under the folder of the pictures")
     return str(PurePosixPath(prefix) / path)
+
+
+def leads_below(path: str) -> bool:
+    """Whether a path, joined to a folder, stays in it on every system and can be shown."""
+    parts = PurePosixPath(path).parts
+    return not path.startswith("/") and ".." not in parts and "\\" not in path and path.isprintable()
 
 
 def corners(record: Any, key: str, size: Size) -> PixelBox:

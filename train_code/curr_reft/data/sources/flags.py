@@ -1,17 +1,21 @@
 """The flags that every builder's command has."""
 
-import argparse
+from argparse import ArgumentTypeError
 from pathlib import Path
 
+from curr_reft.command_line import CommandParser
+from curr_reft.data.sources.annotations import leads_below
 
-def builder_parser(description: str, image_prefix: str | None) -> argparse.ArgumentParser:
+
+def builder_parser(description: str, image_prefix: str | None) -> CommandParser:
     """A parser with the flags for the rows to write; `image_prefix` is that flag's default."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0], allow_abbrev=False)
+    parser = CommandParser(description=description.splitlines()[0])
     parser.add_argument(
         "--output", type=Path, required=True, help=".jsonl file (one row a line) or .json file (an array)"
     )
     parser.add_argument(
         "--image_prefix",
+        type=_image_prefix,
         default=image_prefix,
         help=f"folder of the pictures under the image root (default {image_prefix or 'images/DATASET'})",
     )
@@ -19,3 +23,11 @@ def builder_parser(description: str, image_prefix: str | None) -> argparse.Argum
         "--drop_bad_rows", action="store_true", help="leave bad records out instead of stopping"
     )
     return parser
+
+
+def _image_prefix(text: str) -> str:
+    if not leads_below(text):
+        raise ArgumentTypeError(
+            f"{text!r} must be a relative path of printable characters, without .. and backslashes"
+        )
+    return text

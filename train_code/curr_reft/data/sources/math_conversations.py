@@ -19,6 +19,8 @@ from curr_reft.errors import InputError, command
 from curr_reft.rewards.answers import parse_options, parse_yes_no
 from curr_reft.rewards.maths import to_latex
 
+logger = logging.getLogger(__name__)
+
 OPTION_HINT = (
     "Hint: Please answer the question and provide the correct option letter, e.g., A, B, C, D, at the end."
 )
@@ -30,36 +32,48 @@ _OTHER_FORMATS = (
 )
 """Geo170K's instructions. They contradict the answer tags that a stage asks for: the hint replaces them."""
 
+_WITHOUT = {"mathv360k": ("Super-CLEVR",), "geo170k": ()}
+"""The default of `--without`: Super-CLEVR's pictures belong to the out-of-domain math test."""
+
 _FINAL_ANSWER = re.compile(r"\\boxed(?=\{)|\banswer\s*(?::|is\b:?)\s*", re.IGNORECASE)
 _OPTION_WITH_TEXT = re.compile(r"(?:\(([A-H])\)|([A-H])[.:)]).*")
 
 
 def math_rows(
-    conversations: Path, dataset: str, subsets: Collection[str], image_prefix: str
+    conversations: Path, dataset: str, subsets: Collection[str], without: Collection[str], image_prefix: str
 ) -> Iterator[Row | BadRecord]:
     """A row for each conversation, in file order; the gold is an option letter or a value.
 
     `subsets` selects by the first folder of the picture's path (MathV360K: `Geometry3K`, `TabMWP` …), none
-    selects all. Ids are `DATASET:INDEX`, from 0, for Geo170K has none of its own.
+    selects all; `without` then leaves folders out, whatever their case and punctuation, and the log counts
+    their records. Ids are `DATASET:INDEX`, from 0, for Geo170K has none of its own.
 
     Raises:
-        InputError: for a file of another form, or a subset that it does not have.
+        InputError: for a file of another form, or for one of `subsets` that it does not have.
     """
     document = read_json(conversations)
     if not isinstance(document, list):
         raise InputError(f"{conversations}: expected an array of conversations")
     missing = set(subsets)
+    unwanted = {_spelling(subset) for subset in without}
+    left_out = 0
     for index, record in enumerate(document):
         try:
             name = text(record, "image")
             image = picture_path(image_prefix, name)
             subset = PurePosixPath(name).parts[0]
             missing.discard(subset)
-            if subset in subsets or not subsets:
-                problem, answer = _problem_and_answer(record)
-                yield make_row(f"{dataset}:{index}", problem, answer, "math", image)
+            if subsets and subset not in subsets:
+                continue
+            if _spelling(subset) in unwanted:
+                left_out += 1
+                continue
+            problem, answer = _problem_and_answer(record)
+            yield make_row(f"{dataset}:{index}", problem, answer, "math", image)
         except RecordError as error:
             yield BadRecord(f"{conversations}[{index}]", str(error))
+    if left_out:
+        logger.info("%s: records left out, of %s: %d", conversations, ", ".join(without), left_out)
     if missing:
         raise InputError(f"--subsets: no picture of {conversations} is in {', '.join(sorted(missing))}")
 
@@ -84,6 +98,10 @@ def final_answer(solution: str) -> str | None:
         return min(options) if len(options) == 1 else None
     is_value = to_latex(answer) is not None and any(map(str.isalnum, answer))
     return answer if is_value or parse_yes_no(answer) is not None else None
+
+
+def _spelling(folder: str) -> str:
+    return "".join(filter(str.isalnum, folder.casefold()))
 
 
 def _problem_and_answer(record: Any) -> tuple[str, str]:
@@ -116,15 +134,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write a row for each conversation."""
     parser = builder_parser(__doc__, image_prefix=None)
     parser.add_argument("--conversations", type=Path, required=True, help="such as qa_tuning.json")
-    parser.add_argument("--dataset", choices=("mathv360k", "geo170k"), required=True)
+    parser.add_argument("--dataset", choices=tuple(_WITHOUT), required=True)
     parser.add_argument(
-        "--subsets", nargs="+", default=(), help="first folders of picture paths (default all)"
+        "--subsets",
+        nargs="+",
+        metavar="SUBSET",
+        default=(),
+        help="first folders of picture paths (default all)",
+    )
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        metavar="SUBSET",
+        help="first folders to leave out, in any spelling (default for mathv360k: Super-CLEVR, whose pictures"
+        " belong to the out-of-domain math test)",
     )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.image_prefix is None:
         arguments.image_prefix = f"images/{arguments.dataset}"
-    rows = math_rows(arguments.conversations, arguments.dataset, arguments.subsets, arguments.image_prefix)
+    if arguments.without is None:
+        arguments.without = _WITHOUT[arguments.dataset]
+    rows = math_rows(
+        arguments.conversations,
+        arguments.dataset,
+        arguments.subsets,
+        arguments.without,
+        arguments.image_prefix,
+    )
     write_rows(arguments.output, rows, arguments.drop_bad_rows)
 
 

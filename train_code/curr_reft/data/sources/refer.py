@@ -74,7 +74,8 @@ def read_expressions(
         except RecordError as error:
             yield BadRecord(where, str(error))
     if split not in splits:
-        raise InputError(f"{refs_file}: no ref is in split {split}, only in: {', '.join(sorted(splits))}")
+        others = f"only in: {', '.join(sorted(splits))}" if splits else "nor in any other"
+        raise InputError(f"{refs_file}: no ref is in split {split}, {others}")
 
 
 def _expressions(

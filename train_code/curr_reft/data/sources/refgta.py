@@ -11,12 +11,11 @@ golds are plain lists `[x1, y1, x2, y2]`, in three frames.
 The release's own rule for the third is unknown; with ours it is the frame of what an evaluation here shows.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from curr_reft.data.boxes import Size, rescale_boxes_in_text
+from curr_reft.data.boxes import THOUSANDTHS, Size, round_box, scale_box
 from curr_reft.data.images import budget_size
 from curr_reft.data.rows import BadRecord, Row, write_rows
 from curr_reft.data.sources.annotations import PixelBox
@@ -24,8 +23,6 @@ from curr_reft.data.sources.flags import builder_parser
 from curr_reft.data.sources.refer import read_expressions
 from curr_reft.errors import command
 from curr_reft.stages import STAGES
-
-_THOUSANDTHS = (1000, 1000)
 
 
 def refgta_rows(
@@ -47,7 +44,7 @@ def refgta_rows(
             "id": f"refgta:{found.id}",
             "problem": found.problem,
             "solution": list(found.box),
-            "normalized_solution": _moved(found.box, found.size, _THOUSANDTHS),
+            "normalized_solution": _moved(found.box, found.size, THOUSANDTHS),
             "resize_solution": _moved(found.box, found.size, shown),
             "task": "detection",
             "image": found.image,
@@ -55,7 +52,7 @@ def refgta_rows(
 
 
 def _moved(box: PixelBox, source: Size, target: Size) -> list[int]:
-    return json.loads(rescale_boxes_in_text(json.dumps(list(box)), source, target))
+    return list(round_box(scale_box(box, source, target), target))
 
 
 @command

@@ -1,10 +1,10 @@
 """Judge and choice rows from open rows: ``python -m curr_reft.data.tasks ROWS.jsonl --judge FILE``."""
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from curr_reft.command_line import CommandParser
 from curr_reft.data.images import check_images
 from curr_reft.data.rows import write_rows
 from curr_reft.data.schema import read_examples
@@ -15,9 +15,7 @@ from curr_reft.errors import InputError, command
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the judge rows, the choice rows, or both."""
-    parser = argparse.ArgumentParser(
-        prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0], allow_abbrev=False
-    )
+    parser = CommandParser(prog="python -m curr_reft.data.tasks", description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl", help="open rows, of any tasks")
     parser.add_argument(
         "--image_root", type=Path, required=True, help="folder the rows' `image` is relative to"
