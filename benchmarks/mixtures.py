@@ -3,8 +3,8 @@
     python benchmarks/mixtures.py [--rows 10000 100000 1000000]
 
 Beside it stands what the release does, all rows through `json` into a list. Each figure is of a process of
-its own; what its imports take is in the first line. Own memory is what no file backs, at the end; in the peak,
-pages of mapped files count, which the system takes back when it needs them. Linux only.
+its own; what its imports take is in the first line. Own memory is what no file backs, at the end; the peak
+counts pages of mapped files, which the system takes back when it needs them. Linux only.
 """
 
 import argparse
