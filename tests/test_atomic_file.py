@@ -92,3 +92,9 @@ def test_another_file_that_is_missing_is_not_blamed_on_this_one(tmp_path):
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "rows.jsonl"):
         (tmp_path / "source.json").read_text()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_binary_file_is_replaced_too(tmp_path):
+    with replacing(tmp_path / "a.bin", binary=True) as file:
+        file.write(b"\x00\xff")
+    assert (tmp_path / "a.bin").read_bytes() == b"\x00\xff"

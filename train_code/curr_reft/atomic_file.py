@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 from curr_reft.errors import InputError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that takes the place of `path` when the block ends without an exception.
+def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
+    """Open a text (UTF-8) or binary file that takes the place of `path` when the block ends without exception.
 
     Until then, and after an exception or a kill, whatever was at `path` stays as it was. Missing folders are
     made. A kill leaves what was written in a hidden file `.NAME.PROCESS.part` beside it. Nothing reads that
@@ -24,7 +24,7 @@ def replacing(path: Path) -> Iterator[TextIO]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = part.open("w", encoding="utf-8")
+        file = part.open("wb") if binary else part.open("w", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     try:

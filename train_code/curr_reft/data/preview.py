@@ -7,15 +7,12 @@ weights are loaded.
 """
 
 import logging
-import os
 import random
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-
-from PIL import Image
 
 from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
@@ -75,7 +72,8 @@ def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> No
         file.write(render_page(run, shown, found))
     cells = [(card.thumbnail, _caption(card)) for card in found]
     title = f"{run.plan.stage.name}: {shown}. Solid, yellow: gold box; dashed, blue: another box"
-    _write_png(contact_sheet(title, cells), output_dir / "preview.png")
+    with replacing(output_dir / "preview.png", binary=True) as file:
+        contact_sheet(title, cells).save(file, "PNG")
     logger.info("wrote preview.html and preview.png to %s: %s", output_dir, shown)
 
 
@@ -91,17 +89,6 @@ def _caption(card: Card) -> list[str]:
     ]
 
 
-def _write_png(picture: Image.Image, path: Path) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        picture.save(part, "PNG")
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Check a stage's data as training does, and show some of it."""
@@ -114,23 +101,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--stage", choices=list(STAGES), help="default: what the config's file name says")
     parser.add_argument("--rows", type=int, default=12, help="rows to show, spread over the tasks")
     parser.add_argument("--seed", type=int, help="draw the rows with this seed (default: take the first)")
-    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="where to write")
+    parser.add_argument(
+        "--output_dir", type=Path, metavar="DIR", help="where to write (default: outputs/preview/STAGE)"
+    )
     own, flags = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not 1 <= own.rows <= _MOST_ROWS:
         raise InputError(f"--rows {own.rows}: expected 1 to {_MOST_ROWS}")
     stage = find_stage(own.stage, own.config)
+    output_dir = own.output_dir or Path("outputs/preview") / stage.name
     try:
         # Before the check of all pictures, which takes long.
-        own.output_dir.mkdir(parents=True, exist_ok=True)
+        output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output_dir {own.output_dir}: cannot be made ({error.strerror})") from error
+        raise InputError(f"--output_dir {output_dir}: cannot be made ({error.strerror})") from error
     config = ["--config", own.config] if own.config else []
     # A few rows can be looked at before there are enough for a step.
     one_prompt = ["--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "1"]
-    fixed = ["--output_dir", str(own.output_dir), "--dry_run", *one_prompt]
+    fixed = ["--output_dir", str(output_dir), "--dry_run", *one_prompt]
     run = prepare(stage, [*config, *flags, *fixed])
-    write_preview(run, own.output_dir, own.rows, own.seed)
+    write_preview(run, output_dir, own.rows, own.seed)
 
 
 if __name__ == "__main__":
