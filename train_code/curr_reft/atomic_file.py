@@ -11,7 +11,7 @@ from curr_reft.errors import InputError
 
 @contextmanager
 def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
-    """Open a text (UTF-8) or binary file that takes the place of `path` when the block ends without exception.
+    """Open a text (UTF-8) or binary file that takes the place of `path` when the block ends well.
 
     Until then, and after an exception or a kill, whatever was at `path` stays as it was. Missing folders are
     made. A kill leaves what was written in a hidden file `.NAME.PROCESS.part` beside it. Nothing reads that
