@@ -121,15 +121,19 @@ def choices(kind: Kind, deck: list[int], rng: np.random.Generator) -> Iterator[C
     Four rows share their answers: each is asked with the same four, of which another one is right.
     """
     fours, repeated, alone = _groups(kind, OPTIONS, rng)
+    questions: list[tuple[int, list[str]]] = []
     for group in chain(fours, repeated):
         for row in group:
             others = [other for other in group if other != row]
-            options = [kind.spell(lender, row) for lender in (row, *others)]
-            yield shuffled(row, options, deck, rng)
+            questions.append((row, [kind.spell(lender, row) for lender in (row, *others)]))
     for row in alone:
         wrong = kind.make_up(row, OPTIONS - 1, rng)
         if wrong is not None:
-            yield shuffled(row, [kind.spell(row, row), *wrong], deck, rng)
+            questions.append((row, [kind.spell(row, row), *wrong]))
+    # In random order, or the four of a group would have their right options at four places.
+    for index in rng.permutation(len(questions)):
+        row, options = questions[index]
+        yield shuffled(row, options, deck, rng)
 
 
 def shuffled(row: int, options: list[str], deck: list[int], rng: np.random.Generator) -> Choice:
