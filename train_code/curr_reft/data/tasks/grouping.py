@@ -25,7 +25,8 @@ def group_rows(
     """Put rows into groups of `size` in which no two clash, rows at a small distance together.
 
     Greedy: the row with the fewest partners chooses first. Where too many rows clash to find partners for
-    each, a row that is left over is joined by rows that have a group already, the least repeated ones first.
+    each, a row that is left over is joined by others left over and by rows that have a group already, the
+    least repeated ones first.
 
     Args:
         clash: Boolean `[n, n]`, symmetric: the answer of one is (nearly) right for the other.
@@ -33,8 +34,8 @@ def group_rows(
         rng: Breaks ties.
 
     Returns:
-        The groups of rows that are in no other group; groups of one such row, first, and rows of the former;
-        and the rows that clash with nearly all.
+        The groups of rows that are in no other group; groups of left over rows and rows that are in another
+        group as well; and the rows that clash with nearly all.
     """
     count = len(clash)
     open_to = ~clash
@@ -51,11 +52,14 @@ def group_rows(
     uses = np.zeros(count)
     everyone = np.ones(count, dtype=bool)
     for row in np.flatnonzero(free):
-        cost = distance[row] + _TIE * rng.random(count) + _COST_OF_A_REPEAT * (uses + free)
+        if not free[row]:
+            continue
+        cost = distance[row] + _TIE * rng.random(count) + _COST_OF_A_REPEAT * (uses + ~free)
         group = _company(row, everyone, open_to, cost, distance, size)
         if group is None:
             alone.append(int(row))
         else:
+            free[group] = False
             uses[group] += 1
             repeated.append(group)
     return groups, repeated, alone
