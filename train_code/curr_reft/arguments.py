@@ -4,7 +4,6 @@ Flags beat the ``--config`` YAML, which beats the defaults. Every default the ob
 here, none is left to a library.
 """
 
-import argparse
 import difflib
 import json
 import os
@@ -18,6 +17,7 @@ from transformers import HfArgumentParser
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOConfig, ModelConfig
 
+from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.yaml_file import read_mapping
@@ -201,8 +201,7 @@ def _check_deepspeed_file(path: str) -> None:
 
 
 class _Parser(HfArgumentParser):
-    def error(self, message: str) -> None:
-        raise InputError(f"{message} (--help lists the flags)")
+    error = CommandParser.error
 
     def closest(self, name: str) -> str:
         names = [option[2:] for option in self._option_string_actions if option.startswith("--")]
@@ -231,7 +230,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
     Raises:
         InputError: for an unknown, misspelt, missing or contradictory flag or YAML key.
     """
-    config_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    config_parser = CommandParser(add_help=False)
     config_parser.add_argument("--config")
     config, flags = config_parser.parse_known_args(argv)
 

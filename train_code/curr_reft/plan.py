@@ -50,6 +50,12 @@ def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
     return prompts, prompts * config.num_generations, steps
 
 
+def rows_by_task(split: Split) -> str:
+    """How many rows a split has, and of which tasks, such as ``3 (detection 2, math 1)``."""
+    counts = sorted(Counter(split.dataset.with_format(None)["task"]).items())
+    return f"{len(split.dataset)} ({', '.join(f'{task} {count}' for task, count in counts)})"
+
+
 def gold_completion(solution: str) -> str:
     """A well-formed completion that gives a row's gold answer."""
     return f"<think>This is the gold answer.</think><answer>{extract_answer(solution)}</answer>"
@@ -110,9 +116,7 @@ def print_plan(
     )
     for name, split in (("train", plan.train), ("val", plan.val)):
         if split is not None:
-            counts = Counter(split.dataset.with_format(None)["task"])
-            listing = ", ".join(f"{task} {count}" for task, count in sorted(counts.items()))
-            facts.add_row(f"{name} rows", f"{len(split.dataset)} ({listing})")
+            facts.add_row(f"{name} rows", rows_by_task(split))
             facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
     facts.add_row("rows dropped, bad picture or bad box", str(len(plan.dropped)))
     facts.add_row("val rows that are also train rows", str(plan.shared_rows))

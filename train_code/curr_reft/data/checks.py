@@ -60,9 +60,11 @@ def check_boxes(
     Raises:
         InputError: for the first ones, unless their rows are to be dropped.
     """
+    if stage.name != "open":
+        return {}
     faults = {}
     for example in examples:
-        if stage.name == "open" and example.task == "detection" and example.image in sizes:
+        if example.task == "detection" and example.image in sizes:
             fault = _gold_box_fault(extract_answer(example.solution) or "", sizes[example.image])
             if fault is not None:
                 faults[example.id] = fault

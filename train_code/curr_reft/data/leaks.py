@@ -75,9 +75,10 @@ def find_overlaps(
         alike: The held-out pictures that a training picture is a copy of, and how; by default only itself.
     """
     rows = [(suite, question) for suite, questions in suites.items() for question in questions]
+    texts = [normalised(question.problem) for _, question in rows]
     by_text, by_picture = defaultdict(list), defaultdict(list)
     for index, (_, question) in enumerate(rows):
-        by_text[normalised(question.problem)].append(index)
+        by_text[texts[index]].append(index)
         by_picture[question.image].append(index)
     templates = _templates(train, rows, by_text)
     worst: dict[tuple[int, str], tuple[int, str]] = {}
@@ -86,7 +87,7 @@ def find_overlaps(
         text = normalised(example.problem)
         for path, kind in alike(example.image).items():
             for index in by_picture.get(path, ()):
-                asked = normalised(rows[index][1].problem)
+                asked = texts[index]
                 same_text = text == asked or text.startswith((f"{asked} ", f"{asked}? ", f"{asked}. "))
                 certain = kind == "picture" or asked not in templates
                 _keep_worst(worst, index, file, "question" if same_text and certain else kind, example.id)

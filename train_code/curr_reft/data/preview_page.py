@@ -3,7 +3,6 @@
 import base64
 import io
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from curr_reft.data.boxes import Size, box_fault
 from curr_reft.data.dataset import processed_size, render_prompt
 from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.data.preview_pictures import Mark, marks_of, page_picture, sheet_picture
-from curr_reft.plan import rewards_of, spell_rewards
+from curr_reft.plan import rewards_of, rows_by_task, spell_rewards
 from curr_reft.stages import TASKS, Stage
 from curr_reft.training import Run
 
@@ -102,9 +101,7 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
     facts = [("rows shown", shown)]
     for name, split in splits.items():
         if split is not None:
-            counts = sorted(Counter(split.dataset.with_format(None)["task"]).items())
-            listing = ", ".join(f"{task} {count}" for task, count in counts)
-            facts.append((f"{name} rows", f"{len(split.dataset)} ({listing})"))
+            facts.append((f"{name} rows", rows_by_task(split)))
     too_long = [f"{len(split.too_long)} {name}" for name, split in splits.items() if split is not None]
     facts += [
         ("dropped, bad picture or bad gold box", f"{len(plan.dropped)} rows"),

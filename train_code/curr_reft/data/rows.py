@@ -43,8 +43,7 @@ def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: b
     """Write rows to a `.jsonl` file (one a line) or a `.json` file (an array), and return how many.
 
     Bad records, and rows whose `id` another row has, are listed in the log; `drop_bad_rows` is the flag of
-    that name, `None` where a command has none. The file at `path` is replaced
-    only when all went well.
+    that name, `None` where a command has none. The file at `path` is replaced only when all went well.
 
     Raises:
         InputError: when there is a bad record and `drop_bad_rows` is false, when no row is left, or when the

@@ -14,6 +14,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ from curr_reft.manifest import sha256_of
 
 
 def split_rows(
-    rows: Sequence[Row], sizes: Sequence[int], seed: int, same: Mapping[str, str] | None = None
+    rows: Sequence[Row], sizes: Sequence[int], seed: int, same: Mapping[str, str] = MappingProxyType({})
 ) -> list[list[Row]]:
     """As many rows as each of `sizes` says, in the order they came; no picture is in two parts.
 
@@ -37,7 +38,7 @@ def split_rows(
     """
     by_picture: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_picture[(same or {}).get(picture(row), picture(row))].append(index)
+        by_picture[identity(row, same)].append(index)
     pictures = sorted(by_picture)
     random.Random(seed).shuffle(pictures)
     remaining = iter(pictures)
@@ -59,6 +60,12 @@ def split_rows(
 def picture(row: Row) -> str:
     """The path of a row's picture, which some released files give as a list of one, in one spelling."""
     return os.path.normpath(row["image"] if isinstance(row["image"], str) else row["image"][0])
+
+
+def identity(row: Row, same: Mapping[str, str]) -> str:
+    """What tells a row's picture from others: its entry in `same`, else its path."""
+    path = picture(row)
+    return same.get(path, path)
 
 
 def digests(rows: Iterable[Row], image_root: Path) -> dict[str, str]:
@@ -116,8 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     avoided = [row for path in arguments.avoid for row in read_rows(path)]
     rows = [row for path in arguments.rows for row in read_rows(path)]
     same = digests((*rows, *avoided), arguments.image_root) if arguments.image_root else {}
-    taken = {same.get(picture(row), picture(row)) for row in avoided}
-    rows = [row for row in rows if same.get(picture(row), picture(row)) not in taken]
+    taken = {identity(row, same) for row in avoided}
+    rows = [row for row in rows if identity(row, same) not in taken]
     ids = Counter(str(row["id"]) for row in rows if "id" in row)
     for row_id, count in ids.most_common(1):
         if count > 1:

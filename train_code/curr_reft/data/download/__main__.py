@@ -26,6 +26,7 @@ from pathlib import Path
 from rich.console import Console
 
 from curr_reft.atomic_file import replacing
+from curr_reft.command_line import CommandParser
 from curr_reft.data.download.layout import lay_out
 from curr_reft.data.download.picture_paths import Pictures, rewrite_rows
 from curr_reft.data.download.released_files import HUB_ID, TREES
@@ -110,11 +111,10 @@ def _write_record(path: Path, record: dict) -> None:
 
 @command
 def main() -> None:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m curr_reft.data.download",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--output_dir", type=Path, default=Path("grpo_sft_data"), help="the data root")
     parser.add_argument("--source", default=HUB_ID, help="a dataset on the hub, or a folder with its files")

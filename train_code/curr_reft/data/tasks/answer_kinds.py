@@ -212,8 +212,7 @@ class Letters:
     def clashes(self) -> np.ndarray:
         """Equal letters, and letters that the other problem does not offer."""
         fits = np.array([[letter in offered for offered in self.offered] for letter in self.letters])
-        letters = np.array(self.letters)
-        return (letters[:, None] == letters[None]) | ~fits | ~fits.T
+        return _equal(self.letters) | ~fits | ~fits.T
 
     def distances(self) -> np.ndarray:
         return np.zeros((len(self.letters), len(self.letters)))
