@@ -1,4 +1,4 @@
-"""Chat completions of an OpenAI-compatible server: vLLM, ``transformers serve``, ms-swift, a hosted service."""
+"""Chat completions of an OpenAI-compatible server: vLLM, ``transformers serve``, a hosted service."""
 
 import base64
 import io
@@ -57,7 +57,7 @@ def chat_url(address: str, flag: str) -> str:
         url = httpx.URL(address.strip())
     except (httpx.InvalidURL, UnicodeError) as error:
         raise InputError(f"{flag} {address}: no address ({error})") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
         raise InputError(f"{flag} {address}: expected http://HOST:PORT or its full {_PATH} address")
     if url.userinfo:
         raise InputError(f"{flag}: holds a password; keys are read from the environment, see --help")
@@ -122,7 +122,7 @@ class ChatEndpoint:
     def _post(self, body: dict[str, Any]) -> Reply:
         try:
             response = self._client.post(self.url, json=body)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _PassingError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
         if response.status_code in _PASSING:
             raise _PassingError(self._failure(response), _retry_after(response))
@@ -131,9 +131,8 @@ class ChatEndpoint:
         try:
             return _reply(response.json())
         except (ValueError, RecursionError, LookupError, TypeError) as error:
-            raise _PassingError(
-                f"the reply is no chat completion ({type(error).__name__}: {error})"
-            ) from error
+            reason = f"the reply is no chat completion ({type(error).__name__}: {error})"
+            raise _PassingError(reason) from error
 
     def _failure(self, response: httpx.Response) -> str:
         body = " ".join(response.text.split())
@@ -154,7 +153,11 @@ class ChatEndpoint:
 
     @property
     def _key(self) -> str:
-        return os.environ.get(self.key_variable, "")
+        key = os.environ.get(self.key_variable, "").strip()
+        # Libraries show a header that they refuse.
+        if key and not (key.isascii() and key.isprintable()):
+            raise InputError(f"{self.key_variable}: holds characters that no HTTP header takes")
+        return key
 
     @cached_property
     def _client(self) -> httpx.Client:
