@@ -67,6 +67,21 @@ def image_token_count(size: Size, processor: ProcessorMixin) -> int:
     )
 
 
+def box_frame_size(shown: Size, box_frame: BoxFrame, processor: ProcessorMixin) -> Size:
+    """The size of the frame that boxes are taught in, for a picture shown at size `shown`."""
+    return processed_size(shown, processor) if box_frame == "processed" else shown
+
+
+def texts_in_frame(example: Example, stored: Size, frame: Size) -> tuple[str, str]:
+    """Problem and solution of an example, the boxes of a detection row moved from the stored frame."""
+    if example.task != "detection":
+        return example.problem, example.solution
+    return (
+        rescale_boxes_in_text(example.problem, stored, frame),
+        rescale_boxes_in_text(example.solution, stored, frame),
+    )
+
+
 def render_prompt(processor: ProcessorMixin, text: str) -> str:
     """The chat a model reads for a prompt: one user turn, the picture's placeholder and then the text."""
     turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
@@ -134,13 +149,9 @@ def _measured(
     """The row of each example, the tokens of its prompt with the picture's, and the picture's alone."""
     rows, image_tokens = [], []
     for example in examples:
-        stored = sizes[example.image]
-        shown = budget_size(stored, stage.budget(example.task))
-        frame = processed_size(shown, processor) if box_frame == "processed" else shown
-        problem, solution = example.problem, example.solution
-        if example.task == "detection":
-            problem = rescale_boxes_in_text(problem, stored, frame)
-            solution = rescale_boxes_in_text(solution, stored, frame)
+        shown = budget_size(sizes[example.image], stage.budget(example.task))
+        frame = box_frame_size(shown, box_frame, processor)
+        problem, solution = texts_in_frame(example, sizes[example.image], frame)
         rows.append(
             {
                 "id": example.id,
