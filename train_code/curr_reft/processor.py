@@ -8,8 +8,18 @@ from transformers.image_utils import SizeDict
 from curr_reft.errors import InputError
 
 
+def is_hub_id(model: str) -> bool:
+    """Whether a name has the form of a repository on the hub, `OWNER/NAME`."""
+    return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+
+
 def load_processor(
-    model: str, revision: str = "main", min_pixels: int | None = None, max_pixels: int | None = None
+    model: str,
+    revision: str = "main",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    config: str | None = None,
+    flag: str = "--model_name_or_path",
 ) -> ProcessorMixin:
     """Load a checkpoint's processor, padding on the left, with the pixel limits given.
 
@@ -17,40 +27,40 @@ def load_processor(
         model: Checkpoint directory or hub id.
         min_pixels: Pictures below this many pixels are enlarged; `None` keeps the checkpoint's own limit.
         max_pixels: Pictures above this many pixels are shrunk; `None` keeps the checkpoint's own limit.
+        config: Where weights and configuration are, when not beside the processor.
+        flag: What named the model, for messages.
 
     Raises:
         InputError: when the path does not exist, or holds no vision-language configuration and processor.
     """
-    is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~"))
-    if not Path(model).is_dir():
-        if not is_hub_id:
-            raise InputError(f"--model_name_or_path {model}: no such directory")
-    elif not any(Path(model).glob("*.safetensors")) and not any(Path(model).glob("pytorch_model*.bin")):
-        raise InputError(f"--model_name_or_path {model}: holds no weights (*.safetensors)")
+    weights = config or model
+    if not Path(weights).is_dir():
+        if not is_hub_id(weights):
+            raise InputError(f"{flag} {weights}: no such directory")
+    elif not any(Path(weights).glob("*.safetensors")) and not any(Path(weights).glob("pytorch_model*.bin")):
+        raise InputError(f"{flag} {weights}: holds no weights (*.safetensors)")
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision)
+        model_config = AutoConfig.from_pretrained(weights, revision=revision)
         processor = AutoProcessor.from_pretrained(model, revision=revision, padding_side="left")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"--model_name_or_path {model}: configuration or processor cannot be loaded; a checkpoint needs"
+            f"{flag} {model}: configuration or processor cannot be loaded; a checkpoint needs"
             f" config.json and its base model's processor and tokenizer files ({reason})"
         ) from error
     if not isinstance(processor, ProcessorMixin):
         raise InputError(
-            f"--model_name_or_path {model}: no image processor beside the {config.model_type} model; copy the"
+            f"{flag} {model}: no image processor beside the {model_config.model_type} model; copy the"
             " base model's processor files into the checkpoint"
         )
     # Without its files transformers makes up an empty tokenizer, and says nothing.
-    if getattr(processor, "image_token_id", None) != getattr(config, "image_token_id", None):
+    if getattr(processor, "image_token_id", None) != getattr(model_config, "image_token_id", None):
         raise InputError(
-            f"--model_name_or_path {model}: the tokenizer does not know the model's image token; copy the"
+            f"{flag} {model}: the tokenizer does not know the model's image token; copy the"
             " base model's tokenizer files into the checkpoint"
         )
     if processor.chat_template is None:
-        raise InputError(
-            f"--model_name_or_path {model}: no chat template; copy the base model's chat_template.jinja"
-        )
+        raise InputError(f"{flag} {model}: no chat template; copy the base model's chat_template.jinja")
     size = processor.image_processor.size
     smallest = size["shortest_edge"] if min_pixels is None else min_pixels
     largest = size["longest_edge"] if max_pixels is None else max_pixels

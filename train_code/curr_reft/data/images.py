@@ -10,13 +10,13 @@ import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from curr_reft.data.boxes import Size
-from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import ImageBudget
 
@@ -35,6 +35,15 @@ MAX_SIDE_RATIO = 200
 """Qwen's processor refuses pictures with a side over this many times the other."""
 _SHOWN_BAD_IMAGES = 5
 _HINT = "check --image_root, or drop these rows with --allow_missing_images"
+
+
+class Pictured(Protocol):
+    """What has a name and a picture: an example, or a row of an evaluation."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def image(self) -> Path: ...
 
 
 class ImageError(InputError):
@@ -128,7 +137,7 @@ def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image
 
 
 def check_images(
-    examples: Iterable[Example], allow_missing: bool, hint: str = _HINT
+    examples: Iterable[Pictured], allow_missing: bool, hint: str = _HINT
 ) -> tuple[dict[Path, Size], dict[str, str]]:
     """Decode every picture that the examples name, once, before a run starts.
 

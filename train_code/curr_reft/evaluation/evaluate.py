@@ -1,109 +1,207 @@
-"""Answer and score held-out rows with one checkpoint."""
+"""Answer and score held-out rows with a checkpoint, an adapter, a hub model, or all checkpoints of a run.
 
-import dataclasses
+Started again it goes on where it stopped: an answer that is there, by the same weights to the same prompt and
+picture under the same settings, is not asked for again.
+"""
+
+import functools
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
 
-from curr_reft.annotate import add_scores
-from curr_reft.command_line import CommandParser
-from curr_reft.data.boxes import BoxFrame
-from curr_reft.data.dataset import Split, build_split
-from curr_reft.data.images import check_images
-from curr_reft.data.schema import read_examples
+from rich.console import Console
+from tqdm import tqdm
+
+from curr_reft.annotate import Row
+from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.generation import generate, load_model
-from curr_reft.evaluation.scoring import Accuracy, score_row, summarise
-from curr_reft.evaluation.suites import Suite, load_suites
-from curr_reft.manifest import environment, read_manifest, sha256_of
-from curr_reft.processor import load_processor
-from curr_reft.stages import STAGES
+from curr_reft.evaluation import strict
+from curr_reft.evaluation.compare import compare, comparison_table
+from curr_reft.evaluation.endpoint import EndpointError
+from curr_reft.evaluation.flags import parse_evaluation
+from curr_reft.evaluation.generation import Backend
+from curr_reft.evaluation.journal import append, recover, sole_writer
+from curr_reft.evaluation.processes import Processes, processes
+from curr_reft.evaluation.questions import Asked, Pictures, read_suite
+from curr_reft.evaluation.scores_file import add_scores, scores_table
+from curr_reft.evaluation.scoring import score_predictions
+from curr_reft.evaluation.subjects import Subject, find_subjects
+from curr_reft.evaluation.suites import Suite, load_suites, select_suites
+from curr_reft.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="checkpoint directory or hub id")
-    parser.add_argument("--suites", type=Path, required=True, help="suites YAML, see configs/eval")
-    parser.add_argument(
-        "--data_root", type=Path, required=True, help="folder of the suites' rows and pictures"
-    )
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--domain", choices=("in", "out", "all"), default="all")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--max_new_tokens", type=int, default=256)
-    parser.add_argument("--max_prompt_length", type=int, default=2048)
-    parser.add_argument(
-        "--box_frame",
-        choices=get_args(BoxFrame),
-        help="frame of the gold boxes (default: the one of the training run, by its manifest, or budget)",
-    )
-    return parser
-
-
-def recorded_box_frame(model: str) -> str | None:
-    """The box frame of the run that made a checkpoint, `None` where no manifest tells.
-
-    Raises:
-        InputError: for a `manifest.json` that is not a run's.
-    """
-    folder = Path(model)
-    record = read_manifest(folder.parent if folder.name.startswith("checkpoint-") else folder)
-    return record["config"]["box_frame"] if record else None
-
-
-def _score(suite: Suite, split: Split, completions: list[str], path: Path) -> Accuracy:
-    """Score a suite's completions, and write them to `path` as the scoring command reads and writes them."""
-    scores = []
-    with path.open("w", encoding="utf-8") as file:
-        for row, completion in zip(split.dataset.with_format(None), completions, strict=True):
-            example = {"solution": row["solution"]}
-            prediction = {
-                "id": row["id"],
-                "task": suite.task,
-                "model_output": completion,
-                "example": example,
-            }
-            scores.append(score_row(suite.scoring, prediction))
-            file.write(json.dumps(add_scores(prediction, scores[-1], explain=False)) + "\n")
-    return summarise(suite.task, completions, scores)
-
-
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write ``SUITE.jsonl`` (one line per row) and ``scores.json`` to the output directory."""
-    arguments = _parser().parse_args(argv)
+    """Write ``SUITE.jsonl`` (a line per row) and ``scores.json`` for each checkpoint."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    suites = [suite for suite in load_suites(arguments.suites) if arguments.domain in ("all", suite.domain)]
-    if not arguments.data_root.is_dir():
-        raise InputError(f"--data_root {arguments.data_root}: no such directory")
-    box_frame = arguments.box_frame or recorded_box_frame(arguments.model) or "budget"
-    processor = load_processor(arguments.model)
-    splits = {}
-    for suite in suites:
-        examples = read_examples(arguments.data_root / suite.json_path, arguments.data_root)
-        sizes, _ = check_images(examples, allow_missing=False, hint="check --data_root")
-        splits[suite] = build_split(
-            examples, STAGES["open"], sizes, processor, arguments.max_prompt_length, True, box_frame
+    flags = parse_evaluation(__doc__.partition("\n")[0], argv)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if flags.compare:
+        console.print(comparison_table(*flags.compare, compare(*flags.compare, seed=flags.seed)))
+        return
+    with processes() as team, ExitStack() as held:
+        if team.rank:
+            logging.getLogger().setLevel(logging.WARNING)
+        suites = select_suites(load_suites(flags.suites_config), flags.suites)
+        subjects = find_subjects(flags, team)
+        team.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
+        pictures, faults = Pictures(), {}
+        for subject in subjects:
+            asked = team.shared(functools.partial(_read_suites, suites, subject, flags, pictures, faults))
+            evaluate(subject, asked, flags, team)
+            if team.rank == 0:
+                console.print(scores_table(flags.output_dir / subject.folder))
+    if faults:
+        raise InputError(
+            f"{len(faults)} of {len(suites)} suites were not scored: {', '.join(faults)} (see above)"
         )
 
-    model = load_model(arguments.model)
-    arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    scores = {}
-    for suite, split in splits.items():
-        completions = generate(
-            model, processor, split, arguments.batch_size, arguments.max_new_tokens, description=suite.name
+
+def _read_suites(
+    suites: Sequence[Suite], subject: Subject, flags: Namespace, pictures: Pictures, faults: dict[str, str]
+) -> dict[Suite, list[Asked]]:
+    """The rows of the suites that can be read; what is wrong with the others is said once, and kept."""
+    asked = {}
+    for suite in suites:
+        if suite.name in faults:
+            continue
+        try:
+            asked[suite] = read_suite(
+                suite,
+                flags.data_root,
+                flags.prompts,
+                flags.sample_num,
+                flags.seed,
+                subject.box_frame,
+                subject.processor,
+                pictures,
+            )
+        except InputError as error:
+            faults[suite.name] = str(error)
+            logger.error("suite %s cannot be scored: %s", suite.name, error)
+            continue
+        unread = [row.id for row in asked[suite] if strict.score(suite.scoring, "", row.example).incident]
+        if unread:
+            logger.warning(
+                "suite %s: %d golds cannot be read, first %s; answers to them count as wrong",
+                *(suite.name, len(unread), unread[0]),
+            )
+    if not asked:
+        raise InputError(
+            f"no suite can be scored: {'; '.join(f'{name}: {why}' for name, why in faults.items())}"
         )
-        accuracy = _score(suite, split, completions, arguments.output_dir / f"{suite.name}.jsonl")
-        scores[suite.name] = {
-            "task": suite.task,
-            "domain": suite.domain,
-            "sha256": sha256_of(arguments.data_root / suite.json_path),
-            **dataclasses.asdict(accuracy),
-        }
-    record = {"model": arguments.model, "box_frame": box_frame, "scores": scores, **environment()}
-    (arguments.output_dir / "scores.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    logger.info("wrote %s", arguments.output_dir)
+    return asked
+
+
+def evaluate(subject: Subject, asked: dict[Suite, list[Asked]], flags: Namespace, team: Processes) -> None:
+    """Answer what is not answered yet, then score; weights are loaded when the first answer is needed."""
+    folder = flags.output_dir / subject.folder
+    model_digest = team.shared(subject.digest)
+    load = functools.cache(subject.load)
+    for suite, rows in asked.items():
+        path = folder / f"{suite.name}.jsonl"
+        digests = {row.id: _digest(model_digest, subject, row) for row in rows}
+        key_of = functools.partial(_key_of, digests)
+        there = team.shared(lambda path=path, key_of=key_of: set(_recover(path, key_of)))
+        missing = [row for row in rows if row.id not in there]
+        started = time.monotonic()
+        if missing:
+            _answer(load(), missing, digests, path, f"{subject.about['name']}, {suite.name}", team)
+        else:
+            logger.info("%s: all %d answers are there", path, len(rows))
+        team.wait()
+        seconds = time.monotonic() - started
+        if team.rank == 0:
+            answers = recover(path, key_of)
+            predictions = [_prediction(row, answers[row.id], flags.data_root) for row in rows]
+            scored, accuracy = score_predictions(suite.scoring, suite.task, predictions)
+            with replacing(path) as file:
+                file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in scored)
+            about = {**subject.about, "model_digest": model_digest, "data_root": str(flags.data_root)}
+            entry = {
+                "task": suite.task,
+                "domain": suite.domain,
+                **asdict(accuracy),
+                "json_path": suite.json_path,
+                "sha256": sha256_of(flags.data_root / suite.json_path),
+                "rows_sha256": hashlib.sha256("".join(row.content for row in rows).encode()).hexdigest(),
+                "settings": {**subject.settings, "sample_num": flags.sample_num, "seed": flags.seed},
+                "answered_now": len(missing),
+                "seconds": seconds if missing else None,
+                "rows_per_second": len(missing) / seconds if missing else None,
+            }
+            add_scores(folder, about, suite.name, entry)
+    # The next checkpoint's weights need the room.
+    load.cache_clear()
+
+
+def _answer(
+    backend: Backend,
+    missing: Sequence[Asked],
+    digests: dict[str, str],
+    path: Path,
+    title: str,
+    team: Processes,
+) -> None:
+    """Ask, and save each group of answers before the next one is waited for."""
+    saved = 0
+    with tqdm(total=len(missing), desc=title, unit="row", disable=team.rank > 0 or None) as progress:
+        try:
+            for answers in backend.answer(missing, team):
+                append(
+                    path,
+                    [
+                        {"id": row.id, "digest": digests[row.id], "model_output": text, **about}
+                        for row, (text, new_tokens, truncated) in answers
+                        for about in [{"new_tokens": new_tokens, "truncated": truncated}]
+                    ],
+                )
+                saved += len(answers)
+                # Others answer as many in the same time.
+                progress.update(min(len(answers) * team.count, len(missing) - progress.n))
+        except EndpointError as error:
+            raise EndpointError(
+                f"{error} ({saved} of {len(missing)} answers were saved; start again to go on)"
+            ) from error
+
+
+def _digest(model_digest: str, subject: Subject, row: Asked) -> str:
+    """Digest of everything that the answer to a row depends on."""
+    return hashlib.sha256(json.dumps([model_digest, subject.settings, row.content]).encode()).hexdigest()[:32]
+
+
+def _recover(path: Path, key_of: Callable[[Row], str | None]) -> dict[str, Row]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return recover(path, key_of)
+
+
+def _key_of(digests: dict[str, str], row: Row) -> str | None:
+    """A row's id, if its answer still holds."""
+    if not isinstance(row["model_output"], str) or not isinstance(row["truncated"], bool):
+        raise TypeError
+    return row["id"] if digests.get(row["id"]) == row["digest"] else None
+
+
+def _prediction(row: Asked, answer: Row, data_root: Path) -> Row:
+    return {
+        "id": row.id,
+        "task": row.task,
+        "problem": row.problem,
+        "image": str(row.image.relative_to(data_root)),
+        "frame": row.frame,
+        "prompt": row.prompt,
+        "model_output": answer["model_output"],
+        "new_tokens": answer["new_tokens"],
+        "truncated": answer["truncated"],
+        "digest": answer["digest"],
+        "example": row.example,
+    }

@@ -1,61 +1,150 @@
-"""Greedy answers of a model to prepared rows, batched by length and returned in the rows' order."""
+"""Greedy answers to a suite's rows. Backends differ in who computes them, and agree in all else.
 
-from collections.abc import Iterator
+A backend is made once per checkpoint, when there is something to answer, and hands its answers out as they
+come, so that they can be saved at once.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
-from datasets import Dataset
-from tqdm import tqdm
-from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import Split, render_prompt
+from curr_reft.data.dataset import render_prompt
+from curr_reft.evaluation.checkpoints import Checkpoint
+from curr_reft.evaluation.processes import Processes
+from curr_reft.evaluation.questions import Asked
+
+logger = logging.getLogger(__name__)
+
+# Decoding a picture takes some ten times as long as shrinking it for the processor.
+_DECODE_THREADS = 4
 
 
-def load_model(checkpoint: str) -> PreTrainedModel:
-    """Load a checkpoint for inference: bfloat16 on a GPU, float32 on a CPU."""
-    on_gpu = torch.cuda.is_available()
+class Completion(NamedTuple):
+    """A model's answer."""
+
+    text: str
+    new_tokens: int | None
+    """Tokens generated, the end of the answer counted; `None` where a server does not say."""
+    truncated: bool
+    """Whether the limit of tokens ended it."""
+
+
+Answers = list[tuple[Asked, Completion]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are generated: greedily, within these bounds."""
+
+    max_new_tokens: int
+    repetition_penalty: float
+
+
+class Backend(Protocol):
+    """What computes answers."""
+
+    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
+        """This process's share of the answers, in groups as they are ready, in any order."""
+
+
+class TransformersBackend:
+    """A model in this process; each process of several answers every n-th batch."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        processor: ProcessorMixin,
+        decoding: Decoding,
+        batch_size: int,
+        dtype: str,
+        attention: str | None,
+    ) -> None:
+        self._processor = processor
+        self._decoding = decoding
+        self._batch_size = batch_size
+        self._model = load_model(checkpoint, dtype, attention)
+        stop = self._model.generation_config.eos_token_id
+        self._stop_tokens = torch.tensor(stop if isinstance(stop, list) else [stop])
+
+    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
+        """Batches of like length, the longest first, so that memory runs out early or not at all.
+
+        The next batch's pictures are decoded and resized while the model answers the one before.
+        """
+        lengths = {row.id: row.prompt_tokens(self._processor) for row in asked}
+        order = sorted(asked, key=lambda row: -lengths[row.id])
+        batches = [
+            order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)
+        ]
+        mine = batches[processes.rank :: processes.count]
+        with ThreadPoolExecutor(_DECODE_THREADS) as decoders, ThreadPoolExecutor(1) as ahead:
+            prepared = [ahead.submit(self._prepare, batch, decoders) for batch in mine[:1]]
+            for number, batch in enumerate(mine):
+                inputs = prepared.pop().result()
+                if number + 1 < len(mine):
+                    prepared.append(ahead.submit(self._prepare, mine[number + 1], decoders))
+                yield list(zip(batch, self._complete(batch, inputs, decoders), strict=True))
+
+    def _prepare(self, batch: Sequence[Asked], decoders: ThreadPoolExecutor) -> BatchFeature:
+        return self._processor(
+            text=[render_prompt(self._processor, row.prompt) for row in batch],
+            images=list(decoders.map(Asked.open_image, batch)),
+            padding=True,
+            return_tensors="pt",
+        )
+
+    def _complete(
+        self, batch: Sequence[Asked], inputs: BatchFeature, decoders: ThreadPoolExecutor
+    ) -> list[Completion]:
+        """The answers to a batch, in two halves where the GPU's memory is too small for it."""
+        try:
+            return self._generate(inputs)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            logger.warning("out of memory with %d rows: answering them in two halves", len(batch))
+        torch.cuda.empty_cache()
+        halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
+        return [
+            completion
+            for half in halves
+            for completion in self._complete(half, self._prepare(half, decoders), decoders)
+        ]
+
+    @torch.inference_mode()
+    def _generate(self, inputs: BatchFeature) -> list[Completion]:
+        outputs = self._model.generate(
+            **inputs.to(self._model.device),
+            max_new_tokens=self._decoding.max_new_tokens,
+            repetition_penalty=self._decoding.repetition_penalty,
+            do_sample=False,
+            top_k=None,
+            top_p=None,
+            temperature=None,
+        )
+        tokens = outputs[:, inputs["input_ids"].shape[1] :].cpu()
+        texts = self._processor.tokenizer.batch_decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        stops = torch.isin(tokens, self._stop_tokens)
+        ended = stops.any(dim=1).tolist()
+        lengths = torch.where(stops.any(dim=1), stops.int().argmax(dim=1) + 1, tokens.shape[1]).tolist()
+        return [
+            Completion(text, length, not end) for text, length, end in zip(texts, lengths, ended, strict=True)
+        ]
+
+
+def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> PreTrainedModel:
+    """Load a checkpoint for inference on this process's GPU, or on the CPU; an adapter is merged."""
     model = AutoModelForImageTextToText.from_pretrained(
-        checkpoint, dtype=torch.bfloat16 if on_gpu else torch.float32
+        checkpoint.weights, dtype=getattr(torch, dtype), attn_implementation=attention
     )
-    return model.to("cuda" if on_gpu else "cpu").eval()
-
-
-def _batches(split: Split, batch_size: int) -> Iterator[list[int]]:
-    order = sorted(range(len(split.prompt_tokens)), key=lambda index: -split.prompt_tokens[index])
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-@torch.inference_mode()
-def _answer(
-    model: PreTrainedModel, processor: ProcessorMixin, rows: Dataset, max_new_tokens: int
-) -> list[str]:
-    texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
-    inputs = processor(text=texts, images=[row["image"] for row in rows], padding=True, return_tensors="pt")
-    outputs = model.generate(
-        **inputs.to(model.device),
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        top_k=None,
-        temperature=None,
-    )
-    completions = outputs[:, inputs["input_ids"].shape[1] :]
-    return processor.tokenizer.batch_decode(completions, skip_special_tokens=True)
-
-
-def generate(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    split: Split,
-    batch_size: int,
-    max_new_tokens: int,
-    description: str,
-) -> list[str]:
-    """One greedy completion per row of a split, in the split's order."""
-    answers: list[str] = [""] * len(split.prompt_tokens)
-    with tqdm(total=len(answers), desc=description, unit="row") as progress:
-        for batch in _batches(split, batch_size):
-            rows = [split.dataset[index] for index in batch]
-            for index, answer in zip(batch, _answer(model, processor, rows, max_new_tokens), strict=True):
-                answers[index] = answer
-            progress.update(len(batch))
-    return answers
+    if checkpoint.base is not None:
+        model = PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

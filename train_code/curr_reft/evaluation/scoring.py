@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
-from curr_reft.annotate import Row, annotate_file, required
+from curr_reft.annotate import Row, add_scores, annotate_file, required
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released, strict
@@ -30,30 +30,53 @@ class Accuracy:
     accuracy: float
     low: float
     high: float
-    mean_reward: float
-    """Mean reward of the open stage: for classification the mean IoU of label sets."""
     released: float
     """The released evaluator's accuracy on the same completions."""
+    overlap: float | None
+    """Mean IoU of boxes (detection) or label sets (classification); `None` for math."""
+    unparsed: float
+    """The share of completions without an answer of the kind that was asked for."""
+    truncated: float
+    """The share of completions that the limit of tokens ended."""
     format: float
     """The share of well-formed completions."""
     incidents: dict[str, int]
     """Counts of rows by what went wrong with them (`curr_reft.rewards.score`)."""
 
 
-def summarise(task: str, completions: Sequence[str], scores: Sequence[dict[str, Score]]) -> Accuracy:
-    """The accuracy of a suite from its completions and what `score_row` gave for each."""
-    n = len(scores)
-    right, released_right = (sum(int(row[name].reward) for row in scores) for name in SCORINGS)
+def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tuple[list[Row], Accuracy]:
+    """Predictions with their scores and the reasons for them, and the accuracy over all of them.
+
+    A prediction has `model_output`, `example` and `truncated`; added are `strict`, `released`, `overlap`,
+    `parsed` and `explanation`.
+
+    Raises:
+        InputError: when a row lacks a field.
+    """
+    rows: list[Row] = []
+    counts: Counter[str] = Counter()
+    for prediction in predictions:
+        scores = score_row(suite, prediction)
+        counts.update(incidents(scores))
+        row = add_scores(prediction, scores, explain=True)
+        row["overlap"] = scores["strict"].overlap
+        row["parsed"] = strict.is_parsed(suite, row["model_output"])
+        rows.append(row)
+    n = len(rows)
+    right = sum(row["strict"] for row in rows)
     interval = binomtest(right, n).proportion_ci(confidence_level=0.95, method="wilson")
-    return Accuracy(
+    overlaps = [row["overlap"] for row in rows if row["overlap"] is not None]
+    return rows, Accuracy(
         n=n,
         accuracy=right / n,
         low=interval.low,
         high=interval.high,
-        mean_reward=sum(row["strict"].partial for row in scores) / n,
-        released=released_right / n,
-        format=sum(score_format("open", task, text).reward for text in completions) / n,
-        incidents=dict(Counter(incident for row in scores for incident in incidents(row))),
+        released=sum(row["released"] for row in rows) / n,
+        overlap=sum(overlaps) / len(overlaps) if overlaps else None,
+        unparsed=sum(not row["parsed"] for row in rows) / n,
+        truncated=sum(row["truncated"] for row in rows) / n,
+        format=sum(score_format("open", task, row["model_output"]).reward for row in rows) / n,
+        incidents=dict(counts),
     )
 
 

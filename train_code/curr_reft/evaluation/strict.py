@@ -4,7 +4,13 @@ import json
 from typing import Any
 
 from curr_reft.rewards import paper
-from curr_reft.rewards.answers import extract_answer, parse_number
+from curr_reft.rewards.answers import (
+    extract_answer,
+    is_no_objects,
+    parse_boxes,
+    parse_labels,
+    parse_number,
+)
 from curr_reft.rewards.score import BAD_GOLD, GoldError, Score
 
 SUITES = ("detection_in", "classify_in", "math_in", "classify_out", "math_out", "refgta")
@@ -20,14 +26,42 @@ def score(suite: str, output: str, example: dict[str, Any]) -> Score:
     gold = example.get("resize_solution") if suite == "refgta" else example["solution"]
     if suite == "math_out":
         return _count(output, gold)
-    task = "detection" if suite == "refgta" else suite.partition("_")[0]
+    task = _task(suite)
     try:
         result = paper.score("open", task, output, _block(gold))
     except GoldError as error:
         return Score(0.0, str(error), None, gold, BAD_GOLD)
-    if task == "classify" and result.gold is not None:
-        result = result._replace(rule=f"label sets, equal or not; their IoU is {result.reward:.3f}")
-    return result._replace(reward=float(result.reward == 1), partial=result.reward)
+    if task == "classify":
+        rule = f"label sets, equal or not; their IoU is {result.reward:.3f}"
+        result = result._replace(rule=rule, overlap=result.reward)
+    elif task == "detection":
+        result = result._replace(overlap=_mean_iou(result))
+    return result._replace(reward=float(result.reward == 1))
+
+
+def is_parsed(suite: str, output: str) -> bool:
+    """Whether an output holds an answer of the kind that its suite asks for, right or wrong."""
+    answer = extract_answer(output)
+    if answer is None:
+        return False
+    if suite == "math_out":
+        return parse_number(answer) is not None
+    return {
+        "detection": lambda: bool(parse_boxes(answer)) or is_no_objects(answer),
+        "classify": lambda: bool(parse_labels(answer)),
+        "math": lambda: bool(answer),
+    }[_task(suite)]()
+
+
+def _task(suite: str) -> str:
+    return "detection" if suite == "refgta" else suite.partition("_")[0]
+
+
+def _mean_iou(result: Score) -> float:
+    """Mean IoU over the boxes of gold or answer, whichever are more; an unmatched box counts as 0."""
+    if not result.gold or not isinstance(result.answer, list):
+        return result.reward
+    return sum(paper.matched_overlaps(result.answer, result.gold)) / max(len(result.answer), len(result.gold))
 
 
 def _count(output: str, solution: Any) -> Score:
@@ -37,7 +71,7 @@ def _count(output: str, solution: Any) -> Score:
         return Score(0.0, "the gold is no integer", answer, solution, BAD_GOLD)
     number = None if answer is None else parse_number(answer)
     right = float(number == gold)
-    return Score(right, "integers, compared", number, gold, partial=right)
+    return Score(right, "integers, compared", number, gold)
 
 
 def _block(gold: Any) -> str:

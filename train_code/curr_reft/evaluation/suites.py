@@ -1,5 +1,6 @@
 """Evaluation suites: which rows, of which task, from which domain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +45,26 @@ def load_suites(config: Path) -> list[Suite]:
             raise InputError(f"{config}: suite {name}: scoring is one of {', '.join(SUITES)}")
         suites.append(Suite(name, **fields))
     return suites
+
+
+def select_suites(suites: Sequence[Suite], names: Sequence[str]) -> list[Suite]:
+    """The suites that a selection names, in the order of the configuration.
+
+    A name is a suite's, a task's or a domain's (`in`, `out`), a task and domain as in `detection_out`, or
+    `all`.
+
+    Raises:
+        InputError: for a name that selects none.
+    """
+    chosen = set()
+    for name in names:
+        found = {suite.name for suite in suites if name in _names_of(suite)}
+        if not found:
+            known = dict.fromkeys(known for suite in suites for known in _names_of(suite))
+            raise InputError(f"--suites {name}: no such suite; there are {', '.join(known)}")
+        chosen |= found
+    return [suite for suite in suites if suite.name in chosen]
+
+
+def _names_of(suite: Suite) -> tuple[str, ...]:
+    return (suite.name, f"{suite.task}_{suite.domain}", suite.task, suite.domain, "all")

@@ -17,8 +17,8 @@ class Score(NamedTuple):
     """A reward, the rule that gave it, and what the rule read in answer and gold.
 
     `incident` names what a log should count: math-verify ran out of time (the answer counts as wrong), a gold
-    that cannot be read, or a row on which the released loop stops with an exception. Strict scores are all or
-    nothing; `partial` is the reward they were decided from.
+    that cannot be read, or a row on which the released loop stops with an exception. Strict scores of boxes
+    and labels are all or nothing; `overlap` is the IoU behind them.
     """
 
     reward: float
@@ -26,7 +26,7 @@ class Score(NamedTuple):
     answer: Any = None
     gold: Any = None
     incident: str | None = None
-    partial: float = 0.0
+    overlap: float | None = None
 
     def explanation(self) -> dict[str, Any]:
         """Rule, answer and gold as JSON holds them."""

@@ -1,0 +1,106 @@
+"""Two evaluations of the same rows, compared row by row."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from scipy.stats import binomtest
+
+from curr_reft.data.schema import BrokenLine, iter_objects
+from curr_reft.errors import InputError
+
+_RESAMPLES = 10_000
+_COMPARED = ("strict", "problem", "example")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Strict accuracy of B less that of A on the rows that both answered."""
+
+    n: int
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    low: float
+    high: float
+    """Bounds of the 95 % bootstrap interval (percentiles over resampled rows)."""
+    only_a: int
+    """Rows that A alone has right."""
+    only_b: int
+    p_value: float
+    """Of McNemar's exact test: how likely so uneven a split of the rows that one alone has right would be,
+    were A and B alike."""
+
+
+def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
+    """Compare two evaluation folders, suite by suite, over the rows that both have.
+
+    Raises:
+        InputError: when they share no row, or a row was asked or scored against another gold.
+    """
+    comparisons = {}
+    for path in sorted(a.glob("*.jsonl")):
+        if (b / path.name).is_file():
+            right_a, right_b = (_strict_by_row(folder / path.name) for folder in (a, b))
+            ids = sorted(right_a.keys() & right_b.keys())
+            for row in ids:
+                if right_a[row][1:] != right_b[row][1:]:
+                    raise InputError(f"{path.stem}, {row}: {a} and {b} were asked or scored differently")
+            if ids:
+                pairs = np.array([(right_a[row][0], right_b[row][0]) for row in ids])
+                comparisons[path.stem] = paired(pairs, seed)
+    if not comparisons:
+        raise InputError(f"--compare {a} {b}: no suite that both have answered rows of")
+    return comparisons
+
+
+def paired(pairs: np.ndarray, seed: int = 42) -> Comparison:
+    """The comparison of `[n, 2]` scores of 0 and 1, a row's of A and of B."""
+    n = len(pairs)
+    only_a = int(((pairs[:, 0] == 1) & (pairs[:, 1] == 0)).sum())
+    only_b = int(((pairs[:, 0] == 0) & (pairs[:, 1] == 1)).sum())
+    # A resampled row counts -1, 0 or 1, so a resample is a draw of how often each comes up.
+    shares = np.array([only_a, only_b, n - only_a - only_b]) / n
+    draws = np.random.default_rng(seed).multinomial(n, shares, size=_RESAMPLES)
+    low, high = np.quantile((draws[:, 1] - draws[:, 0]) / n, [0.025, 0.975])
+    apart = only_a + only_b
+    return Comparison(
+        n=n,
+        accuracy_a=float(pairs[:, 0].mean()),
+        accuracy_b=float(pairs[:, 1].mean()),
+        difference=(only_b - only_a) / n,
+        low=float(low),
+        high=float(high),
+        only_a=only_a,
+        only_b=only_b,
+        p_value=float(binomtest(only_b, apart).pvalue) if apart else 1.0,
+    )
+
+
+def _strict_by_row(path: Path) -> dict[str, tuple[Any, ...]]:
+    """Strict score, problem and golds of each row by its id."""
+    rows = {}
+    for number, row in iter_objects(path):
+        if isinstance(row, BrokenLine) or not isinstance(row, dict) or not {"id", *_COMPARED} <= row.keys():
+            raise InputError(f"{path}:{number}: no scored row; evaluate again to the end")
+        rows[str(row["id"])] = (row["strict"], row["problem"], json.dumps(row["example"], sort_keys=True))
+    return rows
+
+
+def comparison_table(a: Path, b: Path, comparisons: dict[str, Comparison]) -> Table:
+    """A row for each suite, in percent."""
+    title = f"Strict accuracy of B ({b}) less that of A ({a}), in points, [95 % bootstrap interval]"
+    table = Table(title=title, title_justify="left")
+    for column in ("suite", "n", "A", "B", "B less A", "right in A alone", "in B alone", "McNemar's p"):
+        table.add_column(column, justify="left" if column == "suite" else "right")
+    for suite, found in comparisons.items():
+        shares = (f"{100 * share:.1f}" for share in (found.accuracy_a, found.accuracy_b))
+        difference = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
+            *(100 * value for value in (found.difference, found.low, found.high))
+        )
+        counts = (str(found.only_a), str(found.only_b))
+        table.add_row(suite, str(found.n), *shares, difference, *counts, f"{found.p_value:.3g}")
+    return table

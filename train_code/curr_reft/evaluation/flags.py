@@ -1,0 +1,116 @@
+"""The flags of `eval/evaluate.py`."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from curr_reft.command_line import CommandParser
+from curr_reft.data.boxes import BoxFrame
+from curr_reft.errors import InputError
+from curr_reft.evaluation.prompts import PROMPTS
+
+BACKENDS = ("transformers", "vllm", "endpoint")
+KEY_VARIABLE = "MODEL_API_KEY"
+MOST_THREADS = 32
+_REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def evaluation_parser(description: str) -> CommandParser:
+    """All flags, with their defaults."""
+    parser = CommandParser(description=description, epilog=f"An endpoint's key is read from {KEY_VARIABLE}.")
+    what = parser.add_argument_group("what is evaluated")
+    what.add_argument(
+        "--model",
+        help="checkpoint, LoRA adapter, hub id, or a folder of checkpoint-*, all of which are scored",
+    )
+    what.add_argument(
+        "--final_only", action="store_true", help="of a training run, score the final weights only"
+    )
+    what.add_argument(
+        "--suites",
+        nargs="+",
+        default=["all"],
+        metavar="SUITE",
+        help="all, in, out, detection, classify, math, detection_in, …, refgta (default: all)",
+    )
+    what.add_argument(
+        "--suites_config",
+        type=Path,
+        default=_REPOSITORY / "configs/eval/released.yaml",
+        metavar="FILE.yaml",
+        help="which rows a suite has and how they are scored (default: configs/eval/released.yaml)",
+    )
+    what.add_argument(
+        "--data_root",
+        type=Path,
+        default=_REPOSITORY / "grpo_sft_data/grpo_data",
+        help="folder of rows and pictures (default: grpo_sft_data/grpo_data)",
+    )
+    what.add_argument("--output_dir", type=Path)
+    what.add_argument("--sample_num", type=int, default=1000, help="rows of a suite, drawn by --seed")
+    what.add_argument("--seed", type=int, default=42)
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("A", "B"),
+        help="instead of evaluating, compare two output folders row by row",
+    )
+
+    how = parser.add_argument_group("how it is asked")
+    how.add_argument("--prompts", choices=PROMPTS, default="training", help="or the released evaluator's own")
+    how.add_argument(
+        "--box_frame",
+        choices=get_args(BoxFrame),
+        help="frame of the gold boxes (default: the one of the training run, by its manifest, or budget)",
+    )
+    how.add_argument("--max_new_tokens", type=int, default=256)
+    how.add_argument(
+        "--repetition_penalty",
+        type=float,
+        help="default: the checkpoint's generation_config, as in the release (Qwen2.5-VL's own is 1.05)",
+    )
+
+    who = parser.add_argument_group("who answers")
+    who.add_argument("--backend", choices=BACKENDS, default="transformers")
+    who.add_argument(
+        "--batch_size", type=int, default=64, help="of transformers; halved where memory runs out"
+    )
+    who.add_argument("--torch_dtype", choices=("auto", "bfloat16", "float16", "float32"), default="auto")
+    who.add_argument("--attn_implementation", help="of transformers, such as sdpa or flash_attention_2")
+    who.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs that vLLM takes")
+    who.add_argument("--model_url", help="address of an endpoint: a server, or its full /v1/chat/completions")
+    who.add_argument("--model_name", help="the model's name at the endpoint")
+    who.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MOST_THREADS}")
+    who.add_argument("--timeout", type=float, default=600, help="seconds that one request may take")
+    who.add_argument(
+        "--attempts", type=int, default=6, help="how often a request is sent before it has failed"
+    )
+    return parser
+
+
+def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
+    """The flags' values, checked as far as they tell by themselves.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    flags = evaluation_parser(description).parse_args(argv)
+    if flags.compare:
+        return flags
+    positive = ("sample_num", "max_new_tokens", "batch_size", "tensor_parallel_size", "attempts", "timeout")
+    for name in positive:
+        if not getattr(flags, name) > 0:
+            raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0")
+    if flags.repetition_penalty is not None and not flags.repetition_penalty > 0:
+        raise InputError(f"--repetition_penalty {flags.repetition_penalty}: expected more than 0")
+    if not 1 <= flags.threads <= MOST_THREADS:
+        raise InputError(f"--threads {flags.threads}: expected 1 to {MOST_THREADS}")
+    needed = ["output_dir", *(("model_url", "model_name") if flags.backend == "endpoint" else ("model",))]
+    for name in needed:
+        if getattr(flags, name) is None:
+            raise InputError(f"--{name}: missing")
+    if not flags.data_root.is_dir():
+        raise InputError(f"--data_root {flags.data_root}: no such directory")
+    return flags

@@ -1,0 +1,193 @@
+"""From the rows of a suite to what a model is asked, and the golds in the frame of what it is shown."""
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from transformers import ProcessorMixin
+
+from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box
+from curr_reft.data.dataset import box_frame_size, image_token_count, render_prompt, texts_in_frame
+from curr_reft.data.images import Pictured, budget_size, check_images, fit_to_budget, open_image
+from curr_reft.data.schema import Example, iter_objects, iter_questions, place
+from curr_reft.errors import InputError
+from curr_reft.evaluation.prompts import Prompts, picture_of, questions_of
+from curr_reft.evaluation.suites import Suite
+from curr_reft.manifest import sha256_of
+from curr_reft.stages import ImageBudget, Stage
+
+_REFGTA_GOLDS = ("solution", "normalized_solution", "resize_solution")
+_TOLERANCE = 0.02
+"""How far a RefGTA gold may lie from its thousandths, as a share of the picture's side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One row of a suite as a model is asked it."""
+
+    id: str
+    """Row file below the data root, and line; the same on every machine."""
+    task: str
+    problem: str
+    prompt: str
+    """Problem and instruction, boxes in `frame`."""
+    image: Path
+    budget: ImageBudget | None
+    shown: Size
+    """Width and height of the picture that the processor gets."""
+    frame: Size
+    """Width and height of the frame that the boxes of prompt, gold and answer are in."""
+    example: dict[str, Any]
+    """The golds; scoring reads nothing else of a row."""
+    content: str
+    """Digest of prompt and picture: all that an answer depends on, apart from model and settings."""
+
+    def open_image(self) -> Image.Image:
+        """The picture at its `shown` size."""
+        return fit_to_budget(open_image(self.image), self.budget)
+
+    def prompt_tokens(self, processor: ProcessorMixin) -> int:
+        """Tokens of the rendered prompt, those of the picture counted."""
+        ids = processor.tokenizer(render_prompt(processor, self.prompt))["input_ids"]
+        return len(ids) - 1 + image_token_count(self.shown, processor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row that was read, its picture not yet looked at."""
+
+    id: str
+    image: Path
+    problem: str
+    golds: dict[str, Any]
+
+
+class Pictures:
+    """Stored sizes and digests of the pictures that were looked at, each decoded once."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[Path, Size] = {}
+        self.digests: dict[Path, str] = {}
+
+    def look_at(self, rows: Sequence[Pictured]) -> None:
+        """Decode the pictures of rows that were not looked at yet.
+
+        Raises:
+            InputError: when one is missing or cannot be used.
+        """
+        if fresh := [row for row in rows if row.image not in self.sizes]:
+            sizes, _ = check_images(fresh, allow_missing=False, hint="check --data_root")
+            self.sizes.update(sizes)
+            self.digests.update({image: sha256_of(image) for image in sizes})
+
+
+def read_suite(
+    suite: Suite,
+    data_root: Path,
+    prompts: Prompts,
+    sample_num: int,
+    seed: int,
+    box_frame: BoxFrame,
+    processor: ProcessorMixin | None,
+    pictures: Pictures,
+) -> list[Asked]:
+    """The rows of a suite, in the file's order.
+
+    Of more than `sample_num` rows the release's choice is taken: the first after a shuffle by `seed`.
+
+    Args:
+        processor: Only looked at for the box frame `processed`.
+
+    Raises:
+        InputError: for a file, row or picture that cannot be used.
+    """
+    path = data_root / suite.json_path
+    rows = _read_rows(path, suite, data_root, prompts)
+    order = list(range(len(rows)))
+    random.Random(seed).shuffle(order)
+    chosen = [rows[index] for index in sorted(order[:sample_num])]
+    pictures.look_at(chosen)
+    stage = questions_of(suite, prompts)
+    return [_ask(row, suite, stage, pictures, box_frame, processor) for row in chosen]
+
+
+def _read_rows(path: Path, suite: Suite, data_root: Path, prompts: Prompts) -> list[_Row]:
+    questions = list(iter_questions(path, data_root))
+    rows = []
+    for question, (number, row) in zip(questions, iter_objects(path), strict=True):
+        if missing := [name for name in _golds(suite) if name not in row]:
+            raise InputError(f"{question.id}: {missing[0]}: missing")
+        image = data_root / picture_of(suite, prompts, os.path.relpath(question.image, data_root))
+        golds = {name: row[name] for name in _golds(suite)}
+        rows.append(_Row(place(Path(suite.json_path), number), image, question.problem, golds))
+    return rows
+
+
+def _golds(suite: Suite) -> tuple[str, ...]:
+    return _REFGTA_GOLDS if suite.scoring == "refgta" else ("solution",)
+
+
+def _ask(
+    row: _Row,
+    suite: Suite,
+    stage: Stage,
+    pictures: Pictures,
+    box_frame: BoxFrame,
+    processor: ProcessorMixin | None,
+) -> Asked:
+    stored, budget = pictures.sizes[row.image], stage.budget(suite.task)
+    shown = budget_size(stored, budget)
+    frame = shown if processor is None else box_frame_size(shown, box_frame, processor)
+    problem, golds = row.problem, row.golds
+    if suite.scoring == "refgta":
+        golds = {**golds, "resize_solution": _refgta_gold(row, stored, frame)}
+    elif isinstance(golds["solution"], str):
+        example = Example(row.id, row.problem, golds["solution"], suite.task, row.image)
+        problem, solution = texts_in_frame(example, stored, frame)
+        golds = {"solution": solution}
+    prompt = stage.prompt(suite.task, problem)
+    content = hashlib.sha256(json.dumps([prompt, pictures.digests[row.image], shown]).encode()).hexdigest()
+    return Asked(row.id, suite.task, problem, prompt, row.image, budget, shown, frame, golds, content)
+
+
+def _refgta_gold(row: _Row, stored: Size, frame: Size) -> list[int]:
+    """The gold box in `frame`, from whichever of a row's pixel golds belongs to the stored picture.
+
+    `solution` is in the pixels of RefGTA's own pictures, `resize_solution` in those of the release's smaller
+    ones, and `normalized_solution` tells which of the two a picture is.
+
+    Raises:
+        InputError: when a gold is no box, or neither belongs to the picture.
+    """
+    boxes = {name: _four_numbers(row, name) for name in _REFGTA_GOLDS}
+    expected = scale_box(boxes["normalized_solution"], THOUSANDTHS, stored)
+    distances = {
+        name: max(abs(a - b) / side for a, b, side in zip(boxes[name], expected, stored * 2, strict=True))
+        for name in ("solution", "resize_solution")
+    }
+    nearest = min(distances, key=distances.__getitem__)
+    # Said of what must hold, so that NaN is a fault.
+    if not distances[nearest] <= _TOLERANCE:
+        raise InputError(
+            f"{row.id}: neither solution nor resize_solution lies where normalized_solution says in a picture"
+            f" of {stored[0]}x{stored[1]}: is {row.image} the right picture?"
+        )
+    return list(round_box(scale_box(boxes[nearest], stored, frame), frame))
+
+
+def _four_numbers(row: _Row, name: str) -> tuple[float, float, float, float]:
+    value = row.golds[name]
+    if not (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(number, int | float) and not isinstance(number, bool) for number in value)
+    ):
+        raise InputError(f"{row.id}: {name}: expected [x1, y1, x2, y2], found {str(value)[:60]}")
+    x1, y1, x2, y2 = value
+    return x1, y1, x2, y2

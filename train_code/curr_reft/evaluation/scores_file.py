@@ -1,0 +1,64 @@
+"""`scores.json`: what an evaluation folder says about one model."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from curr_reft.atomic_file import replacing
+from curr_reft.errors import InputError
+from curr_reft.manifest import environment
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "scores.json"
+
+
+def read_scores(folder: Path) -> dict[str, Any] | None:
+    """The record of an evaluation folder, `None` where there is none.
+
+    Raises:
+        InputError: when the file is there but is no such record.
+    """
+    path = folder / FILE_NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not JSON ({error}); move it away and evaluate again") from error
+    if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
+        raise InputError(f"{path}: not the scores of an evaluation; move it away")
+    return record
+
+
+def add_scores(folder: Path, about: dict[str, Any], suite: str, entry: dict[str, Any]) -> None:
+    """Put a suite's scores beside those of the other suites of the same weights; others are taken out."""
+    before = read_scores(folder)
+    scores = before["scores"] if before else {}
+    if before and before.get("model_digest") != about["model_digest"]:
+        logger.warning("%s: held scores of other weights, which are taken out", folder / FILE_NAME)
+        scores = {}
+    record = {**about, "scores": {**scores, suite: entry}, **environment()}
+    with replacing(folder / FILE_NAME) as file:
+        file.write(json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def scores_table(folder: Path) -> Table:
+    """The scores of an evaluation folder, a row for each suite."""
+    record = read_scores(folder)
+    table = Table(
+        title=f"{record['name']}: percent right, strict [95 % interval] and by the released rules",
+        title_justify="left",
+    )
+    for column in ("suite", "n", "strict", "released", "mean IoU", "unparsed", "cut off"):
+        table.add_column(column, justify="left" if column == "suite" else "right")
+    for name, score in record["scores"].items():
+        strict = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
+        overlap = "" if score["overlap"] is None else f"{score['overlap']:.3f}"
+        shares = (f"{100 * score[key]:.1f}" for key in ("released", "unparsed", "truncated"))
+        released, unparsed, truncated = shares
+        table.add_row(name, str(score["n"]), strict, released, overlap, unparsed, truncated)
+    return table

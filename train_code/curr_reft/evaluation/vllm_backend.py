@@ -1,0 +1,87 @@
+"""Answers by vLLM in this process (an optional package; ``uv pip install vllm==0.25.1``)."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from transformers import ProcessorMixin
+
+from curr_reft.data.dataset import render_prompt
+from curr_reft.errors import InputError
+from curr_reft.evaluation.checkpoints import Checkpoint
+from curr_reft.evaluation.generation import Answers, Completion, Decoding
+from curr_reft.evaluation.processes import Processes
+from curr_reft.evaluation.questions import Asked
+
+# vLLM batches by itself; this is how many answers a kill can cost, and how many pictures are held at once.
+_ROWS_A_CALL = 512
+_DECODE_THREADS = 8
+
+
+def check_vllm(checkpoint: Checkpoint, processes: Processes) -> None:
+    """Refuse what this backend cannot do, before anything is loaded.
+
+    Raises:
+        InputError: without vLLM, for an adapter, a checkpoint without a processor, or under torchrun.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError(
+            "--backend vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine"
+        )
+    if processes.count > 1:
+        raise InputError("--backend vllm: start it without torchrun; --tensor_parallel_size takes the GPUs")
+    if checkpoint.base is not None:
+        raise InputError(
+            f"--model {checkpoint.path}: an adapter, which --backend transformers merges by itself"
+        )
+    if not checkpoint.has_processor():
+        raise InputError(f"--model {checkpoint.path}: vLLM needs the base model's processor files in it")
+
+
+class VllmBackend:
+    """A model on one or more GPUs; greedy, with the same prompts and pictures as the other backends."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        processor: ProcessorMixin,
+        decoding: Decoding,
+        dtype: str,
+        tensor_parallel_size: int,
+        seed: int,
+    ) -> None:
+        vllm = importlib.import_module("vllm")
+        self._processor = processor
+        self._engine = vllm.LLM(
+            model=str(checkpoint.path),
+            dtype=dtype,
+            seed=seed,
+            tensor_parallel_size=tensor_parallel_size,
+            limit_mm_per_prompt={"image": 1},
+        )
+        self._sampling = vllm.SamplingParams(
+            temperature=0.0,
+            max_tokens=decoding.max_new_tokens,
+            repetition_penalty=decoding.repetition_penalty,
+        )
+
+    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
+        """All rows, in groups."""
+        with ThreadPoolExecutor(_DECODE_THREADS) as decoders:
+            for start in range(0, len(asked), _ROWS_A_CALL):
+                rows = asked[start : start + _ROWS_A_CALL]
+                pictures = decoders.map(Asked.open_image, rows)
+                prompts = [
+                    {
+                        "prompt": render_prompt(self._processor, row.prompt),
+                        "multi_modal_data": {"image": picture},
+                    }
+                    for row, picture in zip(rows, pictures, strict=True)
+                ]
+                outputs = self._engine.generate(prompts, self._sampling, use_tqdm=False)
+                answers = [output.outputs[0] for output in outputs]
+                yield [
+                    (row, Completion(answer.text, len(answer.token_ids), answer.finish_reason == "length"))
+                    for row, answer in zip(rows, answers, strict=True)
+                ]
