@@ -1,6 +1,6 @@
 """`python eval/report.py --help`."""
 
-from curr_reft.evaluation.report import main
+from curr_reft.evaluation.report.command import main
 
 if __name__ == "__main__":
     main()

@@ -1,85 +1,391 @@
-"""The evaluator on the tiny base and the small world."""
+"""The evaluator on the tiny base and the small world: every route to the same files, and what stops it."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForImageTextToText
 
-from curr_reft.errors import InputError
-from curr_reft.evaluation.evaluate import main, recorded_box_frame
+from curr_reft.evaluation.endpoint import ChatEndpoint
+from curr_reft.evaluation.evaluate import main
 from curr_reft.manifest import write_manifest
 
+ROOT = Path(__file__).resolve().parents[2]
+SUITES = ("detection_in", "classify_in", "math_in", "detection_out", "classify_out", "math_out")
 
-@pytest.mark.slow
-def test_evaluation_does_not_depend_on_the_batch_and_writes_scores(world, tiny_base, root, tmp_path):
-    for size in ("1", "16"):
-        main(
-            [
-                *(
-                    "--model",
-                    str(tiny_base),
-                    "--suites",
-                    str(root / "configs/eval/shapes.yaml"),
-                    "--data_root",
-                    str(world),
-                ),
-                *("--output_dir", str(tmp_path / size), "--batch_size", size, "--max_new_tokens", "64"),
-            ]
-        )
-    record = json.loads((tmp_path / "16/scores.json").read_text())
-    assert {score["n"] for score in record["scores"].values()} == {3}
+
+@pytest.fixture
+def flags(world, tiny_base, tmp_path):
+    """Flags that evaluate the tiny base on the small world; changes replace them, `None` leaves one out."""
+
+    def make(**changes: object) -> list[str]:
+        values = {
+            "model": tiny_base,
+            "suites_config": ROOT / "configs/eval/shapes.yaml",
+            "data_root": world,
+            "output_dir": tmp_path / "out",
+            "max_new_tokens": 64,
+            **changes,
+        }
+        return [
+            part for name, value in values.items() if value is not None for part in (f"--{name}", str(value))
+        ]
+
+    return make
+
+
+def answers(folder: Path) -> dict[str, list[dict]]:
+    return {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(folder.glob("*.jsonl"))
+    }
+
+
+def scores(folder: Path) -> dict:
+    return json.loads((folder / "scores.json").read_text())
+
+
+def refused(argv: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Fails the test when weights are loaded."""
+    monkeypatch.setattr(
+        "curr_reft.evaluation.generation.load_model", lambda *_: pytest.fail("weights were loaded")
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(world, tiny_base, tmp_path_factory) -> Path:
+    """An evaluation of the tiny base on all suites, 16 rows at a time."""
+    folder = tmp_path_factory.mktemp("evaluated") / "out"
+    main(
+        [
+            *("--model", str(tiny_base), "--suites_config", str(ROOT / "configs/eval/shapes.yaml")),
+            *("--data_root", str(world), "--output_dir", str(folder)),
+            *("--max_new_tokens", "64", "--batch_size", "16"),
+        ]
+    )
+    return folder
+
+
+def test_answers_and_scores_are_written(evaluated):
+    record, rows = scores(evaluated), answers(evaluated)
+    assert tuple(record["scores"]) == SUITES
+    assert sorted(rows) == sorted(SUITES)
+    assert record["architecture"] == {"model_type": "qwen2_5_vl", "hidden_size": 128, "layers": 4}
     for name, score in record["scores"].items():
-        rows = [json.loads(line) for line in (tmp_path / f"16/{name}.jsonl").read_text().splitlines()]
-        assert sum(row["strict"] for row in rows) == round(score["accuracy"] * score["n"])
-        assert rows == [json.loads(line) for line in (tmp_path / f"1/{name}.jsonl").read_text().splitlines()]
+        assert len(rows[name]) == score["n"] == 3
+        assert sum(row["strict"] for row in rows[name]) == round(score["accuracy"] * 3)
+        assert sum(row["released"] for row in rows[name]) == round(score["released"] * 3)
+        assert sum(not row["parsed"] for row in rows[name]) == round(score["unparsed"] * 3)
+        assert score["low"] <= score["accuracy"] <= score["high"]
+        assert (score["overlap"] is None) == (score["task"] == "math")
+        assert score["settings"]["dtype"] == "float32"
+        for row in rows[name]:
+            assert row["truncated"] == (
+                row["new_tokens"] == 64 and not row["model_output"].endswith("</answer>")
+            )
+            assert row["explanation"]["strict"]["rule"]
+
+
+def test_the_batch_does_not_matter(evaluated, flags, tmp_path):
+    main(flags(batch_size=1))
+    assert answers(tmp_path / "out") == answers(evaluated)
+
+
+def test_nothing_is_asked_twice(evaluated, flags, tmp_path, no_model, caplog):
+    caplog.set_level("INFO")
+    shutil.copytree(evaluated, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.jsonl")}
+    main(flags(batch_size=3))
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix == ".jsonl"
+    } == before
+    assert caplog.text.count("all 3 answers are there") == 6
+    assert len(scores(tmp_path / "out")["scores"]) == 6
+
+
+def test_what_is_missing_or_broken_is_asked_again_and_the_rest_kept(evaluated, flags, tmp_path, caplog):
+    shutil.copytree(evaluated, tmp_path / "out")
+    path = tmp_path / "out/math_in.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    # A row of its own, a broken one, and half of the last.
+    path.write_bytes(
+        lines[0].replace(b'"model_output": "', b'"model_output": "kept ') + b"{broken\n" + lines[2][:50]
+    )
+    main(flags(suites="math_in"))
+    rows = answers(tmp_path / "out")["math_in"]
+    assert rows[0]["model_output"].startswith("kept ")
+    assert rows[1:] == answers(evaluated)["math_in"][1:]
+    assert b"{broken" in (tmp_path / "out/math_in.jsonl.set-aside-1").read_bytes()
+    assert "math_in.jsonl.set-aside-1" in caplog.text
+
+
+def test_other_weights_or_settings_are_asked_again(evaluated, flags, tmp_path, tiny_base, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "curr_reft.evaluation.generation.TransformersBackend.answer",
+        lambda self, rows, team, save: asked.append(len(rows)),
+    )
+    model = tmp_path / "base"
+    shutil.copytree(tiny_base, model)
+    for changes in ({"max_new_tokens": 32}, {"prompts": "released"}, {"repetition_penalty": 1.5}):
+        shutil.copytree(evaluated, tmp_path / "out", dirs_exist_ok=True)
+        # No answer comes, so that there is none to score.
+        with pytest.raises(KeyError):
+            main(flags(suites="detection_in", **changes))
+    assert asked == [3, 3, 3]
+    (model / "chat_template.jinja").write_text((model / "chat_template.jinja").read_text() + " ")
+    with pytest.raises(KeyError):
+        main(flags(suites="math_in", model=model))
+    assert asked == [3] * 4
+
+
+def test_a_larger_sample_keeps_the_answers_of_a_smaller(flags, tmp_path, evaluated, monkeypatch):
+    main(flags(suites="math_in", sample_num=2))
+    assert scores(tmp_path / "out")["scores"]["math_in"]["n"] == 2
+    main(flags(suites="math_in", sample_num=3))
+    assert scores(tmp_path / "out")["scores"]["math_in"]["answered_now"] == 1
+    assert answers(tmp_path / "out")["math_in"] == answers(evaluated)["math_in"]
+
+
+def test_suites_that_cannot_be_scored_are_named_first_and_the_others_scored(
+    evaluated, flags, tmp_path, world, capsys, caplog
+):
+    config = tmp_path / "suites.yaml"
+    config.write_text(
+        (ROOT / "configs/eval/shapes.yaml").read_text().replace("test/math_test.jsonl", "test/nowhere.jsonl")
+    )
+    root = tmp_path / "world"
+    shutil.copytree(world, root)
+    row = json.loads((root / "test/classify_test.jsonl").read_text().splitlines()[0])
+    (root / row["image"]).unlink()
+    error = refused(flags(suites_config=config, data_root=root), capsys)
+    assert "error: 3 of 6 suites were not scored: detection_out, classify_out, math_out" in error
+    assert "suite math_out cannot be scored" in caplog.text
+    assert "nowhere.jsonl: No such file" in caplog.text
+    assert "unusable pictures: 1 of 3" in caplog.text
+    assert answers(tmp_path / "out").keys() == {"detection_in", "classify_in", "math_in"}
+    assert answers(tmp_path / "out")["math_in"] == answers(evaluated)["math_in"]
 
 
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--model", "./nowhere", "no such directory"),
-        ("--suites", "nowhere.yaml", "nowhere.yaml: cannot be read"),
-        ("--data_root", "./nowhere", "--data_root nowhere: no such directory"),
+        ("model", "./nowhere", "--model ./nowhere: no such directory"),
+        ("model", None, "--model: missing"),
+        ("output_dir", None, "--output_dir: missing"),
+        ("suites", "maths", "--suites maths: no such suite"),
+        ("suites_config", "nowhere.yaml", "nowhere.yaml: cannot be read"),
+        ("data_root", "./nowhere", "--data_root nowhere: no such directory"),
+        ("sample_num", 0, "--sample_num 0: expected more than 0"),
+        ("max_new_tokens", -1, "--max_new_tokens -1"),
+        ("batch_size", 0, "--batch_size 0"),
+        ("threads", 33, "--threads 33: expected 1 to 32"),
+        ("repetition_penalty", 0, "--repetition_penalty 0.0"),
+        ("backend", "vllm", "vLLM is not installed"),
+        ("backend", "endpoint", "--model_url: missing"),
+        ("model_uri", "x", "unrecognized arguments"),
     ],
 )
-def test_bad_input_is_one_line(flag, value, message, world, tiny_base, root, tmp_path, capsys):
-    flags = {
-        "--model": str(tiny_base),
-        "--suites": str(root / "configs/eval/shapes.yaml"),
-        "--data_root": str(world),
-        "--output_dir": str(tmp_path),
-        flag: value,
-    }
-    with pytest.raises(SystemExit) as caught:
-        main([part for item in flags.items() for part in item])
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+def test_bad_input_is_one_line(flag, value, message, flags, no_model, capsys):
+    error = refused(flags(**{flag: value}), capsys)
+    assert message in error
+    assert error.count("\n") == 1
 
 
-def test_the_box_frame_of_the_training_run_is_used(tmp_path):
-    assert recorded_box_frame(str(tmp_path)) is None
-    assert recorded_box_frame("someone/on-the-hub") is None
-    write_manifest(tmp_path, {"config": {"box_frame": "processed"}})
-    (tmp_path / "checkpoint-7").mkdir()
-    assert (
-        recorded_box_frame(str(tmp_path)) == recorded_box_frame(str(tmp_path / "checkpoint-7")) == "processed"
+def test_a_gold_that_cannot_be_read_is_said(flags, world, tmp_path, caplog):
+    root = tmp_path / "world"
+    shutil.copytree(world, root)
+    path = root / "train/open/classify_test.jsonl"
+    path.write_text(
+        path.read_text().replace("<answer>", "<answer></answer><answer>", 1).replace("<answer>c", "<b>c")
     )
-    assert recorded_box_frame(str(tmp_path / "other")) is None
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[1]["solution"] = "<answer></answer>"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main(flags(suites="classify_in", data_root=root))
+    assert "golds cannot be read, first train/open/classify_test.jsonl:" in caplog.text
+    assert scores(tmp_path / "out")["scores"]["classify_in"]["incidents"]["strict, bad_gold"] >= 1
 
 
-def test_evaluation_records_its_box_frame(world, tiny_base, root, tmp_path, monkeypatch):
-    frames = []
+def test_two_evaluations_do_not_write_into_one_folder(flags, tmp_path, capsys):
+    from curr_reft.evaluation.journal import sole_writer
 
-    def stop(*arguments):
-        frames.append(arguments[-1])
-        raise InputError("far enough")
+    with sole_writer(tmp_path / "out"):
+        assert "another command is writing there" in refused(flags(), capsys)
 
-    monkeypatch.setattr("curr_reft.evaluation.evaluate.build_split", stop)
-    model = tmp_path / "model"
-    shutil.copytree(tiny_base, model)
-    write_manifest(model, {"config": {"box_frame": "processed"}})
-    flags = ["--suites", str(root / "configs/eval/shapes.yaml"), "--data_root", str(world)]
-    for more in ([], ["--box_frame", "budget"]):
-        with pytest.raises(SystemExit):
-            main(["--model", str(model), *flags, "--output_dir", str(tmp_path / "out"), *more])
-    assert frames == ["processed", "budget"]
+
+@pytest.fixture
+def run_folder(tiny_base, tmp_path) -> Path:
+    """A training run: two checkpoints, the later one first by name, and the final weights."""
+    run = tmp_path / "run"
+    for name in ("checkpoint-20", "checkpoint-100", ""):
+        shutil.copytree(tiny_base, run / name, dirs_exist_ok=True)
+        (run / name / "trainer_state.json").write_text(json.dumps({"global_step": 120, "log_history": []}))
+    write_manifest(run, {"config": {"box_frame": "processed", "model_name_or_path": str(tiny_base)}})
+    return run
+
+
+def test_all_checkpoints_of_a_run_are_scored_by_step_and_keep_its_box_frame(
+    run_folder, flags, tmp_path, capsys
+):
+    main(flags(model=run_folder, suites="math_in"))
+    folders = ("checkpoint-20", "checkpoint-100", "final")
+    records = [scores(tmp_path / "out" / name) for name in folders]
+    assert [(record["name"], record["step"]) for record in records] == list(
+        zip(folders, (20, 100, 120), strict=True)
+    )
+    assert {record["training_run"] for record in records} == {str(run_folder)}
+    assert {record["scores"]["math_in"]["settings"]["box_frame"] for record in records} == {"processed"}
+    titles = capsys.readouterr().out
+    assert titles.index("checkpoint-20") < titles.index("checkpoint-100") < titles.index("final")
+    argv = flags(model=run_folder, suites="math_in", output_dir=tmp_path / "last", box_frame="budget")
+    main([*argv, "--final_only"])
+    record = scores(tmp_path / "last")
+    assert (record["name"], record["step"]) == ("run", 120)
+    assert record["scores"]["math_in"]["settings"]["box_frame"] == "budget"
+
+
+def test_a_checkpoint_without_processor_takes_its_base_models(run_folder, tiny_base, flags, tmp_path, capsys):
+    checkpoint = run_folder / "checkpoint-20"
+    for path in checkpoint.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    main(flags(model=checkpoint, suites="math_in", sample_num=1))
+    (run_folder / "manifest.json").unlink()
+    error = refused(flags(model=checkpoint, suites="math_in"), capsys)
+    assert "a checkpoint needs config.json and its base model's processor" in error
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(
+        json.dumps({**config, "_name_or_path": str(tmp_path / "gone/for/good")})
+    )
+    assert "its base model" in refused(flags(model=checkpoint, suites="math_in"), capsys)
+
+
+def test_an_adapter_is_scored_on_its_base(tiny_base, flags, tmp_path, evaluated, capsys):
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base)
+    adapted = get_peft_model(
+        model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(tmp_path / "adapter")
+    main(flags(model=tmp_path / "adapter", suites="detection_in"))
+    record = scores(tmp_path / "out")
+    assert record["adapter_of"] == str(tiny_base)
+    assert record["model_digest"] != scores(evaluated)["model_digest"]
+    ours, base = (answers(folder)["detection_in"] for folder in (tmp_path / "out", evaluated))
+    assert [row["model_output"] for row in ours] != [row["model_output"] for row in base]
+    config = tmp_path / "adapter/adapter_config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/gone/for/good"})
+    )
+    assert "its base model /gone/for/good is not on this machine" in refused(
+        flags(model=tmp_path / "adapter"), capsys
+    )
+
+
+def test_a_hub_id_that_cannot_be_had_is_one_line(flags, capsys):
+    error = refused(flags(model="someone/a-model-of-no-cache"), capsys)
+    assert "--model someone/a-model-of-no-cache" in error or "--model" in error
+    assert "cannot be downloaded" in error
+
+
+def command(argv: list[str], processes: int = 1) -> list[str]:
+    launcher = (
+        ["-m", "curr_reft.launch", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    )
+    return [sys.executable, *launcher, str(ROOT / "eval/evaluate.py"), *argv]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files(evaluated, flags, tmp_path):
+    run = subprocess.run(
+        command(flags(batch_size=1), processes=2),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    for path in evaluated.glob("*.jsonl"):
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    # A fault that the first process finds ends both with one line.
+    bad = subprocess.run(
+        command(flags(data_root=tmp_path, output_dir=tmp_path / "bad"), processes=2),
+        capture_output=True,
+        text=True,
+    )
+    assert bad.returncode == 2
+    assert bad.stderr.count("error:") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on(evaluated, flags, tmp_path):
+    argv = flags(batch_size=1)
+    for rows in (1, 8):
+        process = subprocess.Popen(command(argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while sum(path.read_bytes().count(b"\n") for path in (tmp_path / "out").glob("*.jsonl")) < rows:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    saved = sum(path.read_bytes().count(b"\n") for path in (tmp_path / "out").glob("*.jsonl"))
+    assert 8 <= saved < 18
+    main(argv)
+    assert answers(tmp_path / "out") == answers(evaluated)
+    answered = sum(score["answered_now"] for score in scores(tmp_path / "out")["scores"].values())
+    assert answered == 18 - saved
+    assert not list((tmp_path / "out").glob("*set-aside*"))
+
+
+def test_an_endpoint_is_asked_the_same(evaluated, flags, server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("curr_reft.evaluation.subjects.ChatEndpoint", hurried)
+    monkeypatch.setenv("MODEL_API_KEY", "sk-very-secret")
+    server.faults.extend(["500", "malformed", "cut", "no choices", "429"])
+    server.answer = lambda body: "<think>t</think><answer>4</answer>"
+    main(flags(model=None, backend="endpoint", model_url=server.url, model_name="tested", threads=3))
+    rows = answers(tmp_path / "out")
+    assert {name: len(found) for name, found in rows.items()} == dict.fromkeys(SUITES, 3)
+    prompts = [body["messages"][0]["content"][1]["text"] for body in server.requests]
+    expected = [row["prompt"] for found in answers(evaluated).values() for row in found]
+    assert sorted(set(prompts)) == sorted(set(expected))
+    assert len(server.requests) == 18 + 5
+    assert {(body["temperature"], body["max_tokens"]) for body in server.requests} == {(0.0, 64)}
+    assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-very-secret"}
+    written = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "sk-very-secret" not in written + capsys.readouterr().err
+
+
+def test_an_endpoint_that_goes_down_loses_nothing(flags, server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("curr_reft.evaluation.subjects.ChatEndpoint", hurried)
+    server.answer = lambda body: "<think>t</think><answer>4</answer>"
+    server.faults.extend(["none", "none", "none", "none", *["500"] * 9])
+    argv = flags(
+        model=None, backend="endpoint", model_url=server.url, model_name="tested", threads=1, attempts=3
+    )
+    error = refused(argv, capsys)
+    assert "no answer after 3 attempts: status 500" in error
+    assert "1 of 3 answers" in error
+    saved = answers(tmp_path / "out")
+    assert sum(map(len, saved.values())) == 4
+    server.faults.clear()
+    asked = len(server.requests)
+    main(argv)
+    assert len(server.requests) - asked == 18 - 4
+    assert {name: len(found) for name, found in answers(tmp_path / "out").items()} == dict.fromkeys(SUITES, 3)
+
+
+def hurried(*fields: object) -> ChatEndpoint:
+    return ChatEndpoint(*fields, first_wait=0.001)

@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from curr_reft.data.schema import Example
+
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of some frame, covering [x1, x2) x [y1, y2)."""
 Size = tuple[int, int]
@@ -98,6 +100,16 @@ def rescale_boxes_in_text(text: str, source: Size, target: Size) -> str:
         return _NUMBER.sub(lambda _: next(numbers), match[0])
 
     return _BOX_IN_TEXT.sub(moved, text)
+
+
+def texts_in_frame(example: Example, stored: Size, frame: Size) -> tuple[str, str]:
+    """Problem and solution of an example, the boxes of a detection row moved from the stored frame."""
+    if example.task != "detection":
+        return example.problem, example.solution
+    return (
+        rescale_boxes_in_text(example.problem, stored, frame),
+        rescale_boxes_in_text(example.solution, stored, frame),
+    )
 
 
 def _rescaled_numbers(numbers: list[str], source: Size, target: Size) -> list[str]:

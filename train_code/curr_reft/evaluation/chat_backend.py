@@ -1,12 +1,13 @@
 """Answers by a server that speaks OpenAI's chat completions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from curr_reft.evaluation.endpoint import ChatEndpoint, data_uri, in_parallel, user_turn
-from curr_reft.evaluation.generation import Answers, Completion, Decoding
+from curr_reft.evaluation.endpoint import ChatEndpoint, data_uri, user_turn
+from curr_reft.evaluation.generation import Completion, Decoding, Save
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.questions import Asked
+from curr_reft.evaluation.threads import for_each
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,9 @@ class ChatBackend:
     decoding: Decoding
     threads: int
 
-    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
-        """One answer at a time, as the server gives them; what came before a failure has been handed out."""
-        for row, completion in in_parallel(self._ask, asked, self.threads):
-            yield [(row, completion)]
+    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
+        """One answer at a time; those that are under way when a request fails are saved, too."""
+        for_each(asked, lambda row: save([(row, self._ask(row))]), self.threads)
 
     def _ask(self, row: Asked) -> Completion:
         turn = user_turn(row.prompt, data_uri(row.open_image()))

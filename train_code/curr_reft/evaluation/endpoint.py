@@ -5,12 +5,9 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from PIL import Image
@@ -22,8 +19,6 @@ from curr_reft.errors import InputError
 logger = logging.getLogger(__name__)
 
 Message = dict[str, Any]
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
 _PATH = "/v1/chat/completions"
 # Too many requests, and what servers and the proxies before them answer while something restarts.
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -187,37 +182,6 @@ def _reply(document: Any) -> Reply:
         truncated=choice.get("finish_reason") == "length",
         new_tokens=usage.get("completion_tokens"),
     )
-
-
-def in_parallel(
-    ask: Callable[[Item], Answer], items: Iterable[Item], threads: int
-) -> Iterator[tuple[Item, Answer]]:
-    """Each item with its answer, as the answers come; `threads` items are asked at a time.
-
-    After a failure nothing new is asked. What was on its way is waited for and given out, and then the
-    failure is raised: no answer that was paid for is lost.
-    """
-    remaining = iter(items)
-    running: dict[Future[Answer], Item] = {}
-    failure: BaseException | None = None
-    pool = ThreadPoolExecutor(threads)
-    try:
-        while True:
-            if failure is None:
-                fresh = islice(remaining, threads - len(running))
-                running.update({pool.submit(ask, item): item for item in fresh})
-            if not running:
-                break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                item = running.pop(future)
-                if (error := future.exception()) is None:
-                    yield item, future.result()
-                else:
-                    failure = failure or error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    if failure is not None:
-        raise failure
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from curr_reft.evaluation import strict
 from curr_reft.evaluation.compare import compare, comparison_table
 from curr_reft.evaluation.endpoint import EndpointError
 from curr_reft.evaluation.flags import parse_evaluation
-from curr_reft.evaluation.generation import Backend
+from curr_reft.evaluation.generation import Backend, Completion
 from curr_reft.evaluation.journal import append, recover, sole_writer
 from curr_reft.evaluation.processes import Processes, processes
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
@@ -113,11 +114,13 @@ def evaluate(subject: Subject, asked: dict[Suite, list[Asked]], flags: Namespace
         key_of = functools.partial(_key_of, digests)
         there = team.shared(lambda path=path, key_of=key_of: set(_recover(path, key_of)))
         missing = [row for row in rows if row.id not in there]
+        backend = load() if missing else None
+        team.wait()
         started = time.monotonic()
-        if missing:
-            _answer(load(), missing, digests, path, f"{subject.about['name']}, {suite.name}", team)
-        else:
+        if backend is None:
             logger.info("%s: all %d answers are there", path, len(rows))
+        else:
+            _answer(backend, missing, digests, path, f"{subject.about['name']}, {suite.name}", team)
         team.wait()
         seconds = time.monotonic() - started
         if team.rank == 0:
@@ -152,26 +155,35 @@ def _answer(
     title: str,
     team: Processes,
 ) -> None:
-    """Ask, and save each group of answers before the next one is waited for."""
-    saved = 0
+    """Ask, and have each answer on the disk before it counts."""
+    saved, counting = 0, threading.Lock()
     with tqdm(total=len(missing), desc=title, unit="row", disable=team.rank > 0 or None) as progress:
-        try:
-            for answers in backend.answer(missing, team):
-                append(
-                    path,
-                    [
-                        {"id": row.id, "digest": digests[row.id], "model_output": text, **about}
-                        for row, (text, new_tokens, truncated) in answers
-                        for about in [{"new_tokens": new_tokens, "truncated": truncated}]
-                    ],
-                )
+
+        def save(answers: list[tuple[Asked, Completion]]) -> None:
+            nonlocal saved
+            append(
+                path,
+                (
+                    {
+                        "id": row.id,
+                        "digest": digests[row.id],
+                        "model_output": answer.text,
+                        "new_tokens": answer.new_tokens,
+                        "truncated": answer.truncated,
+                    }
+                    for row, answer in answers
+                ),
+            )
+            with counting:
                 saved += len(answers)
                 # Others answer as many in the same time.
                 progress.update(min(len(answers) * team.count, len(missing) - progress.n))
+
+        try:
+            backend.answer(missing, team, save)
         except EndpointError as error:
-            raise EndpointError(
-                f"{error} ({saved} of {len(missing)} answers were saved; start again to go on)"
-            ) from error
+            counts = f"{saved} of {len(missing)} answers were saved; started again it goes on from there"
+            raise EndpointError(f"{error} ({counts})") from error
 
 
 def _digest(model_digest: str, subject: Subject, row: Asked) -> str:

@@ -9,10 +9,10 @@ from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.evaluation.prompts import PROMPTS
+from curr_reft.evaluation.threads import MAX_THREADS
 
 BACKENDS = ("transformers", "vllm", "endpoint")
 KEY_VARIABLE = "MODEL_API_KEY"
-MOST_THREADS = 32
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -82,7 +82,7 @@ def evaluation_parser(description: str) -> CommandParser:
     who.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs that vLLM takes")
     who.add_argument("--model_url", help="address of an endpoint: a server, or its full /v1/chat/completions")
     who.add_argument("--model_name", help="the model's name at the endpoint")
-    who.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MOST_THREADS}")
+    who.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MAX_THREADS}")
     who.add_argument("--timeout", type=float, default=600, help="seconds that one request may take")
     who.add_argument(
         "--attempts", type=int, default=6, help="how often a request is sent before it has failed"
@@ -105,8 +105,8 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
             raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0")
     if flags.repetition_penalty is not None and not flags.repetition_penalty > 0:
         raise InputError(f"--repetition_penalty {flags.repetition_penalty}: expected more than 0")
-    if not 1 <= flags.threads <= MOST_THREADS:
-        raise InputError(f"--threads {flags.threads}: expected 1 to {MOST_THREADS}")
+    if not 1 <= flags.threads <= MAX_THREADS:
+        raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
     needed = ["output_dir", *(("model_url", "model_name") if flags.backend == "endpoint" else ("model",))]
     for name in needed:
         if getattr(flags, name) is None:

@@ -1,11 +1,11 @@
 """Greedy answers to a suite's rows. Backends differ in who computes them, and agree in all else.
 
-A backend is made once per checkpoint, when there is something to answer, and hands its answers out as they
-come, so that they can be saved at once.
+A backend is made once per checkpoint, when there is something to answer, and has its answers saved as they
+come.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -35,7 +35,8 @@ class Completion(NamedTuple):
     """Whether the limit of tokens ended it."""
 
 
-Answers = list[tuple[Asked, Completion]]
+Save = Callable[[list[tuple[Asked, Completion]]], None]
+"""Takes some rows with their answers; threads may call it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Decoding:
 class Backend(Protocol):
     """What computes answers."""
 
-    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
-        """This process's share of the answers, in groups as they are ready, in any order."""
+    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
+        """Compute this process's share of the answers and save them as they are ready, in any order."""
 
 
 class TransformersBackend:
@@ -72,7 +73,7 @@ class TransformersBackend:
         stop = self._model.generation_config.eos_token_id
         self._stop_tokens = torch.tensor(stop if isinstance(stop, list) else [stop])
 
-    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
+    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
         """Batches of like length, the longest first, so that memory runs out early or not at all.
 
         The next batch's pictures are decoded and resized while the model answers the one before.
@@ -89,7 +90,7 @@ class TransformersBackend:
                 inputs = prepared.pop().result()
                 if number + 1 < len(mine):
                     prepared.append(ahead.submit(self._prepare, mine[number + 1], decoders))
-                yield list(zip(batch, self._complete(batch, inputs, decoders), strict=True))
+                save(list(zip(batch, self._complete(batch, inputs, decoders), strict=True)))
 
     def _prepare(self, batch: Sequence[Asked], decoders: ThreadPoolExecutor) -> BatchFeature:
         return self._processor(

@@ -94,7 +94,9 @@ def _read(line: bytes, key_of: Callable[[Row], Key | None]) -> tuple[Row | None,
     try:
         row = json.loads(line)
         json.dumps(row, allow_nan=False)
-        return row, key_of(row)
+        key = key_of(row)
+        hash(key)
+        return row, key
     except (ValueError, RecursionError, LookupError, TypeError):
         return None, None
 

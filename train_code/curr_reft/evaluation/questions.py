@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 from transformers import ProcessorMixin
 
-from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box
-from curr_reft.data.dataset import box_frame_size, image_token_count, render_prompt, texts_in_frame
+from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box, texts_in_frame
+from curr_reft.data.dataset import box_frame_size, image_token_count, render_prompt
 from curr_reft.data.images import Pictured, budget_size, check_images, fit_to_budget, open_image
 from curr_reft.data.schema import Example, iter_objects, iter_questions, place
 from curr_reft.errors import InputError

@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from transformers import ProcessorMixin
@@ -10,7 +10,7 @@ from transformers import ProcessorMixin
 from curr_reft.data.dataset import render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.generation import Answers, Completion, Decoding
+from curr_reft.evaluation.generation import Completion, Decoding, Save
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.questions import Asked
 
@@ -66,7 +66,7 @@ class VllmBackend:
             repetition_penalty=decoding.repetition_penalty,
         )
 
-    def answer(self, asked: Sequence[Asked], processes: Processes) -> Iterator[Answers]:
+    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
         """All rows, in groups."""
         with ThreadPoolExecutor(_DECODE_THREADS) as decoders:
             for start in range(0, len(asked), _ROWS_A_CALL):
@@ -81,7 +81,12 @@ class VllmBackend:
                 ]
                 outputs = self._engine.generate(prompts, self._sampling, use_tqdm=False)
                 answers = [output.outputs[0] for output in outputs]
-                yield [
-                    (row, Completion(answer.text, len(answer.token_ids), answer.finish_reason == "length"))
-                    for row, answer in zip(rows, answers, strict=True)
-                ]
+                save(
+                    [
+                        (
+                            row,
+                            Completion(answer.text, len(answer.token_ids), answer.finish_reason == "length"),
+                        )
+                        for row, answer in zip(rows, answers, strict=True)
+                    ]
+                )

@@ -1,0 +1,117 @@
+"""Rows per second of the evaluator, and of the released procedure, with the same model on the same rows.
+
+    python benchmarks/evaluation.py
+
+The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; pictures are decoded and
+resized one after the other by the thread that generates (`qwen_vl_utils`, then the processor); prompts are padded on
+the left to the longest of the batch. Both run the tiny model in float32, greedily, up to 256 tokens, and leave out
+imports and the loading of weights. Rows are those of the embedded world's six suites, once with its pictures as drawn
+and once with pictures enlarged one to five times, as sizes differ in real data.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from qwen_vl_utils import process_vision_info
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from curr_reft.data.shapes_dataset import write_world
+from curr_reft.evaluation.suites import load_suites
+from curr_reft.stages import STAGES
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SUITES = REPOSITORY / "configs/eval/shapes.yaml"
+RELEASED_BATCH_SIZE = 80
+
+
+def enlarge_pictures(world: Path) -> None:
+    """Enlarge each picture one to five times, at random and in place."""
+    rng = random.Random(0)
+    for path in sorted(world.glob("images/*/*.png")):
+        with Image.open(path) as image:
+            factor = rng.uniform(1, 5)
+            image.resize([round(side * factor) for side in image.size], Image.Resampling.BICUBIC).save(path)
+
+
+def released_procedure(model_path: Path, world: Path) -> tuple[int, float]:
+    """Rows answered, and the seconds that took."""
+    model = AutoModelForImageTextToText.from_pretrained(model_path, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(model_path, padding_side="left")
+    rows, started = 0, time.monotonic()
+    for suite in load_suites(SUITES):
+        lines = (world / suite.json_path).read_text().splitlines()
+        chats = [_chat(json.loads(line), suite.task, world) for line in lines]
+        for start in range(0, len(chats), RELEASED_BATCH_SIZE):
+            batch = chats[start : start + RELEASED_BATCH_SIZE]
+            texts = [processor.apply_chat_template(chat, add_generation_prompt=True) for chat in batch]
+            pictures, _ = process_vision_info(batch)
+            inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+            with torch.inference_mode():
+                outputs = model.generate(**inputs, use_cache=True, max_new_tokens=256, do_sample=False)
+            answers = outputs[:, inputs["input_ids"].shape[1] :]
+            rows += len(processor.tokenizer.batch_decode(answers, skip_special_tokens=True))
+    return rows, time.monotonic() - started
+
+
+def _chat(row: dict, task: str, world: Path) -> list[dict]:
+    text = STAGES["open"].prompt(task, row["problem"])
+    content = [{"type": "image", "image": str(world / row["image"])}, {"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
+
+
+def evaluator(
+    model_path: Path, world: Path, output: Path, processes: int, batch_size: int
+) -> tuple[int, float]:
+    """Rows answered by `eval/evaluate.py`, and the seconds that took."""
+    command = [
+        *(sys.executable, "-m", "curr_reft.launch", "--standalone", f"--nproc_per_node={processes}"),
+        *(str(REPOSITORY / "eval/evaluate.py"), "--model", str(model_path), "--data_root", str(world)),
+        *("--suites_config", str(SUITES), "--output_dir", str(output), "--batch_size", str(batch_size)),
+    ]
+    threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
+    subprocess.run(
+        command, check=True, env={**os.environ, "OMP_NUM_THREADS": threads}, stdout=subprocess.DEVNULL
+    )
+    scores = json.loads((output / "scores.json").read_text())["scores"].values()
+    return sum(score["answered_now"] for score in scores), sum(score["seconds"] for score in scores)
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", type=Path, default=REPOSITORY / "train_code/curr_reft/tiny/base")
+    parser.add_argument("--rows", type=int, default=300, help="of each of the six suites")
+    parser.add_argument("--batch_size", type=int, default=150, help="of the evaluator")
+    arguments = parser.parse_args()
+    table = Table(title="rows per second, and times the released procedure's", title_justify="left")
+    for column in ("pictures", "rows", "released procedure", "evaluator, 1 process", "2 processes"):
+        table.add_column(column)
+    for pictures in ("as drawn", "enlarged 1 to 5 times"):
+        with tempfile.TemporaryDirectory() as folder:
+            world = Path(folder) / "world"
+            write_world(world, train=0, val=0, test=arguments.rows, seed=1)
+            if pictures != "as drawn":
+                enlarge_pictures(world)
+            rows, seconds = released_procedure(arguments.model, world)
+            cells = [pictures, str(rows), f"{rows / seconds:.1f}"]
+            for processes in (1, 2):
+                output = Path(folder) / f"evaluation-{processes}"
+                own_rows, own = evaluator(arguments.model, world, output, processes, arguments.batch_size)
+                cells.append(f"{own_rows / own:.1f} ({seconds * own_rows / (own * rows):.2f} times)")
+            table.add_row(*cells)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

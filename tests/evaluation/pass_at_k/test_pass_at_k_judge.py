@@ -1,0 +1,154 @@
+"""The judge model: strict verdicts, each asked for once, none guessed."""
+
+import pytest
+
+from curr_reft.evaluation.pass_at_k.command import main
+from curr_reft.evaluation.pass_at_k.judge import parse_verdict
+
+
+@pytest.fixture
+def judge(chat_server):
+    """A judge that says which answers are A."""
+    server = chat_server()
+    server.answer = lambda body: f"Verdict: {'correct' if judged(body) == 'A' else 'incorrect'}"
+    return server
+
+
+def judged(body: dict) -> str:
+    """The answer that a judge is asked about."""
+    (part,) = body["messages"][0]["content"]
+    assert part["type"] == "text"
+    return part["text"].partition("to you):\n")[2].partition("\n\n")[0]
+
+
+@pytest.fixture
+def judged_flags(flags, judge):
+    return lambda **changes: flags(**{"judge_url": judge.url, "judge_model": "the-judge", **changes})
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("Verdict: correct", "correct"),
+        ("Verdict: incorrect", "incorrect"),
+        ("  **Verdict:** Correct.\n", "correct"),
+        ("VERDICT - incorrect", "incorrect"),
+        ("They differ.\nVerdict: incorrect\nThe correct value is 5.", "incorrect"),
+        ("<think>Verdict: correct?\nVerdict: correct</think>\n\nVerdict: incorrect", "incorrect"),
+        ("correct", None),
+        ("The answer is correct.", None),
+        ("Verdict: correct\nVerdict: incorrect", None),
+        ("Verdict: correct or Verdict: incorrect", None),
+        ("Verdict: correct/incorrect", None),
+        ("Verdict: not correct", None),
+        ("Verdict: correctish", None),
+        ("Verdict: partly correct", None),
+        ("The verdict: correct", None),
+        ("Verdict:", None),
+        ("", None),
+        ("\n" * 100_000 + "verdict: " * 50_000, None),
+    ],
+)
+def test_a_verdict_is_one_clear_line(reply, verdict):
+    assert parse_verdict(reply) == verdict
+
+
+def test_equal_answers_are_judged_once_and_verdicts_are_kept(judged_flags, server, judge, record, saved):
+    main(judged_flags())
+    # Two answers to each of three questions, at most.
+    answers = {(row["problem"], row["completion"][-10:]) for row in saved()}
+    assert len(judge.requests) == len(answers) == len(saved("choice_judgements.jsonl"))
+    by_model = record()
+    assert (by_model["judge"], by_model["judge_model"], by_model["unjudged"]) == ("llm", "the-judge", 0)
+    asked = len(judge.requests)
+    main(judged_flags())
+    assert len(judge.requests) == asked
+    main(judged_flags(judge="rule"))
+    assert len(judge.requests) == asked
+    assert record()["judge"] == "rule"
+    assert record()["k"] == by_model["k"]
+    main(judged_flags(judge_model="another"))
+    assert len(judge.requests) == 2 * asked
+
+
+def test_the_judge_reads_text_at_temperature_0(judged_flags, judge):
+    main(judged_flags())
+    for body in judge.requests:
+        assert (body["model"], body["temperature"]) == ("the-judge", 0)
+        text = body["messages"][0]["content"][0]["text"]
+        assert "Question:\nWhich is " in text
+        assert "Reference answer:\nA\n" in text
+        assert judged(body) in ("A", "B")
+        assert parse_verdict(text) is None
+
+
+def test_an_answer_without_tags_is_judged_whole_and_an_empty_one_is_wrong(
+    judged_flags, server, judge, record
+):
+    server.answer = lambda body: "I say A \ud800" if body["seed"] % 2 else "<answer> </answer>"
+    judge.answer = lambda body: "Verdict: correct"
+    main(judged_flags())
+    assert {judged(body) for body in judge.requests} == {"I say A ?"}
+    right = sum(seed % 2 for seed in server.asked_seeds())
+    assert record()["accuracy_of_samples"] == right / 12
+
+
+def test_unclear_replies_are_asked_again_and_never_guessed(
+    judged_flags, server, judge, record, saved, caplog
+):
+    clear = judge.answer
+    judge.answer = lambda body: clear(body) if judged(body) == "A" else "Hard to say."
+    main(judged_flags())
+    rows = saved()
+    right = {
+        p: sum(row["completion"].endswith("A</answer>") for row in rows if row["problem"] == p)
+        for p in {row["problem"] for row in rows}
+    }
+    asked_about_b = [body["seed"] for body in judge.requests if judged(body) == "B"]
+    problems_with_b = sum(count < 4 for count in right.values())
+    assert problems_with_b
+    assert sorted(asked_about_b) == sorted([0, 1, 2] * problems_with_b)
+    assert all(row["verdict"] == "correct" for row in saved("choice_judgements.jsonl"))
+    found = record()
+    assert found["unjudged"] == 12 - sum(right.values())
+    assert found["accuracy_of_samples"] == 1
+    for point in found["k"]:
+        assert point["problems"] == sum(count >= point["k"] for count in right.values())
+    assert f"{found['unjudged']} of 12 samples are unjudged" in caplog.text
+
+    judge.answer = clear
+    before = len(judge.requests)
+    main(judged_flags())
+    assert len(judge.requests) - before == problems_with_b
+    assert record()["unjudged"] == 0
+    assert len(server.requests) == 12
+
+
+def test_a_reply_that_becomes_clear_counts(judged_flags, judge, record):
+    clear = judge.answer
+    judge.answer = lambda body: clear(body) if body["seed"] == 2 else "Verdict: correct\nVerdict: incorrect"
+    main(judged_flags())
+    assert record()["unjudged"] == 0
+
+
+def test_nothing_judged_is_no_value(curves, judged_flags, judge, record, tmp_path, capsys):
+    judge.answer = lambda body: "?"
+    main(judged_flags())
+    found = record()
+    assert (found["unjudged"], found["accuracy_of_samples"]) == (12, None)
+    assert found["k"][0] == {"k": 1, "pass_at_k": None, "low": None, "high": None, "problems": 0}
+    assert (tmp_path / "out/choice_pass_at_k.csv").read_text().splitlines()[1] == "1,,,,0"
+    assert (tmp_path / "out/pass_at_k.png").exists()
+
+
+def test_a_judge_that_fails_keeps_samples_and_verdicts(judged_flags, server, judge, saved, capsys):
+    judge.faults.extend(["none", "none", "400"])
+    with pytest.raises(SystemExit) as caught:
+        main(judged_flags(threads=1))
+    assert caught.value.code == 2
+    assert "2 of " in capsys.readouterr().err
+    assert len(saved("choice_judgements.jsonl")) == 2
+    total = len({(row["problem"], row["completion"][-10:]) for row in saved()})
+    main(judged_flags())
+    assert len(server.requests) == 12
+    assert len(judge.requests) == total + 1

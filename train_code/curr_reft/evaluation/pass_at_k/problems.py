@@ -1,0 +1,70 @@
+"""The rows that are sampled: a stage's prompts and pictures, and golds that it can read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from curr_reft.data.boxes import Size, texts_in_frame
+from curr_reft.data.images import budget_size, check_images, fit_to_budget, open_image
+from curr_reft.data.schema import read_examples
+from curr_reft.evaluation.endpoint import Message, data_uri, user_turn
+from curr_reft.rewards import paper
+from curr_reft.rewards.score import GoldError
+from curr_reft.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One row as a stage asks it, its boxes in the frame of the picture shown."""
+
+    id: str
+    """`FILE:LINE` or `FILE[INDEX]`, without the folder."""
+    stage: str
+    task: str
+    question: str
+    """Without the stage's instruction."""
+    solution: str
+    image: Path
+    shown: Size
+    """Width and height of the picture that is sent."""
+
+    @property
+    def prompt(self) -> str:
+        """The text of the user's turn."""
+        return STAGES[self.stage].prompt(self.task, self.question)
+
+    def turn(self) -> Message:
+        """The user's turn: the picture, shrunk to the stage's budget, and the prompt."""
+        picture = fit_to_budget(open_image(self.image), STAGES[self.stage].budget(self.task))
+        return user_turn(self.prompt, data_uri(picture))
+
+
+def read_problems(path: Path, image_root: Path, stage: str) -> list[Problem]:
+    """The rows of a file in the released format, with every gold and every picture checked.
+
+    Raises:
+        InputError: for a bad row, a gold that the stage cannot read, or an unusable picture.
+    """
+    examples = read_examples(path, image_root)
+    for example in examples:
+        try:
+            paper.check_gold(stage, example.task, example.solution)
+        except GoldError as error:
+            raise GoldError(f"{example.id}: {error}") from error
+    sizes, _ = check_images(examples, allow_missing=False, hint="check --image_root")
+    problems = []
+    for example in examples:
+        stored = sizes[example.image]
+        shown = budget_size(stored, STAGES[stage].budget(example.task))
+        question, solution = texts_in_frame(example, stored, shown)
+        problems.append(
+            Problem(
+                id=Path(example.id).name,
+                stage=stage,
+                task=example.task,
+                question=question,
+                solution=solution,
+                image=example.image,
+                shown=shown,
+            )
+        )
+    return problems

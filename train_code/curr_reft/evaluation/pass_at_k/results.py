@@ -1,0 +1,82 @@
+"""What a measurement writes: a table as CSV, a record as JSON, and the figure of all task types there are."""
+
+import csv
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from curr_reft.atomic_file import replacing
+from curr_reft.errors import InputError
+from curr_reft.evaluation.pass_at_k.estimator import PassAtK
+from curr_reft.evaluation.pass_at_k.figure import draw_curves
+from curr_reft.stages import STAGES
+
+Record = dict[str, Any]
+_FIGURE_FIELDS = ("task_type", "model", "judge", "num_samples", "problems", "k")
+
+
+def read_records(directory: Path) -> dict[str, Record]:
+    """The records of the task types that were measured in a directory, by task type.
+
+    Raises:
+        InputError: for a file that holds no such record.
+    """
+    paths = {task_type: _path(directory, task_type, "json") for task_type in STAGES}
+    return {task_type: _read(path) for task_type, path in paths.items() if path.exists()}
+
+
+def write_results(directory: Path, record: Record, estimates: list[PassAtK]) -> None:
+    """Write CSV and JSON of a measurement and draw the figure anew, each file whole or not at all.
+
+    Args:
+        record: What was measured and how; the estimates are added as its `k`.
+
+    Raises:
+        InputError: when a file cannot be written.
+    """
+    task_type, points = record["task_type"], [asdict(estimate) for estimate in estimates]
+    with replacing(_path(directory, task_type, "csv")) as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(PassAtK)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(points)
+    with replacing(_path(directory, task_type, "json")) as file:
+        file.write(json.dumps({**record, "k": points}, indent=2, allow_nan=False) + "\n")
+    figure = draw_curves(list(read_records(directory).values()))
+    for kind in ("png", "svg"):
+        with replacing(directory / f"pass_at_k.{kind}", binary=True) as file:
+            figure.savefig(file, format=kind, dpi=200)
+
+
+def build_table(record: Record, estimates: list[PassAtK]) -> Table:
+    """pass@k in percent with its 95 % interval, a row per k."""
+    title = f"pass@k in percent, {record['task_type']}, {record['model']}, judged by {record['judge']}"
+    table = Table(title=title, title_justify="left", min_width=min(len(title), 100))
+    for column in ("k", "pass@k", "95 % interval", "problems"):
+        table.add_column(column, justify="right")
+    for estimate in estimates:
+        cells = ["-", "-"]
+        if estimate.pass_at_k is not None:
+            cells = [
+                f"{100 * estimate.pass_at_k:.1f}",
+                f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
+            ]
+        table.add_row(str(estimate.k), *cells, str(estimate.problems))
+    return table
+
+
+def _path(directory: Path, task_type: str, suffix: str) -> Path:
+    return directory / f"{task_type}_pass_at_k.{suffix}"
+
+
+def _read(path: Path) -> Record:
+    hint = "move it away, it is drawn into the figure"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not JSON ({error}); {hint}") from error
+    if not isinstance(record, dict) or any(field not in record for field in _FIGURE_FIELDS):
+        raise InputError(f"{path}: not the record of a measurement; {hint}")
+    return record

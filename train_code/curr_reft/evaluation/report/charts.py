@@ -1,0 +1,185 @@
+"""The report's charts: accuracies, accuracies over steps, differences, training, pass@k."""
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from curr_reft.evaluation.pass_at_k.figure import draw_curves
+from curr_reft.evaluation.report.comparisons import Pair
+from curr_reft.evaluation.report.documents import Evaluation, PassAtK, SuiteScore, TrainingRun
+from curr_reft.evaluation.report.svg import FAINT, SERIES, Chart, drawing, panel, to_chart
+from curr_reft.evaluation.report.tables import percent, suites_of
+from curr_reft.evaluation.report.text import visible
+
+_STRICT, _RELEASED, _ = SERIES
+_PERCENT_LIMITS = (-2, 102)
+_LONGEST_NAME = 26
+_MANY_POINTS = 50
+_TRAINING_PANELS = (
+    ("Reward", "mean of a completion", ("reward",)),
+    (
+        "Accuracy reward by task",
+        "mean of a completion",
+        ("accuracy/detection", "accuracy/classify", "accuracy/math"),
+    ),
+    ("KL to the stage's start", "mean per token", ("kl",)),
+    ("Groups without signal", "share of groups", ("frac_reward_zero_std",)),
+)
+
+
+def accuracy_charts(evaluations: Sequence[Evaluation]) -> Iterator[Chart]:
+    """A panel per suite: strict accuracy with its interval, and the released, a line per evaluation."""
+    shared = _shared_folders([evaluation.name for evaluation in evaluations])
+    for suite in _suites(evaluations):
+        asked = {
+            evaluation.name: evaluation.scores[suite]
+            for evaluation in evaluations
+            if suite in evaluation.scores
+        }
+        names = [name.removeprefix(shared) for name in asked]
+        with panel(suite, height=0.95 + 0.26 * len(asked)) as (figure, axes):
+            _draw_lines(axes, names, list(map(_percents, asked.values())), label="strict, 95 %")
+            released = {place: score.released for place, score in enumerate(asked.values())}
+            places = [place for place, share in released.items() if share is not None]
+            axes.plot(
+                [100 * released[place] for place in places],
+                places,
+                "D",
+                color=_RELEASED,
+                markerfacecolor="none",
+                markeredgewidth=1.4,
+                label="released",
+            )
+            axes.set_xlim(_PERCENT_LIMITS)
+            axes.set_xlabel("accuracy in percent")
+            figure.legend(loc="outside lower center", ncols=2)
+        values = "; ".join(f"{name} {_spoken(score)}" for name, score in asked.items())
+        yield to_chart(figure, f"Accuracy on {suite}, in percent: {values}")
+
+
+def step_charts(series: Sequence[Evaluation]) -> Iterator[Chart]:
+    """A panel per suite: accuracy over the steps of one training run, the interval as a band."""
+    for suite in _suites(series):
+        scores = {each.step: each.scores[suite] for each in series if suite in each.scores}
+        steps = list(scores)
+        middle, low, high = zip(*map(_percents, scores.values()), strict=True)
+        with panel(suite, height=2.5) as (figure, axes):
+            axes.fill_between(steps, low, high, color=_STRICT, alpha=0.2, linewidth=0, label="95 %")
+            axes.plot(steps, middle, "o-", color=_STRICT, markersize=4, label="strict")
+            told = {step: score.released for step, score in scores.items() if score.released is not None}
+            axes.plot(
+                list(told),
+                [100 * share for share in told.values()],
+                "D--",
+                color=_RELEASED,
+                markersize=4,
+                markerfacecolor="none",
+                linewidth=1,
+                label="released",
+            )
+            axes.set_ylim(_PERCENT_LIMITS)
+            axes.set_xlabel("step")
+            axes.set_ylabel("accuracy in percent")
+            figure.legend(loc="outside lower center", ncols=3)
+        values = "; ".join(f"step {step} {_spoken(score)}" for step, score in scores.items())
+        yield to_chart(figure, f"Accuracy on {suite} over steps, in percent: {values}")
+
+
+def difference_chart(pair: Pair) -> Chart:
+    """The differences of a pair with their intervals, a line per suite."""
+    values = [tuple(100 * x for x in (each.difference, each.low, each.high)) for each in pair.suites.values()]
+    with panel("Strict accuracy, B minus A", height=0.8 + 0.26 * len(values), width=6) as (_, axes):
+        axes.axvline(0, color=FAINT, linewidth=1)
+        _draw_lines(axes, list(pair.suites), values, label=None)
+        axes.set_xlabel("percentage points, with 95 % interval")
+    spoken = "; ".join(f"{suite} {value[0]:+.1f}" for suite, value in zip(pair.suites, values, strict=True))
+    return to_chart(axes.figure, f"Strict accuracy of {pair.b} minus that of {pair.a}, in points: {spoken}")
+
+
+def training_charts(run: TrainingRun) -> Iterator[Chart]:
+    """What a run logged over its steps: reward, accuracy by task, KL, share of groups without signal.
+
+    What was logged more than 50 times is drawn faintly, under its moving mean.
+    """
+    for title, label, keys in _TRAINING_PANELS:
+        curves = {key.rpartition("/")[2]: run.curve(key) for key in keys}
+        if not any(steps for steps, _ in curves.values()):
+            continue
+        with panel(title, height=2.2 if len(keys) == 1 else 2.5, width=3.5) as (figure, axes):
+            for colour, (name, (steps, values)) in zip(SERIES, curves.items(), strict=False):
+                _draw_curve(axes, steps, values, colour, name)
+            axes.set_xlabel("step")
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+            if len(keys) > 1:
+                figure.legend(loc="outside lower center", ncols=3)
+        ends = "; ".join(
+            f"{name} from {values[0]:.3g} to {values[-1]:.3g}"
+            for name, (_, values) in curves.items()
+            if values
+        )
+        yield to_chart(figure, f"{title} over the steps of {run.name}: {ends}")
+
+
+def pass_at_k_chart(results: Sequence[PassAtK]) -> Chart:
+    """The curves of one model, one per form of the questions; in the figure's own colours, made for white."""
+    with drawing():
+        figure = draw_curves([{**result.record, "model": visible(result.model)} for result in results])
+    ends = "; ".join(
+        f"{result.task_type} from {percent(result.points[0]['pass_at_k'])} at k={result.points[0]['k']}"
+        f" to {percent(result.points[-1]['pass_at_k'])} at k={result.points[-1]['k']}"
+        for result in results
+        if result.points
+    )
+    return to_chart(figure, f"pass@k of {results[0].model}, in percent: {ends}")
+
+
+def _suites(evaluations: Sequence[Evaluation]) -> list[str]:
+    return [suite for domain in ("in", "out") for suite in suites_of(evaluations, domain)]
+
+
+def _percents(score: SuiteScore) -> tuple[float, float, float]:
+    return 100 * score.accuracy, 100 * score.low, 100 * score.high
+
+
+def _spoken(score: SuiteScore) -> str:
+    return f"{percent(score.accuracy)} strict, {percent(score.released) or 'unknown'} released"
+
+
+def _draw_lines(
+    axes: Axes, names: Sequence[str], values: Sequence[tuple[float, float, float]], label: str | None
+) -> None:
+    """A point with its interval per name, `(point, low, high)` each, the first on top."""
+    places = range(len(names))
+    points, lows, highs = zip(*values, strict=True)
+    axes.hlines(places, lows, highs, color=_STRICT, linewidth=2.4, alpha=0.5)
+    axes.plot(points, places, "o", color=_STRICT, label=label)
+    axes.set_yticks(places, [_short(name) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+
+
+def _draw_curve(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, name: str) -> None:
+    if len(steps) <= _MANY_POINTS:
+        axes.plot(steps, values, ".-", color=colour, label=name)
+        return
+    axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
+    width = len(steps) // 25
+    moving = (np.convolve(series, np.full(width, 1 / width), "valid") for series in (steps, values))
+    axes.plot(*moving, color=colour, linewidth=1.8, label=name)
+
+
+def _shared_folders(names: Sequence[str]) -> str:
+    """The folders that all names begin with, which tell nothing apart."""
+    folders = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    shared = takewhile(lambda level: len(set(level)) == 1 < len(level), folders)
+    return "".join(f"{level[0]}/" for level in shared)
+
+
+def _short(name: str) -> str:
+    """A long name's end, in which the names of checkpoints differ."""
+    name = visible(name)
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -1,0 +1,111 @@
+"""The report as one HTML page that needs nothing else and runs no script."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from curr_reft.evaluation.report import paper, provenance, tables
+from curr_reft.evaluation.report.charts import (
+    accuracy_charts,
+    difference_chart,
+    pass_at_k_chart,
+    step_charts,
+    training_charts,
+)
+from curr_reft.evaluation.report.documents import Evaluation, TrainingRun
+from curr_reft.evaluation.report.gallery import Shelf, shelves
+from curr_reft.evaluation.report.record import Report
+from curr_reft.evaluation.report.svg import Chart
+from curr_reft.evaluation.report.text import visible
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Charts and a table under one title."""
+
+    title: str
+    charts: Sequence[Chart]
+    grid: tables.Grid | None = None
+
+
+def to_page(report: Report) -> str:
+    """The page as HTML.
+
+    Raises:
+        InputError: when the rows of a suite that is shown are broken.
+    """
+    findings = report.findings
+    evaluations = findings.evaluations
+    # Rows, outputs and names are anybody's text: markup is escaped, and what would not be seen is spelled.
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
+    )
+    backbones = paper.by_backbone(evaluations)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        report=report,
+        findings=findings,
+        accuracy=[
+            grid for domain in ("in", "out") if (grid := tables.accuracy_grid(evaluations, domain)).rows
+        ],
+        accuracy_charts=list(accuracy_charts(evaluations)),
+        quality=tables.quality_grid(evaluations),
+        series=[Panel(name, list(step_charts(series))) for name, series in checkpoint_series(evaluations)],
+        comparisons=[
+            Panel("", [difference_chart(pair)], tables.comparison_grid(pair)) for pair in report.pairs
+        ],
+        paper_grids=[tables.paper_grid(ours, backbone) for backbone, ours in backbones.items()],
+        other_rows=[row for row in paper.visual_rows() if row.backbone is None] if backbones else [],
+        paper_header=[f"{column.task}, {column.domain}" for column in paper.columns()],
+        paper_remarks=paper.remarks(evaluations),
+        caveat=paper.CAVEAT,
+        pass_at_k_charts=[pass_at_k_chart(group) for group in tables.pass_at_k_groups(findings.pass_at_k)],
+        pass_at_k=tables.pass_at_k_grid(findings.pass_at_k),
+        training=[Panel(_training_title(run), list(training_charts(run))) for run in findings.training],
+        training_grid=tables.training_grid(findings.training),
+        benchmarks=tables.benchmark_grid(
+            findings.benchmarks, paper.rows_beside(findings.benchmarks, evaluations)
+        ),
+        galleries=_galleries(report),
+        facts=[
+            provenance.model_grid(evaluations),
+            provenance.data_grid(evaluations),
+            provenance.settings_grid(evaluations),
+        ],
+        differing_data=provenance.differing_data(evaluations),
+    )
+
+
+def checkpoint_series(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
+    """Evaluations of checkpoints of one run, by step: several that lie in one folder and know their step."""
+    found = []
+    stepped = [evaluation for evaluation in evaluations if evaluation.step is not None]
+    for folder, group in groupby(stepped, key=lambda evaluation: evaluation.directory.parent):
+        series = sorted(group, key=lambda evaluation: evaluation.step)
+        if len({evaluation.step for evaluation in series}) > 1:
+            name = series[0].name.removesuffix(series[0].directory.name).rstrip("/")
+            found.append((name or folder.resolve().name, series))
+    return found
+
+
+def _galleries(report: Report) -> list[tuple[str, list[Shelf]]]:
+    if not report.examples:
+        return []
+    return [
+        (evaluation.name, list(shelves(evaluation, report.examples, report.data_root)))
+        for evaluation in report.shown
+    ]
+
+
+def _training_title(run: TrainingRun) -> str:
+    return run.name if run.stage is None or run.stage in run.name else f"{run.name}: stage {run.stage}"
+
+
+def _visible(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

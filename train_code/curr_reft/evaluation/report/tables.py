@@ -1,0 +1,211 @@
+"""The report's tables, once for console, Markdown and page.
+
+Cells are text: accuracies in percent with one decimal, an empty cell where a model has no such number.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from curr_reft.evaluation.report import paper
+from curr_reft.evaluation.report.comparisons import Pair
+from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
+from curr_reft.evaluation.report.text import visible
+from curr_reft.stages import STAGES, TASKS
+
+TITLES = {"detection": "detection", "classify": "classification", "math": "math"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text. The first `names` columns name a row, the others hold its numbers."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    names: int = 1
+
+    def to_rich(self) -> Table:
+        """The table for the console."""
+        table = Table(title=self.title, title_justify="left")
+        for index, column in enumerate(self.header):
+            table.add_column(visible(column), justify="left" if index < self.names else "right")
+        for row in self.rows:
+            table.add_row(*map(visible, row))
+        return table
+
+    def to_markdown(self) -> str:
+        """The table as Markdown, under its title."""
+        rule = ["---" if index < self.names else "---:" for index in range(len(self.header))]
+        lines = [map(markdown_text, self.header), rule, *(map(markdown_text, row) for row in self.rows)]
+        return "\n".join(
+            [f"**{markdown_text(self.title)}**", "", *(f"| {' | '.join(line)} |" for line in lines)]
+        )
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows unchanged, on one line and in a table too."""
+    for mark in ("\\", "|", "`", "*", "_", "<", "](", "~", "$", "&"):
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(visible(text).split())
+
+
+def suites_of(evaluations: Sequence[Evaluation], domain: str) -> dict[str, list[SuiteScore]]:
+    """The suites of a domain in the order of the tasks, each with the scores of those who were asked it."""
+    found: dict[str, list[SuiteScore]] = {}
+    for evaluation in evaluations:
+        for suite, score in evaluation.scores.items():
+            if score.domain == domain:
+                found.setdefault(suite, []).append(score)
+    return dict(sorted(found.items(), key=lambda item: TASKS.index(item[1][0].task)))
+
+
+def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
+    """Strict accuracy with its interval, and the released, per evaluation and suite of a domain.
+
+    The mean is of the strict ones, of evaluations that have them all.
+    """
+    suites = suites_of(evaluations, domain)
+    tasks = [scores[0].task for scores in suites.values()]
+    header = ["model"]
+    for suite, scores in suites.items():
+        # Two suites of one task are told apart by their own names.
+        title = TITLES[scores[0].task] if tasks.count(scores[0].task) == 1 else suite
+        header.append(f"{title} (n={spread({score.n for score in scores})})")
+    rows = []
+    for evaluation in evaluations:
+        found = [evaluation.scores.get(suite) for suite in suites]
+        if any(found):
+            whole = [score.accuracy for score in found if score]
+            mean = percent(sum(whole) / len(whole)) if len(whole) == len(found) else ""
+            rows.append([evaluation.name, *map(accuracy_cell, found), mean])
+    title = f"Strict accuracy in percent, {domain}-domain, [95 % interval], (released scoring)"
+    return Grid(title, [*header, "mean"], rows)
+
+
+def quality_grid(evaluations: Iterable[Evaluation]) -> Grid:
+    """What stands beside the accuracies: how well the answers could be read, and what went wrong."""
+    rows = []
+    for evaluation in evaluations:
+        for score in evaluation.scores.values():
+            shares = (score.overlap, score.format, score.unparsed, score.truncated)
+            told = ", ".join(f"{incident}: {count}" for incident, count in score.incidents.items())
+            rows.append([evaluation.name, score.suite, str(score.n), *map(percent, shares), told])
+    header = ["model", "suite", "rows", "overlap", "well-formed", "unparsed", "truncated", "incidents"]
+    return Grid("Beside the accuracies, in percent", header, rows, names=2)
+
+
+def paper_grid(evaluations: Iterable[Evaluation], backbone: str) -> Grid:
+    """Our rows of one backbone, and the paper's under them."""
+    columns = paper.columns()
+    rows = [
+        [evaluation.name, "ours", *(accuracy_cell(column.score(evaluation)) for column in columns)]
+        for evaluation in evaluations
+    ]
+    for row in paper.visual_rows():
+        if row.backbone == backbone:
+            rows.append([row.row, f"paper, {row.table}", *(f"{value:.1f}" for value in row.values)])
+    header = ["model", "source", *(f"{TITLES[column.task]}, {column.domain}" for column in columns)]
+    return Grid(f"{backbone}: accuracy in percent", header, rows, names=2)
+
+
+def comparison_grid(pair: Pair) -> Grid:
+    """One evaluation against another on the rows that both answered, per suite; differences in points."""
+    rows = [
+        [
+            suite,
+            str(found.n),
+            percent(found.accuracy_a),
+            percent(found.accuracy_b),
+            f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]",
+            str(found.only_a),
+            str(found.only_b),
+            f"{found.p_value:.2g}",
+        ]
+        for suite, found in pair.suites.items()
+    ]
+    header = ["suite", "rows", "A", "B", "B minus A", "only A right", "only B right", "p"]
+    return Grid(f"A: {pair.a}, B: {pair.b}", header, rows)
+
+
+def pass_at_k_grid(results: Sequence[PassAtK]) -> Grid:
+    """pass@k in percent with its interval, a row per model and form of the questions."""
+    results = [result for group in pass_at_k_groups(results) for result in group]
+    ks = sorted({point["k"] for result in results for point in result.points})
+    rows = []
+    for result in results:
+        points = {point["k"]: point for point in result.points}
+        cells = [_interval(points[k]) if k in points else "" for k in ks]
+        counts = [str(result.record.get(key, "")) for key in ("problems", "num_samples", "unjudged")]
+        rows.append([result.model, result.task_type, *counts, *cells])
+    header = ["model", "questions", "problems", "samples", "unjudged", *(f"k={k}" for k in ks)]
+    return Grid("pass@k in percent, [95 % interval]", header, rows, names=2)
+
+
+def pass_at_k_groups(results: Sequence[PassAtK]) -> list[list[PassAtK]]:
+    """Results that share a figure: of one model, at most one of each form of the questions, judge first."""
+    groups: list[list[PassAtK]] = []
+    for result in sorted(results, key=lambda result: list(STAGES).index(result.task_type)):
+        for group in groups:
+            types = {other.task_type for other in group}
+            if group[0].model == result.model and result.task_type not in types:
+                group.append(result)
+                break
+        else:
+            groups.append([result])
+    return groups
+
+
+def training_grid(runs: Iterable[TrainingRun]) -> Grid:
+    """What each stage's training came to."""
+    rows = []
+    for run in runs:
+        config = run.manifest.get("config") or {}
+        steps, rewards = run.curve("reward")
+        ends = f"{rewards[0]:.3g} to {rewards[-1]:.3g}" if rewards else ""
+        settings = [str(config.get(key, "")) for key in ("learning_rate", "beta", "seed")]
+        status = str(run.manifest.get("status", "no manifest"))
+        rows.append([run.name, run.stage or "", status, str(max(steps, default="")), ends, *settings])
+    header = ["run", "stage", "status", "last step", "reward, first to last", "learning rate", "beta", "seed"]
+    return Grid("Training", header, rows, names=3)
+
+
+def benchmark_grid(benchmarks: Iterable[Benchmarks], rows_of_paper: Iterable[paper.PaperRow]) -> Grid:
+    """General benchmarks, ours and the paper's; on each benchmark's own scale."""
+    found = list(benchmarks)
+    others = {name for entry in found for name in entry.results} - set(paper.benchmark_names())
+    names = [*paper.benchmark_names(), *sorted(others)]
+    rows = []
+    for entry in found:
+        values = [entry.results.get(name) for name in names]
+        source = f"ours, {entry.harness}" if entry.harness else "ours"
+        rows.append([entry.name, source, *("" if value is None else f"{value:.4g}" for value in values)])
+    for row in rows_of_paper:
+        values = dict(zip(paper.benchmark_names(), row.values, strict=True))
+        cells = [f"{values[name]:.4g}" if name in values else "" for name in names]
+        rows.append([row.row, f"paper, {row.table}", *cells])
+    return Grid("General benchmarks", ["model", "source", *names], rows, names=2)
+
+
+def accuracy_cell(score: SuiteScore | None) -> str:
+    """A score as ``strict [low, high] (released)``, in percent."""
+    if score is None:
+        return ""
+    cell = f"{percent(score.accuracy)} [{percent(score.low)}, {percent(score.high)}]"
+    return cell if score.released is None else f"{cell} ({percent(score.released)})"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent with one decimal."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def spread(counts: Iterable[int]) -> str:
+    """One number, or the smallest and the largest."""
+    low, *_, high = [*sorted(counts)] * 2
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _interval(point: dict) -> str:
+    return f"{percent(point['pass_at_k'])} [{percent(point['low'])}, {percent(point['high'])}]"
