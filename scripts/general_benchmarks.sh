@@ -64,8 +64,9 @@ run() {
 LOCK=$ROOT/eval/general_benchmarks/requirements-lock.txt BENCH=$ROOT/.venv-bench
 VERSION=$(sed -n 's/^lmms-eval==//p' "$LOCK")
 if ! cmp -s "$LOCK" "$BENCH/.curr-reft-pins"; then
-    run bash "$ROOT/scripts/setup.sh" # installs uv where there is none
-    UV=$(command -v uv || echo "$ROOT/.tools/bin/uv")
+    run bash "$ROOT/scripts/setup.sh"
+    UV=uv
+    [[ -n $DRY_RUN ]] || UV=$(bash "$ROOT/scripts/uv.sh")
     run "$UV" venv --quiet --clear --python ">=3.11" "$BENCH"
     run "$UV" pip install --python "$BENCH/bin/python" -r "$LOCK"
     run cp "$LOCK" "$BENCH/.curr-reft-pins"

@@ -19,8 +19,8 @@ BASE=train_code/curr_reft/tiny/base
 evaluate() { # NAME CHECKPOINT
     if [[ ! -f $OUTPUT/scores/$1/scores.json ]]; then
         echo "== scoring $1" >&2
-        python eval/evaluate.py --model "$2" --suites configs/eval/shapes.yaml --data_root "$DATA_ROOT" \
-            --output_dir "$OUTPUT/scores/$1" --domain in --batch_size 100 --max_new_tokens 80
+        python eval/evaluate.py --model "$2" --final_only --suites in --suites_config configs/eval/shapes.yaml \
+            --data_root "$DATA_ROOT" --output_dir "$OUTPUT/scores/$1" --max_new_tokens 80
     fi
 }
 

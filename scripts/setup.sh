@@ -1,12 +1,10 @@
 #!/usr/bin/env bash
 # Make the environment .venv from exact pins (requirements-lock.txt); does nothing when it is there already.
-# uv is taken from PATH, else installed into .tools of this repository, never into the system's Python.
 #   bash scripts/setup.sh [--flash-attn]
 #   --flash-attn   also build and install flash-attn, which needs a GPU's CUDA toolkit
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-UV_VERSION=0.13.9
 FLASH_ATTN_VERSION=2.8.3
 STAMP=.venv/.curr-reft-pins
 PINS=$(cat requirements-lock.txt pyproject.toml | sha256sum)
@@ -18,23 +16,7 @@ if [[ -z ${1:-} && -f $STAMP && "$(cat $STAMP)" == "$PINS" ]]; then
     exit 0
 fi
 
-find_uv() {
-    if command -v uv >/dev/null; then
-        command -v uv
-        return
-    fi
-    if [[ ! -x .tools/bin/uv ]]; then
-        # --target is allowed where the system's Python forbids pip (PEP 668); venv covers a Python without pip.
-        python3 -m pip install --quiet --target .tools "uv==$UV_VERSION" >&2 ||
-            { python3 -m venv .tools/venv >&2 && .tools/venv/bin/pip install --quiet "uv==$UV_VERSION" >&2 &&
-                mkdir -p .tools/bin && ln -sf ../venv/bin/uv .tools/bin/uv; } ||
-            { echo "error: uv is missing and neither pip nor venv could install it; see https://docs.astral.sh/uv" >&2
-                exit 2; }
-    fi
-    echo "$PWD/.tools/bin/uv"
-}
-
-UV=$(find_uv)
+UV=$(bash scripts/uv.sh)
 if [[ ! -x .venv/bin/python ]]; then
     "$UV" venv --quiet --python ">=3.11" .venv
 fi

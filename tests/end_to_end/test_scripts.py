@@ -12,6 +12,7 @@ import yaml
 from curr_reft.arguments import DataArguments, parse_arguments
 from curr_reft.data.checks import held_out_warnings
 from curr_reft.data.mixture import load_mixture
+from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.training import prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,9 +173,24 @@ def test_curriculum_script_chains_the_stages(size, started, tmp_path):
     assert [line.count(models[0]) for line in lines] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("script", ["evaluate.sh", "qwen2_5_vl_3b/evaluate.sh", "qwen2_5_vl_7b/evaluate.sh"])
+def test_evaluation_script_scores_a_run_and_reports_it(script, started, tmp_path):
+    (tmp_path / "run").mkdir()
+    places = {"DATA_ROOT": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "out"), "NPROC": "8"}
+    code, (score, report), _ = started(script, tmp_path / "run", "--suites", "in", **places)
+    assert code == 0
+    assert score.startswith("-m curr_reft.launch --standalone --nproc_per_node=8 eval/evaluate.py ")
+    flags = parse_evaluation(
+        "", score.split("eval/evaluate.py ")[1].replace(places["DATA_ROOT"], str(tmp_path)).split()
+    )
+    assert (flags.model, flags.output_dir, flags.suites) == (str(tmp_path / "run"), tmp_path / "out", ["in"])
+    assert report == f"eval/report.py {tmp_path}/out --domain all --output_dir {tmp_path}/out/report"
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "environment", "message"),
     [
+        ("evaluate.sh", (), {}, "usage: scripts/evaluate.sh RUN"),
         ("launch.sh", (), {}, "usage: scripts/launch.sh SIZE STAGE"),
         ("launch.sh", ("tiny", "stage4"), {}, "unknown stage 'stage4'"),
         ("launch.sh", ("huge", "stage1_judge"), {}, "no configuration configs/huge/stage1_judge.yaml"),

@@ -29,6 +29,8 @@ class ChatServer:
 
     url: str = ""
     answer: Callable[[dict], str] = answer_by_seed
+    message: dict | None = None
+    """The whole message of every reply, in place of `answer`."""
     faults: deque[str] = field(default_factory=deque)
     """What goes wrong with the next requests, one each."""
     hang_after: int | None = None
@@ -79,9 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, '{"choices": [')
         if fault == "no choices":
             return self._send(200, '{"object": "chat.completion"}')
-        text = script.answer(body)
+        text = "" if script.message else script.answer(body)
         reason = "length" if text.endswith("<think>") else "stop"
-        reply = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": reason}]}
+        message = {"role": "assistant", **(script.message or {"content": text})}
+        reply = {"choices": [{"message": message, "finish_reason": reason}]}
         if fault == "cut":
             return self._send(200, json.dumps(reply)[:20], {"Content-Length": "500"})
         with script.lock:
@@ -143,7 +146,17 @@ def served(sampling_base, tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "serve.log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [command, "serve", sampling_base, "--host", "127.0.0.1", "--port", str(port)],
+            [
+                command,
+                "serve",
+                sampling_base,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--dtype",
+                "float32",
+            ],
             stdout=file,
             stderr=subprocess.STDOUT,
         )

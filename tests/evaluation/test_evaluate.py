@@ -389,3 +389,13 @@ def test_an_endpoint_that_goes_down_loses_nothing(flags, server, tmp_path, monke
 
 def hurried(*fields: object) -> ChatEndpoint:
     return ChatEndpoint(*fields, first_wait=0.001)
+
+
+@pytest.mark.slow
+def test_a_served_model_answers_as_it_does_in_this_process(served, sampling_base, evaluated, flags, tmp_path):
+    endpoint = {"model": None, "backend": "endpoint", "model_url": served, "model_name": sampling_base}
+    main(flags(**endpoint, suites="in", threads=1))
+    ours, theirs = answers(evaluated), answers(tmp_path / "out")
+    assert theirs.keys() == {"detection_in", "classify_in", "math_in"}
+    for name, rows in theirs.items():
+        assert [row["model_output"] for row in rows] == [row["model_output"] for row in ours[name]]

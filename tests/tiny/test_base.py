@@ -11,7 +11,7 @@ from curr_reft.data.images import check_images
 from curr_reft.data.schema import read_examples
 from curr_reft.data.shapes import IN_DOMAIN, sample_scene
 from curr_reft.data.shapes_dataset import QUESTIONS, write_world
-from curr_reft.evaluation.scoring import score_row, summarise
+from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.processor import load_processor
 from curr_reft.stages import STAGES, TASKS
 from curr_reft.tiny.model import build_model, build_processor, completion_text
@@ -70,11 +70,11 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
         sampled = processor.tokenizer.batch_decode(
             output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        scores = [
-            score_row(f"{task}_in", {"model_output": text, "example": {"solution": row["solution"]}})
+        predictions = [
+            {"model_output": text, "example": {"solution": row["solution"]}, "truncated": False}
             for text, row in zip(sampled, rows, strict=True)
         ]
-        result = summarise(task, sampled, scores)
+        _, result = score_predictions(f"{task}_in", task, predictions)
         assert result.format >= 0.9, task
         # 10 to 60 % are promised; 60 rows measure to within 13 points.
         assert result.low <= 0.6, task

@@ -94,6 +94,7 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
     scores = write_evaluation("e", math_in=0.5) / "scores.json"
     state = write_training("t") / "trainer_state.json"
     curve = write_pass_at_k("p/judge_pass_at_k.json")
+    whole_curve = curve.read_text()
     for path, change, message in [
         (scores, "{", "not JSON that can be read"),
         (scores, "[" * 100_000, "not JSON that can be read"),
@@ -113,12 +114,9 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
         (state, '{"log_history": [{"loss": 1}]}', "an entry without a step"),
         (state.with_name("manifest.json"), "{}", "not the manifest of a run"),
         (curve, '{"k": [], "model": "m"}', "k: expected a list of objects"),
-        (curve, '{"k": [{"k": 1, "pass_at_k": 2}], "model": "m"}', "pass_at_k: expected a share"),
-        (
-            curve,
-            '{"k": [{"k": 1, "pass_at_k": 1}], "model": "m", "task_type": "x"}',
-            "task_type: expected one of",
-        ),
+        (curve, '{"k": [{"k": 1, "pass_at_k": 2}]}', "pass_at_k: expected a share"),
+        (curve, '{"k": [{"k": 1, "pass_at_k": 1}]}', "holds no low"),
+        (curve, whole_curve.replace('"judge", "model"', '"x", "model"'), "task_type: expected one of"),
     ]:
         whole = path.read_text()
         if isinstance(change, dict):

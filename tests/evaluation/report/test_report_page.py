@@ -130,7 +130,7 @@ def test_the_page_is_whole_in_itself(
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in figures)
     assert "Accuracy on math_in over steps, in percent: step 100 " in text
     assert "#0102" not in text
-    for fact in ("outputs/open", "abababababab", "max_new_tokens", "5.17.0", "train/open/math_test.jsonl"):
+    for fact in ("outputs/open", "ababababab", "max_new_tokens", "5.17.0", "train/open/math_test.jsonl"):
         assert fact in text
 
 

@@ -43,6 +43,7 @@ class Reply:
     """What a model answered."""
 
     text: str
+    """All of it, thoughts that the server gives apart in their tags before the answer."""
     truncated: bool
     """Whether the limit of tokens ended it."""
     new_tokens: int | None = None
@@ -173,9 +174,14 @@ class ChatEndpoint:
 
 def _reply(document: Any) -> Reply:
     choice = document["choices"][0]
-    content = choice["message"]["content"]
+    message = choice["message"]
+    content = message["content"]
     if not isinstance(content, str | None):
         raise TypeError(f"content is {json.dumps(content)[:_SHOWN_CHARACTERS]}")
+    # transformers serve and, with a reasoning parser, vLLM take the thoughts out of the text.
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
+    if thoughts:
+        content = f"<think>{thoughts}</think>{content or ''}"
     usage = document.get("usage") or {}
     return Reply(
         content or "",

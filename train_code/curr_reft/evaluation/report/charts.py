@@ -5,6 +5,7 @@ from itertools import takewhile
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from curr_reft.evaluation.pass_at_k.figure import draw_curves
 from curr_reft.evaluation.report.comparisons import Pair
@@ -80,7 +81,7 @@ def step_charts(series: Sequence[Evaluation]) -> Iterator[Chart]:
                 label="released",
             )
             axes.set_ylim(_PERCENT_LIMITS)
-            axes.set_xlabel("step")
+            _label_steps(axes)
             axes.set_ylabel("accuracy in percent")
             figure.legend(loc="outside lower center", ncols=3)
         values = "; ".join(f"step {step} {_spoken(score)}" for step, score in scores.items())
@@ -110,9 +111,10 @@ def training_charts(run: TrainingRun) -> Iterator[Chart]:
         with panel(title, height=2.2 if len(keys) == 1 else 2.5, width=3.5) as (figure, axes):
             for colour, (name, (steps, values)) in zip(SERIES, curves.items(), strict=False):
                 _draw_curve(axes, steps, values, colour, name)
-            axes.set_xlabel("step")
+            _label_steps(axes)
             axes.set_ylabel(label)
-            axes.set_ylim(bottom=0)
+            drawn = [value for _, series in curves.values() for value in series]
+            axes.set_ylim(min(0, *drawn), 1.08 * max(0, *drawn) or 1)
             if len(keys) > 1:
                 figure.legend(loc="outside lower center", ncols=3)
         ends = "; ".join(
@@ -160,6 +162,11 @@ def _draw_lines(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
+
+
+def _label_steps(axes: Axes) -> None:
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
 
 
 def _draw_curve(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, name: str) -> None:

@@ -116,8 +116,10 @@ def print_tables(report: Report, domains: Sequence[str]) -> None:
                     suite = score.suite if len(domains) > 1 else TITLES[score.task]
                     line = f"{evaluation.name}, {suite}: {incident} in {count} rows"
                     console.print(visible(line))
-    for suite in differing_data(evaluations):
-        console.print(f"{suite}: not the same rows for all models (other digests), so not comparable")
+    if suites := differing_data(evaluations):
+        console.print(
+            f"{', '.join(suites)}: the models were not asked the same rows; do not compare them there"
+        )
 
 
 def _domains(evaluations: Sequence[Evaluation], choice: str | None) -> tuple[str, ...]:

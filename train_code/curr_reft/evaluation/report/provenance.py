@@ -6,7 +6,7 @@ from typing import Any
 from curr_reft.evaluation.report.documents import Evaluation
 from curr_reft.evaluation.report.tables import Grid
 
-_SHOWN_OF_DIGEST = 12
+_SHOWN_OF_DIGEST = 10
 
 
 def model_grid(evaluations: Iterable[Evaluation]) -> Grid:
@@ -39,12 +39,11 @@ def data_grid(evaluations: Sequence[Evaluation]) -> Grid:
 
 def differing_data(evaluations: Iterable[Evaluation]) -> list[str]:
     """Suites whose rows were not the same for all who were asked them."""
-    digests: dict[str, set[str]] = {}
+    asked: dict[str, set[tuple[str | None, int]]] = {}
     for evaluation in evaluations:
         for score in evaluation.scores.values():
-            if score.sha256:
-                digests.setdefault(score.suite, set()).add(score.sha256)
-    return [suite for suite, found in digests.items() if len(found) > 1]
+            asked.setdefault(score.suite, set()).add((score.sha256, score.n))
+    return [suite for suite, found in asked.items() if len(found) > 1]
 
 
 def settings_grid(evaluations: Sequence[Evaluation]) -> Grid:

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# All checkpoints of stage 3 for Qwen2.5-VL-7B, or of another run, on this node's GPUs: evaluate.sh [RUN [flags]]
+# Environment and flags: see scripts/evaluate.sh.
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+RUN=${1:-$HERE/../../outputs/qwen2_5_vl_7b/stage3_open}
+shift || true
+exec bash "$HERE/../evaluate.sh" "$RUN" "$@"
