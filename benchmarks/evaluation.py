@@ -1,12 +1,12 @@
-"""Rows per second of the evaluator, and of the released procedure, with the same model on the same rows.
+"""Rows per second of the evaluator and of the released procedure: same model, same rows, one run.
 
     python benchmarks/evaluation.py
 
-The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; pictures are decoded and
-resized one after the other by the thread that generates (`qwen_vl_utils`, then the processor); prompts are padded on
-the left to the longest of the batch. Both run the tiny model in float32, greedily, up to 256 tokens, and leave out
-imports and the loading of weights. Rows are those of the embedded world's six suites, once with its pictures as drawn
-and once with pictures enlarged one to five times, as sizes differ in real data.
+The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; pictures are decoded
+and resized one after the other by the thread that generates (`qwen_vl_utils`, then the processor); prompts
+are padded on the left to the longest of the batch. Both run the tiny model in float32, greedily, up to 256
+tokens; imports and the loading of weights are left out. Rows are those of the embedded world's six suites,
+once with its pictures as drawn and once with pictures enlarged one to five times, as real sizes differ.
 """
 
 import argparse
@@ -70,14 +70,12 @@ def _chat(row: dict, task: str, world: Path) -> list[dict]:
     return [{"role": "user", "content": content}]
 
 
-def evaluator(
-    model_path: Path, world: Path, output: Path, processes: int, batch_size: int
-) -> tuple[int, float]:
+def evaluator(model_path: Path, world: Path, output: Path, processes: int) -> tuple[int, float]:
     """Rows answered by `eval/evaluate.py`, and the seconds that took."""
     command = [
         *(sys.executable, "-m", "curr_reft.launch", "--standalone", f"--nproc_per_node={processes}"),
         *(str(REPOSITORY / "eval/evaluate.py"), "--model", str(model_path), "--data_root", str(world)),
-        *("--suites_config", str(SUITES), "--output_dir", str(output), "--batch_size", str(batch_size)),
+        *("--suites_config", str(SUITES), "--output_dir", str(output)),
     ]
     threads = str(max(1, len(os.sched_getaffinity(0)) // processes))
     subprocess.run(
@@ -91,8 +89,7 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", type=Path, default=REPOSITORY / "train_code/curr_reft/tiny/base")
-    parser.add_argument("--rows", type=int, default=300, help="of each of the six suites")
-    parser.add_argument("--batch_size", type=int, default=150, help="of the evaluator")
+    parser.add_argument("--rows", type=int, default=200, help="of each of the six suites")
     arguments = parser.parse_args()
     table = Table(title="rows per second, and times the released procedure's", title_justify="left")
     for column in ("pictures", "rows", "released procedure", "evaluator, 1 process", "2 processes"):
@@ -107,7 +104,7 @@ def main() -> None:
             cells = [pictures, str(rows), f"{rows / seconds:.1f}"]
             for processes in (1, 2):
                 output = Path(folder) / f"evaluation-{processes}"
-                own_rows, own = evaluator(arguments.model, world, output, processes, arguments.batch_size)
+                own_rows, own = evaluator(arguments.model, world, output, processes)
                 cells.append(f"{own_rows / own:.1f} ({seconds * own_rows / (own * rows):.2f} times)")
             table.add_row(*cells)
     Console(width=120).print(table)

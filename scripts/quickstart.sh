@@ -17,11 +17,9 @@ export NPROC=${NPROC:-2}
 BASE=train_code/curr_reft/tiny/base
 
 evaluate() { # NAME CHECKPOINT
-    if [[ ! -f $OUTPUT/scores/$1/scores.json ]]; then
-        echo "== scoring $1" >&2
-        python eval/evaluate.py --model "$2" --final_only --suites in --suites_config configs/eval/shapes.yaml \
-            --data_root "$DATA_ROOT" --output_dir "$OUTPUT/scores/$1" --max_new_tokens 80
-    fi
+    echo "== scoring $1" >&2
+    python eval/evaluate.py --model "$2" --final_only --suites in --suites_config configs/eval/shapes.yaml \
+        --data_root "$DATA_ROOT" --output_dir "$OUTPUT/scores/$1" --max_new_tokens 80 >/dev/null
 }
 
 if [[ ! -f $DATA_ROOT/test/math_test.jsonl ]]; then
@@ -38,5 +36,5 @@ for STAGE in stage1_judge stage2_choice stage3_open; do
 done
 
 python eval/report.py base="$OUTPUT/scores/base" judge="$OUTPUT/scores/judge" \
-    choice="$OUTPUT/scores/choice" open="$OUTPUT/scores/open"
+    choice="$OUTPUT/scores/choice" open="$OUTPUT/scores/open" "$OUTPUT" --output_dir "$OUTPUT/report"
 echo "checkpoints, logs and predictions: $OUTPUT"

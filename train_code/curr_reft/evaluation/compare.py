@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 from scipy.stats import binomtest
 
 from curr_reft.data.schema import BrokenLine, iter_objects
@@ -88,19 +87,3 @@ def _strict_by_row(path: Path) -> dict[str, tuple[Any, ...]]:
             raise InputError(f"{path}:{number}: no scored row; evaluate again to the end")
         rows[str(row["id"])] = (row["strict"], row["problem"], json.dumps(row["example"], sort_keys=True))
     return rows
-
-
-def comparison_table(a: Path, b: Path, comparisons: dict[str, Comparison]) -> Table:
-    """A row for each suite, in percent."""
-    title = f"Strict accuracy of B ({b}) less that of A ({a}), in points, [95 % bootstrap interval]"
-    table = Table(title=title, title_justify="left")
-    for column in ("suite", "n", "A", "B", "B less A", "right in A alone", "in B alone", "McNemar's p"):
-        table.add_column(column, justify="left" if column == "suite" else "right")
-    for suite, found in comparisons.items():
-        shares = (f"{100 * share:.1f}" for share in (found.accuracy_a, found.accuracy_b))
-        difference = "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-            *(100 * value for value in (found.difference, found.low, found.high))
-        )
-        counts = (str(found.only_a), str(found.only_b))
-        table.add_row(suite, str(found.n), *shares, difference, *counts, f"{found.p_value:.3g}")
-    return table

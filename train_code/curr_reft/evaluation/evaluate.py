@@ -24,13 +24,15 @@ from curr_reft.annotate import Row
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import strict
-from curr_reft.evaluation.compare import compare, comparison_table
+from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.endpoint import EndpointError
 from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.evaluation.generation import Backend, Completion
 from curr_reft.evaluation.journal import append, recover, sole_writer
 from curr_reft.evaluation.processes import Processes, processes
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
+from curr_reft.evaluation.report.comparisons import Pair
+from curr_reft.evaluation.report.tables import comparison_grid
 from curr_reft.evaluation.scores_file import add_scores, scores_table
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.evaluation.subjects import Subject, find_subjects
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = parse_evaluation(__doc__.partition("\n")[0], argv)
     console = Console(width=None if sys.stdout.isatty() else 120)
     if flags.compare:
-        console.print(comparison_table(*flags.compare, compare(*flags.compare, seed=flags.seed)))
+        names = map(str, flags.compare)
+        console.print(comparison_grid(Pair(*names, compare(*flags.compare, seed=flags.seed))).to_rich())
         return
     with processes() as team, ExitStack() as held:
         if team.rank:

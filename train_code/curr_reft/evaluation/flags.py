@@ -75,7 +75,10 @@ def evaluation_parser(description: str) -> CommandParser:
     who = parser.add_argument_group("who answers")
     who.add_argument("--backend", choices=BACKENDS, default="transformers")
     who.add_argument(
-        "--batch_size", type=int, default=64, help="of transformers; halved where memory runs out"
+        "--batch_size",
+        type=int,
+        default=128,
+        help="most rows of a batch; fewer where they are long, or memory runs out",
     )
     who.add_argument("--torch_dtype", choices=("auto", "bfloat16", "float16", "float32"), default="auto")
     who.add_argument("--attn_implementation", help="of transformers, such as sdpa or flash_attention_2")

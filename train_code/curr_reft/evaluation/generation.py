@@ -5,6 +5,7 @@ come.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedMo
 
 from curr_reft.data.dataset import render_prompt
 from curr_reft.evaluation.checkpoints import Checkpoint
+from curr_reft.evaluation.greedy import decode_greedily
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.questions import Asked
 
 logger = logging.getLogger(__name__)
 
+# Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 # Decoding a picture takes some ten times as long as shrinking it for the processor.
 _DECODE_THREADS = 4
 
@@ -66,24 +70,22 @@ class TransformersBackend:
         dtype: str,
         attention: str | None,
     ) -> None:
+        self._batch_tokens = _BATCH_TOKENS["cuda" if torch.cuda.is_available() else "cpu"]
         self._processor = processor
         self._decoding = decoding
         self._batch_size = batch_size
         self._model = load_model(checkpoint, dtype, attention)
-        stop = self._model.generation_config.eos_token_id
-        self._stop_tokens = torch.tensor(stop if isinstance(stop, list) else [stop])
+        settings = self._model.generation_config
+        if settings.eos_token_id is None:
+            settings.eos_token_id = processor.tokenizer.eos_token_id
+        self._stop_tokens = torch.tensor(settings.eos_token_id).reshape(-1)
 
     def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
         """Batches of like length, the longest first, so that memory runs out early or not at all.
 
         The next batch's pictures are decoded and resized while the model answers the one before.
         """
-        lengths = {row.id: row.prompt_tokens(self._processor) for row in asked}
-        order = sorted(asked, key=lambda row: -lengths[row.id])
-        batches = [
-            order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)
-        ]
-        mine = batches[processes.rank :: processes.count]
+        mine = self._batches(asked, processes.count)[processes.rank :: processes.count]
         with ThreadPoolExecutor(_DECODE_THREADS) as decoders, ThreadPoolExecutor(1) as ahead:
             prepared = [ahead.submit(self._prepare, batch, decoders) for batch in mine[:1]]
             for number, batch in enumerate(mine):
@@ -91,6 +93,19 @@ class TransformersBackend:
                 if number + 1 < len(mine):
                     prepared.append(ahead.submit(self._prepare, mine[number + 1], decoders))
                 save(list(zip(batch, self._complete(batch, inputs, decoders), strict=True)))
+
+    def _batches(self, asked: Sequence[Asked], processes: int) -> list[list[Asked]]:
+        lengths = {row.id: row.prompt_tokens(self._processor) for row in asked}
+        order = sorted(asked, key=lambda row: -lengths[row.id])
+        # No process is left without work for the sake of a full batch.
+        most = min(self._batch_size, math.ceil(len(order) / processes))
+        batches = []
+        while order:
+            # The first is the longest, and the others are padded to it.
+            count = min(most, max(1, self._batch_tokens // lengths[order[0].id]))
+            batches.append(order[:count])
+            order = order[count:]
+        return batches
 
     def _prepare(self, batch: Sequence[Asked], decoders: ThreadPoolExecutor) -> BatchFeature:
         return self._processor(
@@ -128,6 +143,7 @@ class TransformersBackend:
             top_k=None,
             top_p=None,
             temperature=None,
+            custom_generate=decode_greedily,
         )
         tokens = outputs[:, inputs["input_ids"].shape[1] :].cpu()
         texts = self._processor.tokenizer.batch_decode(
