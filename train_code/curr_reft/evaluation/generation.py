@@ -24,7 +24,7 @@ from curr_reft.evaluation.questions import Asked
 logger = logging.getLogger(__name__)
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+_BATCH_TOKENS = {"cpu": 6144, "cuda": 65536}
 # Decoding a picture takes some ten times as long as shrinking it for the processor.
 _DECODE_THREADS = 4
 
