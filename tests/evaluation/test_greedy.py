@@ -48,9 +48,7 @@ def test_a_row_that_has_ended_is_not_computed_again(prompts, tiny_base):
             **prompts, max_new_tokens=48, do_sample=False, custom_generate=decode_greedily
         )
     answers = output[:, prompts["input_ids"].shape[1] :]
-    ended = (answers == model.generation_config.eos_token_id).int().argmax(dim=1) + 1
-    lengths = torch.where(
-        (answers == model.generation_config.eos_token_id).any(dim=1), ended, answers.shape[1]
-    )
+    stops = torch.isin(answers, torch.tensor(model.generation_config.eos_token_id))
+    lengths = torch.where(stops.any(dim=1), stops.int().argmax(dim=1) + 1, answers.shape[1])
     assert len(set(lengths.tolist())) > 1
     assert rows == [int((lengths > step).sum()) for step in range(answers.shape[1])]
