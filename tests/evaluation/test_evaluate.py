@@ -1,15 +1,15 @@
 """The evaluator on the tiny base and the small world: every route to the same files, and what stops it."""
 
 import json
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText
 
@@ -303,35 +303,74 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(flags, capsys):
     assert "cannot be downloaded" in error
 
 
-@pytest.mark.slow
-def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, tmp_path):
-    command = [
-        *(sys.executable, "-m", "curr_reft.launch", "--standalone", "--nproc_per_node=2"),
-        *(str(ROOT / "eval/evaluate.py"), *flags(batch_size=1)),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+@pytest.fixture
+def started(tmp_path):
+    """Starts an evaluation in processes that know of one another as those of torchrun do."""
 
-    def saved() -> int:
-        return sum(path.read_bytes().count(b"\n") for path in (tmp_path / "out").glob("*.jsonl"))
+    def start(argv: list[str], count: int) -> list[multiprocessing.Process]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # Forked, since each would take half a minute to import what this process has.
+        context = multiprocessing.get_context("fork")
+        processes = [
+            context.Process(target=_evaluate, args=(argv, rank, count, port)) for rank in range(count)
+        ]
+        for process in processes:
+            process.start()
+        return processes
 
-    with (tmp_path / "log").open("w") as log:
-        first = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        while saved() < 4:
-            assert first.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.01)
-        # torchrun's processes are in sessions of their own, and would go on without it.
-        for process in [first, *psutil.Process(first.pid).children(recursive=True)]:
+    return start
+
+
+def _evaluate(argv: list[str], rank: int, count: int, port: int) -> None:
+    # A forked process has none of its parent's threads to share work with.
+    torch.set_num_threads(1)
+    places = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in places.items()})
+    main(argv)
+
+
+def count_lines(folder: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
+
+
+def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, started, tmp_path):
+    argv = flags(batch_size=1)
+    for rows in (2, 8):
+        processes = started(argv, 2)
+        while count_lines(tmp_path / "out") < rows:
+            assert all(process.is_alive() for process in processes)
+            time.sleep(0.002)
+        for process in processes:
             process.kill()
-        first.wait()
-    kept = saved()
-    assert 4 <= kept < 18
-    second = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert second.returncode == 0, second.stderr
+            process.join()
+    kept = count_lines(tmp_path / "out")
+    assert 8 <= kept < 18
+    processes = started(argv, 2)
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     answered = sum(score["answered_now"] for score in scores(tmp_path / "out")["scores"].values())
     assert answered == 18 - kept
     assert not list((tmp_path / "out").glob("*set-aside*"))
     for path in evaluated.glob("*.jsonl"):
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_fault_that_the_first_process_finds_ends_both(flags, started, tmp_path, capfd):
+    processes = started(flags(data_root=tmp_path), 2)
+    processes[0].join()
+    assert processes[0].exitcode == 2
+    # It would say the same after a while; torchrun ends it before.
+    processes[1].kill()
+    assert capfd.readouterr().err.count("error: no suite can be scored") == 1
 
 
 def test_an_endpoint_is_asked_the_same(evaluated, flags, server, tmp_path, monkeypatch, capsys):
