@@ -5,7 +5,7 @@
 # All processes share the rows of one checkpoint, so that a single one is scored as fast as many.
 # From the environment, each optional:
 #   DATA_ROOT   folder of rows and pictures (default grpo_sft_data/grpo_data)
-#   OUTPUT      where answers, scores and report go (default outputs/evaluation/NAME_OF_RUN)
+#   OUTPUT      where answers, scores and report go (default outputs/evaluation/ and the last two parts of RUN)
 #   NPROC       processes (default: this machine's GPUs, 1 without any)
 # Started again, it goes on where it stopped. Relative paths in flags are relative to the repository.
 set -euo pipefail
@@ -21,7 +21,17 @@ if [[ -e $RUN ]]; then
     RUN=$(realpath "$RUN")
 fi
 DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/grpo_data}")
-OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/evaluation/$(basename "$RUN")}")
+# Runs of different sizes have stages, and checkpoints, of the same name.
+PARENT=$(dirname "$RUN")
+NAME=$(basename "$PARENT")/$(basename "$RUN")
+if [[ $(basename "$RUN") == checkpoint-* ]]; then
+    NAME=$(basename "$(dirname "$PARENT")")/$NAME
+fi
+OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/evaluation/$NAME}")
+if [[ " $* " == *" --output_dir "* || " $* " == *" --model "* ]]; then
+    echo "error: give RUN as the first argument and the folder as OUTPUT, not as flags" >&2
+    exit 2
+fi
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
 if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
     PATH=$ROOT/.venv/bin:$PATH

@@ -3,6 +3,9 @@
 # Environment and flags: see scripts/evaluate.sh.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-RUN=${1:-$HERE/../../outputs/qwen2_5_vl_3b/stage3_open}
-shift || true
+RUN=$(realpath -m "$HERE/../../outputs/qwen2_5_vl_3b/stage3_open")
+if [[ -n ${1:-} && $1 != --* ]]; then
+    RUN=$1
+    shift
+fi
 exec bash "$HERE/../evaluate.sh" "$RUN" "$@"

@@ -187,10 +187,22 @@ def test_evaluation_script_scores_a_run_and_reports_it(script, started, tmp_path
     assert report == f"eval/report.py {tmp_path}/out --domain all --output_dir {tmp_path}/out/report"
 
 
+def test_runs_of_two_sizes_are_scored_into_two_folders(started):
+    outputs = []
+    for size in ("3b", "7b"):
+        _, (score, _), _ = started(f"qwen2_5_vl_{size}/evaluate.sh", "--suites", "in")
+        assert score.endswith(" --suites in")
+        outputs.append(score.split("--output_dir ")[1].split()[0])
+    assert [path.split("/outputs/")[1] for path in outputs] == [
+        f"evaluation/qwen2_5_vl_{size}/stage3_open" for size in ("3b", "7b")
+    ]
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "environment", "message"),
     [
         ("evaluate.sh", (), {}, "usage: scripts/evaluate.sh RUN"),
+        ("evaluate.sh", ("run", "--output_dir", "x"), {}, "give RUN as the first argument"),
         ("launch.sh", (), {}, "usage: scripts/launch.sh SIZE STAGE"),
         ("launch.sh", ("tiny", "stage4"), {}, "unknown stage 'stage4'"),
         ("launch.sh", ("huge", "stage1_judge"), {}, "no configuration configs/huge/stage1_judge.yaml"),

@@ -31,6 +31,7 @@ class ChatServer:
     answer: Callable[[dict], str] = answer_by_seed
     message: dict | None = None
     """The whole message of every reply, in place of `answer`."""
+    usage: object = None
     faults: deque[str] = field(default_factory=deque)
     """What goes wrong with the next requests, one each."""
     hang_after: int | None = None
@@ -84,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = "" if script.message else script.answer(body)
         reason = "length" if text.endswith("<think>") else "stop"
         message = {"role": "assistant", **(script.message or {"content": text})}
-        reply = {"choices": [{"message": message, "finish_reason": reason}]}
+        reply = {"choices": [{"message": message, "finish_reason": reason}], "usage": script.usage}
         if fault == "cut":
             return self._send(200, json.dumps(reply)[:20], {"Content-Length": "500"})
         with script.lock:

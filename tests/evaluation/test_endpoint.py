@@ -22,9 +22,12 @@ def test_what_is_no_address_is_refused(address):
         chat_url(address, "--judge_url")
 
 
-def test_a_password_in_an_address_is_refused_and_not_shown():
-    with pytest.raises(InputError, match="holds a password") as caught:
-        chat_url("http://user:secret@host", "--model_url")
+@pytest.mark.parametrize(
+    "address", ["http://u:secret@host", "ftp://u:secret@h", "http://u:secret@h:70000", "http://h?key=secret"]
+)
+def test_a_secret_in_an_address_is_refused_and_not_shown(address):
+    with pytest.raises(InputError, match="--model_url: ") as caught:
+        chat_url(address, "--model_url")
     assert "secret" not in str(caught.value)
 
 
@@ -46,6 +49,16 @@ def test_thoughts_that_come_apart_are_put_before_the_answer(message, text, serve
     server.message = message
     endpoint = ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "NO_KEY")
     assert endpoint.ask([user_turn("?")]).text == text
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"), [({"completion_tokens": 7}, 7), ([1], None), ("x", None), (None, None)]
+)
+def test_counts_of_tokens_are_numbers_or_nothing(usage, tokens, server):
+    server.usage = usage
+    endpoint = ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "NO_KEY")
+    server.answer = lambda body: "yes"
+    assert endpoint.ask([user_turn("?")]).new_tokens == tokens
 
 
 def test_a_key_is_never_shown(server, monkeypatch):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
+from curr_reft.evaluation.checkpoints import find_checkpoints
 from curr_reft.evaluation.endpoint import ChatEndpoint
 from curr_reft.evaluation.evaluate import main
 from curr_reft.manifest import write_manifest
@@ -174,7 +176,7 @@ def test_suites_that_cannot_be_scored_are_named_first_and_the_others_scored(
     row = json.loads((root / "test/classify_test.jsonl").read_text().splitlines()[0])
     (root / row["image"]).unlink()
     error = refused(flags(suites_config=config, data_root=root), capsys)
-    assert "error: 3 of 6 suites were not scored: detection_out, classify_out, math_out" in error
+    assert "error: not scored: suites detection_out, classify_out, math_out" in error
     assert "suite math_out cannot be scored" in caplog.text
     assert "nowhere.jsonl: No such file" in caplog.text
     assert "unusable pictures: 1 of 3" in caplog.text
@@ -192,6 +194,10 @@ def test_suites_that_cannot_be_scored_are_named_first_and_the_others_scored(
         ("suites_config", "nowhere.yaml", "nowhere.yaml: cannot be read"),
         ("data_root", "./nowhere", "--data_root nowhere: no such directory"),
         ("sample_num", 0, "--sample_num 0: expected more than 0"),
+        ("timeout", "inf", "--timeout inf: expected more than 0"),
+        ("max_new_tokens", 10**12, "--max_new_tokens 1000000000000: expected"),
+        ("seed", -1, "--seed -1: expected 0 or more"),
+        ("model_url", "http://localhost:1", "they are for --backend endpoint"),
         ("max_new_tokens", -1, "--max_new_tokens -1"),
         ("batch_size", 0, "--batch_size 0"),
         ("threads", 33, "--threads 33: expected 1 to 32"),
@@ -211,9 +217,6 @@ def test_a_gold_that_cannot_be_read_is_said(flags, world, tmp_path, caplog):
     root = tmp_path / "world"
     shutil.copytree(world, root)
     path = root / "train/open/classify_test.jsonl"
-    path.write_text(
-        path.read_text().replace("<answer>", "<answer></answer><answer>", 1).replace("<answer>c", "<b>c")
-    )
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[1]["solution"] = "<answer></answer>"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -276,6 +279,49 @@ def test_a_checkpoint_without_processor_takes_its_base_models(run_folder, tiny_b
     assert "its base model" in refused(flags(model=checkpoint, suites="math_in"), capsys)
 
 
+def test_incomplete_checkpoints_are_named_and_the_others_scored(run_folder, flags, tmp_path, capsys, caplog):
+    (run_folder / "checkpoint-100/model.safetensors").unlink()
+    path = run_folder / "checkpoint-20/model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    error = refused(flags(model=run_folder, suites="math_in", sample_num=1), capsys)
+    assert "error: not scored: checkpoints checkpoint-20, checkpoint-100 (see above)" in error
+    assert "checkpoint-20/model.safetensors: not written to the end" in caplog.text
+    assert "checkpoint-100: holds no weights" in caplog.text
+    assert scores(tmp_path / "out/final")["scores"]["math_in"]["n"] == 1
+    (run_folder / "model.safetensors").unlink()
+    assert "holds no weights" in refused(flags(model=run_folder, suites="math_in"), capsys)
+
+
+def test_weights_that_are_missing_are_not_made_up(tiny_base, flags, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_base, model)
+    weights = load_file(model / "model.safetensors")
+    name = next(name for name in weights if "down_proj" in name)
+    save_file({key: value for key, value in weights.items() if key != name}, model / "model.safetensors")
+    error = refused(flags(model=model, suites="math_in"), capsys)
+    assert "1 weights are missing or of another shape, such as" in error
+    assert "down_proj" in error
+    assert not (tmp_path / "out/scores.json").exists()
+
+
+def test_what_a_checkpoint_takes_from_its_base_is_part_of_its_digest(run_folder, tiny_base, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    (run_folder / "manifest.json").unlink()
+    write_manifest(run_folder, {"config": {"model_name_or_path": str(base)}})
+    checkpoint = run_folder / "checkpoint-20"
+    (checkpoint / "processor_config.json").unlink()
+
+    def digest():
+        return find_checkpoints(str(checkpoint), False, {})[0].digest()
+
+    before = digest()
+    (checkpoint / "scores.json").write_text("{}")
+    assert digest() == before
+    (base / "chat_template.jinja").write_text("changed")
+    assert digest() != before
+
+
 def test_an_adapter_is_scored_on_its_base(tiny_base, flags, tmp_path, evaluated, capsys):
     model = AutoModelForImageTextToText.from_pretrained(tiny_base)
     adapted = get_peft_model(
@@ -289,6 +335,14 @@ def test_an_adapter_is_scored_on_its_base(tiny_base, flags, tmp_path, evaluated,
     ours, base = (answers(folder)["detection_in"] for folder in (tmp_path / "out", evaluated))
     assert [row["model_output"] for row in ours] != [row["model_output"] for row in base]
     config = tmp_path / "adapter/adapter_config.json"
+    whole = json.loads(config.read_text())
+    config.write_text(json.dumps({**whole, "target_modules": ["q_proj"]}))
+    error = refused(flags(model=tmp_path / "adapter", suites="detection_in"), capsys)
+    assert "its weights are not those that its configuration and base ask for" in error
+    config.write_text(json.dumps({**whole, "target_modules": ["no_such_module"]}))
+    assert "the weights cannot be loaded" in refused(
+        flags(model=tmp_path / "adapter", suites="detection_in"), capsys
+    )
     config.write_text(
         json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/gone/for/good"})
     )
@@ -299,8 +353,7 @@ def test_an_adapter_is_scored_on_its_base(tiny_base, flags, tmp_path, evaluated,
 
 def test_a_hub_id_that_cannot_be_had_is_one_line(flags, capsys):
     error = refused(flags(model="someone/a-model-of-no-cache"), capsys)
-    assert "--model someone/a-model-of-no-cache" in error or "--model" in error
-    assert "cannot be downloaded" in error
+    assert "--model someone/a-model-of-no-cache: no such directory, nor in the hub's cache" in error
 
 
 @pytest.fixture

@@ -87,6 +87,14 @@ def test_boxes_move_with_a_picture_that_is_shrunk(picture, tmp_path):
     assert box == pytest.approx([width / 10, height / 10, width / 2, height / 2], abs=0.5)
 
 
+def test_boxes_of_a_gold_that_is_a_list_move_too(picture, tmp_path):
+    picture(size=(1600, 1200))
+    row = {"problem": "Find it.", "image": "a.png", "solution": [160, 120, 800, 600]}
+    (asked,) = ask(DETECTION, tmp_path, [row])
+    (text,) = ask(DETECTION, tmp_path, [{**row, "solution": "[160, 120, 800, 600]"}])
+    assert asked.example == text.example != {"solution": row["solution"]}
+
+
 @pytest.mark.parametrize("size", [(1920, 1080), (872, 490)])
 def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, picture, tmp_path):
     picture("final/a.png", size)

@@ -89,6 +89,10 @@ def test_without_a_closed_answer_nothing_is_parsed():
         "suites: {a: {task: maths, domain: in, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: inside, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: in, json_path: x, scoring: maths}}",
+        "suites: {a: {task: detection, domain: in, json_path: x, scoring: math_out}}",
+        "suites: {a: {task: math, domain: in, json_path: 5, scoring: math_in}}",
+        "suites: {../a: {task: math, domain: in, json_path: x, scoring: math_in}}",
+        "suites: {1: {task: math, domain: in, json_path: x, scoring: math_in}}",
     ],
 )
 def test_bad_suites_are_refused(tmp_path, text):

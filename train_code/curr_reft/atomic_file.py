@@ -30,6 +30,9 @@ def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
     try:
         with file:
             yield file
+            # On the disk before it takes the other's place, so that a power cut leaves one of the two whole.
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         # Writing names no file, opening another one inside the block does.

@@ -166,14 +166,14 @@ BAD_FLAGS = [
     ({"max_new_tokens": 0}, "--max_new_tokens 0"),
     ({"seed": -1}, "--seed -1"),
     ({"task_type": "chat"}, "--task_type"),
-    ({"model_url": "ftp://somewhere"}, "--model_url ftp://somewhere"),
-    ({"model_url": "localhost:8000"}, "--model_url localhost:8000"),
+    ({"model_url": "ftp://somewhere"}, "--model_url: expected http"),
+    ({"model_url": "localhost:8000"}, "--model_url: expected http"),
     ({"model_url": "http://me:secret@host"}, "holds a password"),
     ({"model_name": " "}, "--model_name: empty"),
     ({"model_name": None}, "--model_name"),
     ({"judge": "llm"}, "--judge_url: missing"),
     ({"judge_url": "http://host"}, "--judge_model: missing"),
-    ({"judge_url": "nowhere", "judge_model": "j"}, "--judge_url nowhere"),
+    ({"judge_url": "nowhere", "judge_model": "j"}, "--judge_url: expected http"),
     ({"image_root": "/nowhere"}, "--image_root /nowhere: no such directory"),
     ({"input_file": "nowhere.jsonl"}, "nowhere.jsonl: No such file"),
     ({"input_file": "rows.csv"}, "rows.csv: expected a .jsonl file"),
@@ -216,13 +216,15 @@ def test_bad_rows_are_one_line_before_anything_is_asked(text, message, flags, ro
     assert not server.requests
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"task_type": "open"}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"task_type": "open"}', '{"task_type": "nope", "k": null}'])
 def test_a_record_that_cannot_be_drawn_is_found_before_sampling(text, flags, server, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/open_pass_at_k.json").write_text(text)
     with pytest.raises(SystemExit):
         main(flags())
-    assert "open_pass_at_k.json: not" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "open_pass_at_k.json: " in error
+    assert "move it away" in error
     assert not server.requests
 
 

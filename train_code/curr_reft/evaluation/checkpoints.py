@@ -6,21 +6,27 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig, ProcessorMixin
 
+from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.manifest import read_manifest, sha256_of
 from curr_reft.processor import is_hub_id, load_processor
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
-# Weights, configuration, processor and tokenizer, not the training's own state.
-_DECIDES_ANSWERS = ("*.safetensors", "*_model*.bin", "*.json", "*.jinja", "*.txt", "*.model")
-_TRAINING_STATE = {"trainer_state.json", "manifest.json", "all_results.json", "train_results.json"}
+# Weights, configuration, processor and tokenizer.
+_DECIDES_ANSWERS = (
+    *("*.safetensors", "*.safetensors.index.json", "*_model*.bin", "*_model*.bin.index.json"),
+    *("config.json", "generation_config.json", "adapter_config.json", "*processor_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.model"),
+    "chat_template*",
+)
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
@@ -55,17 +61,25 @@ class Checkpoint:
         Raises:
             InputError: when there is none.
         """
-        source: str | Path = self.path
-        if not self.has_processor():
-            source = self.base or _named_base(self.path) or self.path
-        return load_processor(str(source), config=str(self.weights), flag=flag)
+        return load_processor(str(self._processor_folder()), config=str(self.weights), flag=flag)
+
+    def _processor_folder(self) -> Path:
+        return self.path if self.has_processor() else self.base or _named_base(self.path) or self.path
 
     def repetition_penalty(self) -> float:
-        """The one of the checkpoint's generation configuration, which the released evaluator applies too."""
-        folder = next(
-            (f for f in (self.path, self.weights) if (f / "generation_config.json").is_file()), None
-        )
-        return 1.0 if folder is None else GenerationConfig.from_pretrained(folder).repetition_penalty or 1.0
+        """The one of the checkpoint's generation configuration, which the released evaluator applies too.
+
+        Raises:
+            InputError: when there is such a configuration and it cannot be read.
+        """
+        for folder in dict.fromkeys((self.path, self.weights)):
+            path = folder / "generation_config.json"
+            if path.is_file():
+                try:
+                    return GenerationConfig.from_pretrained(folder).repetition_penalty or 1.0
+                except (OSError, ValueError, TypeError) as error:
+                    raise InputError(f"{path}: cannot be read ({error})") from error
+        return 1.0
 
     def architecture(self) -> dict[str, Any]:
         """Model type, hidden size and number of layers, as the configuration has them."""
@@ -80,56 +94,65 @@ class Checkpoint:
     def digest(self) -> str:
         """Digest of everything that answers depend on: weights, configuration, processor, tokenizer."""
         digest = hashlib.sha256()
-        for folder in filter(None, (self.path, self.base)):
+        for folder in dict.fromkeys((self.path, self.weights, self._processor_folder())):
             for path in sorted({path for pattern in _DECIDES_ANSWERS for path in folder.glob(pattern)}):
-                if path.name not in _TRAINING_STATE:
+                if path.is_file():
                     digest.update(f"{path.name} {sha256_of(path)}\n".encode())
         return digest.hexdigest()
 
 
-def find_checkpoints(model: str, final_only: bool = False) -> list[Checkpoint]:
+def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> list[Checkpoint]:
     """The checkpoints that `--model` names, by step; a run's final weights come last.
 
     Args:
         model: A checkpoint, an adapter, a folder of `checkpoint-*`, a hub id (downloaded when it is not yet).
         final_only: Of a training run, only its final weights.
+        faults: Gets what is wrong with checkpoints of a run that cannot be used, by their names.
 
     Raises:
-        InputError: when there are none, or a folder among them holds no weights.
+        InputError: when there are none that can be used.
     """
     folder = Path(model)
     if not folder.is_dir():
         if not is_hub_id(model):
             raise InputError(f"--model {model}: no such directory")
-        return [Checkpoint(model.rpartition("/")[2], _download(model, "--model"), None)]
-    steps = {int(match[1]): path for match, path in _steps_below(folder)}
-    if final_only or not steps:
+        return [
+            _checkpoint(_download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])
+        ]
+    places = sorted(_steps_below(folder), key=lambda place: int(place.name.rpartition("-")[2]))
+    if final_only or not places:
         return [_checkpoint(folder, folder.resolve().name)]
-    found = [_checkpoint(path, path.name) for _, path in sorted(steps.items())]
     if _has_weights(folder):
-        found.append(_checkpoint(folder, "final"))
-    return [replace(checkpoint, folder=checkpoint.name) for checkpoint in found]
+        places.append(folder)
+    found = []
+    for place in places:
+        name = "final" if place == folder else place.name
+        try:
+            found.append(replace(_checkpoint(place, name), folder=name))
+        except InputError as error:
+            faults[name] = str(error)
+    if not found:
+        raise InputError(f"--model {model}: {'; '.join(faults.values())}")
+    return found
 
 
-def _steps_below(folder: Path) -> Iterator[tuple[re.Match[str], Path]]:
-    for path in folder.iterdir():
-        match = _CHECKPOINT.fullmatch(path.name)
-        if match and path.is_dir():
-            yield match, path
+def _steps_below(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name) and path.is_dir())
 
 
 def _checkpoint(folder: Path, name: str) -> Checkpoint:
     if not _has_weights(folder):
         raise InputError(f"--model {folder}: holds no weights (*.safetensors) and no checkpoint-*")
+    _check_weights(folder)
     base = None
     if (folder / "adapter_config.json").is_file():
         named = _named_base(folder)
         if named is None:
             raise InputError(f"{folder / 'adapter_config.json'}: names no base_model_name_or_path")
         base = named
-    match = _CHECKPOINT.fullmatch(folder.resolve().name)
+    match = _CHECKPOINT.fullmatch(folder.absolute().name)
     step = int(match[1]) if match else _steps_of_run(folder)
-    owner = folder.resolve().parent if match else folder
+    owner = folder.absolute().parent if match else folder.absolute()
     is_run = any((place / "trainer_state.json").is_file() for place in (folder, owner))
     return Checkpoint(name, folder, step, base, owner if is_run else None)
 
@@ -137,6 +160,22 @@ def _checkpoint(folder: Path, name: str) -> Checkpoint:
 def _steps_of_run(folder: Path) -> int | None:
     state = folder / "trainer_state.json"
     return _json(state).get("global_step") if state.is_file() else None
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse files that were not written to the end, and indices whose files are not all there."""
+    for index in folder.glob("*.safetensors.index.json"):
+        named = _json(index).get("weight_map")
+        files = set(named.values()) if isinstance(named, dict) else set()
+        if lacking := sorted(name for name in map(str, files) if not (folder / name).is_file()):
+            raise InputError(f"{index}: {len(lacking)} of its files are missing, such as {lacking[0]}")
+    for path in folder.glob("*.safetensors"):
+        try:
+            # Reads the header, and compares the file's length with it.
+            with safe_open(path, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not written to the end, or no weights ({error})") from error
 
 
 def _has_weights(folder: Path) -> bool:
@@ -153,7 +192,7 @@ def _named_base(folder: Path) -> Path | None:
     names = (
         _json(adapter).get("base_model_name_or_path") if adapter.is_file() else None,
         _json(config).get("_name_or_path") if config.is_file() else None,
-        run.get("config", {}).get("model_name_or_path"),
+        (run.get("config") or {}).get("model_name_or_path"),
     )
     name = next((name for name in names if name), None)
     if name is None or Path(name).resolve() == folder.resolve():
@@ -161,17 +200,20 @@ def _named_base(folder: Path) -> Path | None:
     if Path(name).is_dir():
         return Path(name)
     if is_hub_id(name):
-        return _download(name, f"{folder} names {name} as its base")
+        return _download(name, f"{folder}: its base model {name} is not on this machine")
     raise InputError(f"{folder}: its base model {name} is not on this machine")
 
 
-def recorded_box_frame(checkpoint: Checkpoint) -> str | None:
+def recorded_box_frame(checkpoint: Checkpoint) -> BoxFrame | None:
     """The box frame of the run that made a checkpoint, `None` where no manifest tells.
 
     Raises:
         InputError: for a `manifest.json` that is not a run's.
     """
-    return _run_record(checkpoint.path).get("config", {}).get("box_frame")
+    frame = (_run_record(checkpoint.path).get("config") or {}).get("box_frame")
+    if frame not in (None, *get_args(BoxFrame)):
+        raise InputError(f"{checkpoint.path}: the manifest of its run names an unknown box_frame, {frame!r}")
+    return frame
 
 
 def _run_record(folder: Path) -> dict[str, Any]:
@@ -184,7 +226,7 @@ def _download(name: str, where: str) -> Path:
         return Path(snapshot_download(name))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where}: not in the hub's cache, and cannot be downloaded ({reason})") from error
+        raise InputError(f"{where}, nor in the hub's cache, and cannot be downloaded ({reason})") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

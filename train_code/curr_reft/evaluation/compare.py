@@ -1,6 +1,7 @@
 """Two evaluations of the same rows, compared row by row."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from scipy.stats import binomtest
 
 from curr_reft.data.schema import BrokenLine, iter_objects
 from curr_reft.errors import InputError
+from curr_reft.evaluation.scores_file import read_scores
+
+logger = logging.getLogger(__name__)
 
 _RESAMPLES = 10_000
 _COMPARED = ("strict", "problem", "example")
@@ -40,17 +44,20 @@ def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
     Raises:
         InputError: when they share no row, or a row was asked or scored against another gold.
     """
+    scores_a, scores_b = (_suites(folder) for folder in (a, b))
     comparisons = {}
-    for path in sorted(a.glob("*.jsonl")):
-        if (b / path.name).is_file():
-            right_a, right_b = (_strict_by_row(folder / path.name) for folder in (a, b))
-            ids = sorted(right_a.keys() & right_b.keys())
-            for row in ids:
-                if right_a[row][1:] != right_b[row][1:]:
-                    raise InputError(f"{path.stem}, {row}: {a} and {b} were asked or scored differently")
-            if ids:
-                pairs = np.array([(right_a[row][0], right_b[row][0]) for row in ids])
-                comparisons[path.stem] = paired(pairs, seed)
+    for suite in (suite for suite in scores_a if suite in scores_b):
+        right_a, right_b = (_strict_by_row(folder / f"{suite}.jsonl") for folder in (a, b))
+        ids = sorted(right_a.keys() & right_b.keys())
+        for row in ids:
+            if right_a[row][1:] != right_b[row][1:]:
+                raise InputError(f"{suite}, {row}: {a} and {b} were asked or scored differently")
+        settings = [scores[suite].get("settings") or {} for scores in (scores_a, scores_b)]
+        if apart := sorted(key for key in settings[0] if settings[0][key] != settings[1].get(key)):
+            logger.warning("%s: the two were asked with another %s", suite, ", ".join(apart))
+        if ids:
+            pairs = np.array([(right_a[row][0], right_b[row][0]) for row in ids])
+            comparisons[suite] = paired(pairs, seed)
     if not comparisons:
         raise InputError(f"--compare {a} {b}: no suite that both have answered rows of")
     return comparisons
@@ -77,6 +84,14 @@ def paired(pairs: np.ndarray, seed: int = 42) -> Comparison:
         only_b=only_b,
         p_value=float(binomtest(only_b, apart).pvalue) if apart else 1.0,
     )
+
+
+def _suites(folder: Path) -> dict[str, Any]:
+    """The scores of an evaluation by suite: answers of other weights may lie beside them."""
+    record = read_scores(folder)
+    if record is None:
+        raise InputError(f"--compare {folder}: holds no scores.json; run eval/evaluate.py")
+    return record["scores"]
 
 
 def _strict_by_row(path: Path) -> dict[str, tuple[Any, ...]]:

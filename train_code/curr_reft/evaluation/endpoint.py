@@ -56,14 +56,18 @@ def chat_url(address: str, flag: str) -> str:
     Raises:
         InputError: for what is no such address, or one with a password in it.
     """
+    # No message repeats the address: where it is wrong it may hold a password.
+    expected = f"{flag}: expected http://HOST:PORT or its full {_PATH} address"
     try:
         url = httpx.URL(address.strip())
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise InputError(f"{flag} {address}: no address ({error})") from error
+        raise InputError(expected) from error
+    if url.userinfo or url.query:
+        raise InputError(
+            f"{flag}: holds a password or a query; keys are read from the environment, see --help"
+        )
     if url.scheme not in ("http", "https") or not url.host or (url.port or 0) > 65535:
-        raise InputError(f"{flag} {address}: expected http://HOST:PORT or its full {_PATH} address")
-    if url.userinfo:
-        raise InputError(f"{flag}: holds a password; keys are read from the environment, see --help")
+        raise InputError(expected)
     path = url.path.rstrip("/")
     if not path.endswith("/chat/completions"):
         path = path.removesuffix("/v1") + _PATH
@@ -93,7 +97,7 @@ class ChatEndpoint:
     key_variable: str
     """The environment variable that may hold the API key."""
     timeout: float = 600.0
-    """Seconds that one request may take."""
+    """Seconds that a server may stay silent while it is asked or answers."""
     attempts: int = 6
     """How often a request is sent before it counts as failed."""
     first_wait: float = field(default=0.5, repr=False)
@@ -135,13 +139,14 @@ class ChatEndpoint:
             return _reply(response.json())
         except (ValueError, RecursionError, LookupError, TypeError) as error:
             reason = f"the reply is no chat completion ({type(error).__name__}: {error})"
-            raise _PassingError(reason) from error
+            raise _PassingError(self._without_key(reason)) from error
 
     def _failure(self, response: httpx.Response) -> str:
-        body = " ".join(response.text.split())
-        if self._key:
-            body = body.replace(self._key, "***")
+        body = self._without_key(" ".join(response.text.split()))
         return f"status {response.status_code}: {body[:_SHOWN_CHARACTERS]}"
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
     def _wait(self, state: RetryCallState) -> float:
         exponential = wait_random_exponential(multiplier=self.first_wait, max=_LONGEST_WAIT)
@@ -182,11 +187,12 @@ def _reply(document: Any) -> Reply:
     thoughts = message.get("reasoning_content") or message.get("reasoning")
     if thoughts:
         content = f"<think>{thoughts}</think>{content or ''}"
-    usage = document.get("usage") or {}
+    usage = document.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return Reply(
         content or "",
         truncated=choice.get("finish_reason") == "length",
-        new_tokens=usage.get("completion_tokens"),
+        new_tokens=tokens if isinstance(tokens, int) else None,
     )
 
 

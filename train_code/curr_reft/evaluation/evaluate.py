@@ -33,7 +33,7 @@ from curr_reft.evaluation.processes import Processes, processes
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.tables import comparison_grid
-from curr_reft.evaluation.scores_file import add_scores, scores_table
+from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_table
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.evaluation.subjects import Subject, find_subjects
 from curr_reft.evaluation.suites import Suite, load_suites, select_suites
@@ -41,13 +41,16 @@ from curr_reft.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
 
+AskedSuites = dict[Suite, tuple[list[Asked], str]]
+"""The rows of each suite, and the digest of its file."""
+
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     """Write ``SUITE.jsonl`` (a line per row) and ``scores.json`` for each checkpoint."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     flags = parse_evaluation(__doc__.partition("\n")[0], argv)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
     if flags.compare:
         names = map(str, flags.compare)
         console.print(comparison_grid(Pair(*names, compare(*flags.compare, seed=flags.seed))).to_rich())
@@ -56,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if team.rank:
             logging.getLogger().setLevel(logging.WARNING)
         suites = select_suites(load_suites(flags.suites_config), flags.suites)
-        subjects = find_subjects(flags, team)
+        bad_checkpoints: dict[str, str] = {}
+        subjects = find_subjects(flags, team, bad_checkpoints)
+        for fault in bad_checkpoints.values():
+            logger.error("cannot be scored: %s", fault)
         team.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
         pictures, faults = Pictures(), {}
         for subject in subjects:
@@ -64,22 +70,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             evaluate(subject, asked, flags, team)
             if team.rank == 0:
                 console.print(scores_table(flags.output_dir / subject.folder))
-    if faults:
-        raise InputError(
-            f"{len(faults)} of {len(suites)} suites were not scored: {', '.join(faults)} (see above)"
-        )
+    if faults or bad_checkpoints:
+        what = [
+            f"{kind} {', '.join(named)}"
+            for kind, named in (("suites", faults), ("checkpoints", bad_checkpoints))
+            if named
+        ]
+        raise InputError(f"not scored: {'; '.join(what)} (see above)")
 
 
 def _read_suites(
     suites: Sequence[Suite], subject: Subject, flags: Namespace, pictures: Pictures, faults: dict[str, str]
-) -> dict[Suite, list[Asked]]:
+) -> AskedSuites:
     """The rows of the suites that can be read; what is wrong with the others is said once, and kept."""
     asked = {}
     for suite in suites:
         if suite.name in faults:
             continue
+        path = flags.data_root / suite.json_path
         try:
-            asked[suite] = read_suite(
+            digest = sha256_of(path)
+            rows = read_suite(
                 suite,
                 flags.data_root,
                 flags.prompts,
@@ -89,11 +100,16 @@ def _read_suites(
                 subject.processor,
                 pictures,
             )
+        except OSError as error:
+            faults[suite.name] = f"{path}: {error.strerror}"
+            logger.error("suite %s cannot be scored: %s", suite.name, faults[suite.name])
+            continue
         except InputError as error:
             faults[suite.name] = str(error)
             logger.error("suite %s cannot be scored: %s", suite.name, error)
             continue
-        unread = [row.id for row in asked[suite] if strict.score(suite.scoring, "", row.example).incident]
+        asked[suite] = rows, digest
+        unread = [row.id for row in rows if strict.score(suite.scoring, "", row.example).incident]
         if unread:
             logger.warning(
                 "suite %s: %d golds cannot be read, first %s; answers to them count as wrong",
@@ -106,12 +122,13 @@ def _read_suites(
     return asked
 
 
-def evaluate(subject: Subject, asked: dict[Suite, list[Asked]], flags: Namespace, team: Processes) -> None:
+def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Processes) -> None:
     """Answer what is not answered yet, then score; weights are loaded when the first answer is needed."""
     folder = flags.output_dir / subject.folder
+    team.shared(lambda: read_scores(folder))
     model_digest = team.shared(subject.digest)
     load = functools.cache(subject.load)
-    for suite, rows in asked.items():
+    for suite, (rows, file_digest) in asked.items():
         path = folder / f"{suite.name}.jsonl"
         digests = {row.id: _digest(model_digest, subject, row) for row in rows}
         key_of = functools.partial(_key_of, digests)
@@ -138,8 +155,8 @@ def evaluate(subject: Subject, asked: dict[Suite, list[Asked]], flags: Namespace
                 "domain": suite.domain,
                 **asdict(accuracy),
                 "json_path": suite.json_path,
-                "sha256": sha256_of(flags.data_root / suite.json_path),
-                "rows_sha256": hashlib.sha256("".join(row.content for row in rows).encode()).hexdigest(),
+                "sha256": file_digest,
+                "rows_sha256": hashlib.sha256("\n".join(row.id for row in rows).encode()).hexdigest(),
                 "settings": {**subject.settings, "sample_num": flags.sample_num, "seed": flags.seed},
                 "answered_now": len(missing),
                 "seconds": seconds if missing else None,
@@ -201,7 +218,8 @@ def _recover(path: Path, key_of: Callable[[Row], str | None]) -> dict[str, Row]:
 
 def _key_of(digests: dict[str, str], row: Row) -> str | None:
     """A row's id, if its answer still holds."""
-    if not isinstance(row["model_output"], str) or not isinstance(row["truncated"], bool):
+    kinds = {"model_output": str, "truncated": bool, "new_tokens": int | None}
+    if not all(isinstance(row[field], kind) for field, kind in kinds.items()):
         raise TypeError
     return row["id"] if digests.get(row["id"]) == row["digest"] else None
 

@@ -13,6 +13,7 @@ from curr_reft.evaluation.threads import MAX_THREADS
 
 BACKENDS = ("transformers", "vllm", "endpoint")
 KEY_VARIABLE = "MODEL_API_KEY"
+_MOST = 10**6
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -86,7 +87,7 @@ def evaluation_parser(description: str) -> CommandParser:
     who.add_argument("--model_url", help="address of an endpoint: a server, or its full /v1/chat/completions")
     who.add_argument("--model_name", help="the model's name at the endpoint")
     who.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MAX_THREADS}")
-    who.add_argument("--timeout", type=float, default=600, help="seconds that one request may take")
+    who.add_argument("--timeout", type=float, default=600, help="seconds that an endpoint may stay silent")
     who.add_argument(
         "--attempts", type=int, default=6, help="how often a request is sent before it has failed"
     )
@@ -100,14 +101,18 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
         InputError: for the first that is wrong.
     """
     flags = evaluation_parser(description).parse_args(argv)
+    if flags.seed < 0:
+        raise InputError(f"--seed {flags.seed}: expected 0 or more")
     if flags.compare:
         return flags
     positive = ("sample_num", "max_new_tokens", "batch_size", "tensor_parallel_size", "attempts", "timeout")
     for name in positive:
-        if not getattr(flags, name) > 0:
-            raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0")
-    if flags.repetition_penalty is not None and not flags.repetition_penalty > 0:
+        if not 0 < getattr(flags, name) <= _MOST:
+            raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0, up to {_MOST}")
+    if flags.repetition_penalty is not None and not 0 < flags.repetition_penalty <= _MOST:
         raise InputError(f"--repetition_penalty {flags.repetition_penalty}: expected more than 0")
+    if flags.backend != "endpoint" and (flags.model_url or flags.model_name):
+        raise InputError("--model_url and --model_name: they are for --backend endpoint")
     if not 1 <= flags.threads <= MAX_THREADS:
         raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
     needed = ["output_dir", *(("model_url", "model_name") if flags.backend == "endpoint" else ("model",))]

@@ -9,13 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedModel, ProcessorMixin
 
 from curr_reft.data.dataset import render_prompt
+from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.greedy import decode_greedily
 from curr_reft.evaluation.processes import Processes
@@ -158,10 +161,38 @@ class TransformersBackend:
 
 
 def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> PreTrainedModel:
-    """Load a checkpoint for inference on this process's GPU, or on the CPU; an adapter is merged."""
-    model = AutoModelForImageTextToText.from_pretrained(
-        checkpoint.weights, dtype=getattr(torch, dtype), attn_implementation=attention
-    )
-    if checkpoint.base is not None:
-        model = PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
+    """Load a checkpoint for inference on this process's GPU, or on the CPU; an adapter is merged.
+
+    Raises:
+        InputError: when the weights cannot be read, or are not those that the configuration asks for.
+    """
+    try:
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            checkpoint.weights,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+        if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
+            # transformers would make them up at random.
+            raise InputError(
+                f"--model {checkpoint.weights}: {len(lacking)} weights are missing or of another shape, such"
+                f" as {sorted(map(str, lacking))[0]}"
+            )
+        if checkpoint.base is not None:
+            model = _merged(model, checkpoint.path)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"--model {checkpoint.path}: the weights cannot be loaded ({reason})") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    adapted = PeftModel.from_pretrained(model, adapter)
+    apart = get_peft_model_state_dict(adapted).keys() ^ load_peft_weights(str(adapter), device="cpu").keys()
+    if apart:
+        raise InputError(
+            f"--model {adapter}: its weights are not those that its configuration and base ask for, such as"
+            f" {sorted(apart)[0]}"
+        )
+    return adapted.merge_and_unload()

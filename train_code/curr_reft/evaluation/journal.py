@@ -79,7 +79,8 @@ def recover(path: Path, key_of: Callable[[Row], Key | None]) -> dict[Key, Row]:
     if broken or outdated:
         aside = _set_aside(path)
         logger.warning(
-            "%s: %d broken lines and %d rows of other settings or twice there; the file as it was is now %s",
+            "%s: %d broken lines and %d rows of other settings, not asked for or twice there; the file as it"
+            " was is now %s",
             *(path, broken, outdated, aside.name),
         )
     elif last:
@@ -129,9 +130,12 @@ def sole_writer(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{directory}: cannot be made or opened ({error.strerror})") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{directory}: another command is writing there; wait for it to end") from error
+        except OSError as error:
+            raise InputError(f"{directory}: cannot be locked ({error.strerror})") from error
         yield
-    except BlockingIOError as error:
-        raise InputError(f"{directory}: another command is writing there; wait for it to end") from error
     finally:
         os.close(lock)

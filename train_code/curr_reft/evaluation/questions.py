@@ -147,8 +147,10 @@ def _ask(
     problem, golds = row.problem, row.golds
     if suite.scoring == "refgta":
         golds = {**golds, "resize_solution": _refgta_gold(row, stored, frame)}
-    elif isinstance(golds["solution"], str):
-        example = Example(row.id, row.problem, golds["solution"], suite.task, row.image)
+    elif suite.task == "detection":
+        solution = golds["solution"]
+        text = solution if isinstance(solution, str) else json.dumps(solution)
+        example = Example(row.id, row.problem, text, suite.task, row.image)
         problem, solution = texts_in_frame(example, stored, frame)
         golds = {"solution": solution}
     prompt = stage.prompt(suite.task, problem)

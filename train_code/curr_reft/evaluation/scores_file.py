@@ -14,6 +14,7 @@ from curr_reft.manifest import environment
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "scores.json"
+_SHOWN = ("accuracy", "low", "high", "overlap", "released", "unparsed", "truncated")
 
 
 def read_scores(folder: Path) -> dict[str, Any] | None:
@@ -29,7 +30,10 @@ def read_scores(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not JSON ({error}); move it away and evaluate again") from error
-    if not isinstance(record, dict) or not isinstance(record.get("scores"), dict):
+    scores = record.get("scores") if isinstance(record, dict) else None
+    if not isinstance(scores, dict) or not all(
+        isinstance(score, dict) and {"n", *_SHOWN} <= score.keys() for score in scores.values()
+    ):
         raise InputError(f"{path}: not the scores of an evaluation; move it away")
     return record
 

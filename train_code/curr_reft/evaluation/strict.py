@@ -26,7 +26,7 @@ def score(suite: str, output: str, example: dict[str, Any]) -> Score:
     gold = example.get("resize_solution") if suite == "refgta" else example["solution"]
     if suite == "math_out":
         return _count(output, gold)
-    task = _task(suite)
+    task = task_of(suite)
     try:
         result = paper.score("open", task, output, _block(gold))
     except GoldError as error:
@@ -50,10 +50,11 @@ def is_parsed(suite: str, output: str) -> bool:
         "detection": lambda: bool(parse_boxes(answer)) or is_no_objects(answer),
         "classify": lambda: bool(parse_labels(answer)),
         "math": lambda: bool(answer),
-    }[_task(suite)]()
+    }[task_of(suite)]()
 
 
-def _task(suite: str) -> str:
+def task_of(suite: str) -> str:
+    """The task of a suite's rules."""
     return "detection" if suite == "refgta" else suite.partition("_")[0]
 
 

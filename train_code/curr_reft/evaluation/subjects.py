@@ -37,8 +37,11 @@ class Subject:
     load: Callable[[], Backend]
 
 
-def find_subjects(flags: Namespace, processes: Processes) -> list[Subject]:
+def find_subjects(flags: Namespace, processes: Processes, faults: dict[str, str]) -> list[Subject]:
     """Everything that the flags ask to evaluate; no weights are loaded.
+
+    Args:
+        faults: Gets what is wrong with checkpoints of a run that cannot be used, by their names.
 
     Raises:
         InputError: for what is not there or cannot be used.
@@ -46,7 +49,8 @@ def find_subjects(flags: Namespace, processes: Processes) -> list[Subject]:
     if flags.backend == "endpoint":
         return [_endpoint(flags, processes)]
     return [
-        _local(checkpoint, flags, processes) for checkpoint in find_checkpoints(flags.model, flags.final_only)
+        _local(checkpoint, flags, processes)
+        for checkpoint in find_checkpoints(flags.model, flags.final_only, faults)
     ]
 
 

@@ -1,14 +1,17 @@
 """Evaluation suites: which rows, of which task, from which domain."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.strict import SUITES
+from curr_reft.evaluation.strict import SUITES, task_of
 from curr_reft.stages import TASKS
 from curr_reft.yaml_file import read_mapping
 
+# It names the file of the answers.
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _FIELDS = {"task", "domain", "json_path", "scoring"}
 
 
@@ -43,6 +46,12 @@ def load_suites(config: Path) -> list[Suite]:
             )
         if fields["scoring"] not in SUITES:
             raise InputError(f"{config}: suite {name}: scoring is one of {', '.join(SUITES)}")
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(fields["json_path"], str):
+            raise InputError(f"{config}: suite {name}: name and json_path are texts, the name fit for a file")
+        if task_of(fields["scoring"]) != fields["task"]:
+            raise InputError(
+                f"{config}: suite {name}: scoring {fields['scoring']} is not for {fields['task']}"
+            )
         suites.append(Suite(name, **fields))
     return suites
 

@@ -54,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             "%d of %d samples are unjudged: the judge gave no clear verdict, and they count in no estimate",
             *(record["unjudged"], record["samples"]),
         )
-    Console(width=None if sys.stdout.isatty() else 120).print(build_table(record, estimates))
+    if partial := [found.k for found in estimates if found.problems < len(problems)]:
+        logger.warning(
+            "k = %s: not all problems have so many judged samples; the mean of the others may be far off",
+            ", ".join(map(str, partial)),
+        )
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+    console.print(build_table(record, estimates))
     logger.info("wrote %s", arguments.output_dir)
 
 

@@ -63,6 +63,22 @@ def _draw_curve(axes: Axes, result: dict[str, Any]) -> None:
     )
     # Points at 0 and 1 are shown whole.
     axes.plot(ks, means, color=colour, marker=_MARKERS[task_type], label=label, clip_on=False, zorder=3)
+    # A problem with too few judged samples is left out there, and those that stay may be the easier ones.
+    some = [
+        point for point in _measured(result) if point.get("problems", result["problems"]) < result["problems"]
+    ]
+    if some:
+        ks_of_some, means_of_some = ([point[name] for point in some] for name in ("k", "pass_at_k"))
+        axes.plot(
+            *(ks_of_some, means_of_some),
+            color=colour,
+            marker=_MARKERS[task_type],
+            markerfacecolor="white",
+            linestyle="none",
+            label=f"{task_type}: not all problems have so many judged samples",
+            clip_on=False,
+            zorder=4,
+        )
     axes.fill_between(ks, lows, highs, color=colour, alpha=0.15, linewidth=0)
     # A curve of one point has no area to shade.
     axes.vlines(ks, lows, highs, color=colour, alpha=0.4)

@@ -12,10 +12,10 @@ from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
 from curr_reft.evaluation.pass_at_k.estimator import PassAtK
 from curr_reft.evaluation.pass_at_k.figure import draw_curves
+from curr_reft.evaluation.report.documents import read_pass_at_k
 from curr_reft.stages import STAGES
 
 Record = dict[str, Any]
-_FIGURE_FIELDS = ("task_type", "model", "judge", "num_samples", "problems", "k")
 
 
 def read_records(directory: Path) -> dict[str, Record]:
@@ -72,11 +72,7 @@ def _path(directory: Path, task_type: str, suffix: str) -> Path:
 
 
 def _read(path: Path) -> Record:
-    hint = "move it away, it is drawn into the figure"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not JSON ({error}); {hint}") from error
-    if not isinstance(record, dict) or any(field not in record for field in _FIGURE_FIELDS):
-        raise InputError(f"{path}: not the record of a measurement; {hint}")
-    return record
+        return read_pass_at_k(path.stem, path).record
+    except InputError as error:
+        raise InputError(f"{error}; move it away, it is drawn into the figure") from error

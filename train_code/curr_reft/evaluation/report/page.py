@@ -86,7 +86,8 @@ def checkpoint_series(evaluations: Sequence[Evaluation]) -> list[tuple[str, list
     """Evaluations of checkpoints of one run, by step: several that lie in one folder and know their step."""
     found = []
     stepped = [evaluation for evaluation in evaluations if evaluation.step is not None]
-    for folder, group in groupby(stepped, key=lambda evaluation: evaluation.directory.parent):
+    runs = groupby(stepped, key=lambda each: (each.directory.parent, each.record.get("training_run")))
+    for (folder, _), group in runs:
         series = sorted(group, key=lambda evaluation: evaluation.step)
         if len({evaluation.step for evaluation in series}) > 1:
             name = series[0].name.removesuffix(series[0].directory.name).rstrip("/")

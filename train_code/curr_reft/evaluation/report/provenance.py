@@ -39,10 +39,11 @@ def data_grid(evaluations: Sequence[Evaluation]) -> Grid:
 
 def differing_data(evaluations: Iterable[Evaluation]) -> list[str]:
     """Suites whose rows were not the same for all who were asked them."""
-    asked: dict[str, set[tuple[str | None, int]]] = {}
+    asked: dict[str, set[tuple[str | None, int, str | None]]] = {}
     for evaluation in evaluations:
         for score in evaluation.scores.values():
-            asked.setdefault(score.suite, set()).add((score.sha256, score.n))
+            rows = evaluation.record["scores"][score.suite].get("rows_sha256")
+            asked.setdefault(score.suite, set()).add((score.sha256, score.n, rows))
     return [suite for suite, found in asked.items() if len(found) > 1]
 
 
