@@ -190,9 +190,9 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """Peak memory of 1,000,000 rows stays within 30 MB of that of 1,000."""
+    """Peak memory of 200,000 rows stays within 30 MB of that of 1,000."""
     peaks = []
-    for rows in (1_000, 1_000_000):
+    for rows in (1_000, 200_000):
         path = tmp_path / f"{rows}.jsonl"
         with path.open("w") as file:
             for number in range(rows):
