@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
 
 FILE_NAME = "manifest.json"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _PACKAGES = ("torch", "transformers", "trl", "accelerate", "deepspeed", "peft", "datasets", "math-verify")
 
 
@@ -20,6 +22,18 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_step(folder: Path) -> int | None:
+    """The step in the name of a trainer's checkpoint folder, `None` for another folder."""
+    match = _CHECKPOINT.fullmatch(folder.name)
+    return int(match[1]) if match else None
+
+
+def checkpoints_below(run: Path) -> list[Path]:
+    """What lies in a run's folder under the name of a checkpoint, by step."""
+    steps = {path: checkpoint_step(path) for path in run.glob("checkpoint-*")}
+    return sorted((path for path, step in steps.items() if step is not None), key=steps.__getitem__)
 
 
 def git_revision() -> str:

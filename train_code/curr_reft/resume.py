@@ -1,15 +1,12 @@
 """Going on with an unfinished run: which checkpoint, and whether it may."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
-from curr_reft.manifest import read_manifest
+from curr_reft.manifest import checkpoints_below, read_manifest
 from curr_reft.stages import Stage
-
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
 def find_resume_point(config: CurriculumConfig, model: str, stage: Stage) -> str | None:
@@ -34,8 +31,7 @@ def find_resume_point(config: CurriculumConfig, model: str, stage: Stage) -> str
             raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
         checkpoints = [checkpoint]
     else:
-        found = [(_CHECKPOINT.fullmatch(path.name), path) for path in output_dir.glob("checkpoint-*")]
-        checkpoints = [path for match, path in sorted((int(m[1]), path) for m, path in found if m)]
+        checkpoints = checkpoints_below(output_dir)
         if not checkpoints:
             if requested is not None:
                 raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")

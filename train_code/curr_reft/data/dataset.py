@@ -78,6 +78,18 @@ def render_prompt(processor: ProcessorMixin, text: str) -> str:
     return processor.apply_chat_template([turn], add_generation_prompt=True)
 
 
+def prompt_token_counts(
+    processor: ProcessorMixin, prompts: Sequence[str], image_tokens: Sequence[int]
+) -> list[int]:
+    """Tokens of rendered prompts, those of each one's picture counted."""
+    texts = [render_prompt(processor, prompt) for prompt in prompts]
+    # The template holds one placeholder, which the processor replaces by the picture's tokens.
+    return [
+        len(ids) - 1 + tokens
+        for ids, tokens in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
+    ]
+
+
 def build_split(
     examples: Iterable[Example],
     stage: Stage,
@@ -152,10 +164,8 @@ def _measured(
             }
         )
         image_tokens.append(image_token_count(shown, processor))
-    texts = [render_prompt(processor, row["prompt"][0]["content"]) for row in rows]
-    for row, ids, tokens in zip(rows, processor.tokenizer(texts)["input_ids"], image_tokens, strict=True):
-        # The template holds one placeholder, which the processor replaces by the picture's tokens.
-        yield row, len(ids) - 1 + tokens, tokens
+    prompts = [row["prompt"][0]["content"] for row in rows]
+    yield from zip(rows, prompt_token_counts(processor, prompts, image_tokens), image_tokens, strict=True)
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:

@@ -1,20 +1,18 @@
 """The page of `curr_reft.data.preview`: what is shown of each row and of the run."""
 
-import base64
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
 from curr_reft.data.boxes import Size, box_fault
 from curr_reft.data.dataset import processed_size, render_prompt
 from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.data.preview_pictures import Mark, marks_of, page_picture, sheet_picture
+from curr_reft.html_page import jpeg_uri, render_template
 from curr_reft.plan import rewards_of, rows_by_task, spell_rewards
 from curr_reft.stages import TASKS, Stage
 from curr_reft.training import Run
@@ -67,7 +65,7 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
             image=os.path.relpath(row["image"], run.data.image_root),
             sizes=sizes,
             zoom=zoom,
-            picture=_data_uri(on_page),
+            picture=jpeg_uri(on_page, quality=90, subsampling=0),
             thumbnail=sheet_picture(picture, marks, frame),
             marks=marks,
             prompt=render_prompt(run.processor, row["prompt"][0]["content"]),
@@ -85,12 +83,6 @@ def processed_picture(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[
     resample = Image.Resampling(run.processor.image_processor.resample)
     processed = budget.resize(processed_size(budget.size, run.processor), resample)
     return processed, {"stored": stored.size, "budget": budget.size, "processed": processed.size}
-
-
-def _data_uri(picture: Image.Image) -> str:
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=90, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def header(run: Run, shown: str) -> list[tuple[str, str]]:
@@ -130,9 +122,8 @@ def _budgets(stage: Stage) -> Iterator[str]:
 
 def render_page(run: Run, shown: str, found: Sequence[Card]) -> str:
     """The page as HTML that needs nothing else; `shown` says which rows the cards are of."""
-    # Rows are anybody's text: markup is escaped, and what would not be seen is spelled.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_template(
+        _TEMPLATE,
         stage=run.plan.stage,
         facts=header(run, shown),
         files=run.mixture.files,
@@ -142,10 +133,3 @@ def render_page(run: Run, shown: str, found: Sequence[Card]) -> str:
         box_frame=run.data.box_frame,
         cards=found,
     )
-
-
-def _visible(value: Any) -> Any:
-    """Text in which control, direction and unusual space characters are spelled, such as ``\\u202e``."""
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in value)

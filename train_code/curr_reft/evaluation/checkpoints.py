@@ -1,9 +1,6 @@
 """What `--model` names: one checkpoint, an adapter, a hub id, or a training run with all its checkpoints."""
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,10 +12,10 @@ from transformers import GenerationConfig, ProcessorMixin
 
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
-from curr_reft.manifest import read_manifest, sha256_of
+from curr_reft.json_file import read_object
+from curr_reft.manifest import checkpoint_step, checkpoints_below, read_manifest, sha256_of
 from curr_reft.processor import is_hub_id, load_processor
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 # Weights, configuration, processor and tokenizer.
 _DECIDES_ANSWERS = (
@@ -55,13 +52,13 @@ class Checkpoint:
         """Whether the processor's configuration stands beside the weights."""
         return any((self.path / name).is_file() for name in _PROCESSOR_FILES)
 
-    def processor(self, flag: str = "--model") -> ProcessorMixin:
+    def processor(self) -> ProcessorMixin:
         """The checkpoint's own processor, or else the one of the model that its files name as its base.
 
         Raises:
             InputError: when there is none.
         """
-        return load_processor(str(self._processor_folder()), config=str(self.weights), flag=flag)
+        return load_processor(str(self._processor_folder()), config=str(self.weights), flag="--model")
 
     def _processor_folder(self) -> Path:
         return self.path if self.has_processor() else self.base or _named_base(self.path) or self.path
@@ -83,7 +80,7 @@ class Checkpoint:
 
     def architecture(self) -> dict[str, Any]:
         """Model type, hidden size and number of layers, as the configuration has them."""
-        config = _json(self.weights / "config.json")
+        config = read_object(self.weights / "config.json")
         text = {**config, **config.get("text_config", {})}
         return {
             "model_type": config.get("model_type"),
@@ -119,7 +116,7 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
         return [
             _checkpoint(_download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])
         ]
-    places = sorted(_steps_below(folder), key=lambda place: int(place.name.rpartition("-")[2]))
+    places = [place for place in checkpoints_below(folder) if place.is_dir()]
     if final_only or not places:
         return [_checkpoint(folder, folder.resolve().name)]
     if _has_weights(folder):
@@ -136,10 +133,6 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
     return found
 
 
-def _steps_below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name) and path.is_dir())
-
-
 def _checkpoint(folder: Path, name: str) -> Checkpoint:
     if not _has_weights(folder):
         raise InputError(f"--model {folder}: holds no weights (*.safetensors) and no checkpoint-*")
@@ -150,22 +143,23 @@ def _checkpoint(folder: Path, name: str) -> Checkpoint:
         if named is None:
             raise InputError(f"{folder / 'adapter_config.json'}: names no base_model_name_or_path")
         base = named
-    match = _CHECKPOINT.fullmatch(folder.absolute().name)
-    step = int(match[1]) if match else _steps_of_run(folder)
-    owner = folder.absolute().parent if match else folder.absolute()
+    step = checkpoint_step(folder.absolute())
+    owner = folder.absolute() if step is None else folder.absolute().parent
     is_run = any((place / "trainer_state.json").is_file() for place in (folder, owner))
+    if step is None:
+        step = _steps_of_run(folder)
     return Checkpoint(name, folder, step, base, owner if is_run else None)
 
 
 def _steps_of_run(folder: Path) -> int | None:
     state = folder / "trainer_state.json"
-    return _json(state).get("global_step") if state.is_file() else None
+    return read_object(state).get("global_step") if state.is_file() else None
 
 
 def _check_weights(folder: Path) -> None:
     """Refuse files that were not written to the end, and indices whose files are not all there."""
     for index in folder.glob("*.safetensors.index.json"):
-        named = _json(index).get("weight_map")
+        named = read_object(index).get("weight_map")
         files = set(named.values()) if isinstance(named, dict) else set()
         if lacking := sorted(name for name in map(str, files) if not (folder / name).is_file()):
             raise InputError(f"{index}: {len(lacking)} of its files are missing, such as {lacking[0]}")
@@ -190,8 +184,8 @@ def _named_base(folder: Path) -> Path | None:
     """
     adapter, config, run = folder / "adapter_config.json", folder / "config.json", _run_record(folder)
     names = (
-        _json(adapter).get("base_model_name_or_path") if adapter.is_file() else None,
-        _json(config).get("_name_or_path") if config.is_file() else None,
+        read_object(adapter).get("base_model_name_or_path") if adapter.is_file() else None,
+        read_object(config).get("_name_or_path") if config.is_file() else None,
         (run.get("config") or {}).get("model_name_or_path"),
     )
     name = next((name for name in names if name), None)
@@ -217,7 +211,7 @@ def recorded_box_frame(checkpoint: Checkpoint) -> BoxFrame | None:
 
 
 def _run_record(folder: Path) -> dict[str, Any]:
-    owner = folder.resolve().parent if _CHECKPOINT.fullmatch(folder.resolve().name) else folder
+    owner = folder if checkpoint_step(folder.resolve()) is None else folder.resolve().parent
     return read_manifest(owner) or {}
 
 
@@ -227,13 +221,3 @@ def _download(name: str, where: str) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{where}, nor in the hub's cache, and cannot be downloaded ({reason})") from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected an object")
-    return document

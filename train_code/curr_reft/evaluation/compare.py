@@ -39,14 +39,16 @@ class Comparison:
 
 
 def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
-    """Compare two evaluation folders, suite by suite, over the rows that both have.
+    """Compare two evaluation folders over the rows that both have, suite by suite in A's order.
 
     Raises:
         InputError: when they share no row, or a row was asked or scored against another gold.
     """
     scores_a, scores_b = (_suites(folder) for folder in (a, b))
     comparisons = {}
-    for suite in (suite for suite in scores_a if suite in scores_b):
+    for suite in scores_a:
+        if suite not in scores_b:
+            continue
         right_a, right_b = (_strict_by_row(folder / f"{suite}.jsonl") for folder in (a, b))
         ids = sorted(right_a.keys() & right_b.keys())
         for row in ids:

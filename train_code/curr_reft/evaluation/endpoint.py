@@ -18,6 +18,8 @@ from curr_reft.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+MODEL_KEY = "MODEL_API_KEY"
+"""The environment variable of the key to the model that is asked."""
 Message = dict[str, Any]
 _PATH = "/v1/chat/completions"
 # Too many requests, and what servers and the proxies before them answer while something restarts.

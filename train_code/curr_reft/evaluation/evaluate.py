@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -87,9 +87,7 @@ def _read_suites(
     for suite in suites:
         if suite.name in faults:
             continue
-        path = flags.data_root / suite.json_path
         try:
-            digest = sha256_of(path)
             rows = read_suite(
                 suite,
                 flags.data_root,
@@ -100,15 +98,11 @@ def _read_suites(
                 subject.processor,
                 pictures,
             )
-        except OSError as error:
-            faults[suite.name] = f"{path}: {error.strerror}"
-            logger.error("suite %s cannot be scored: %s", suite.name, faults[suite.name])
-            continue
         except InputError as error:
             faults[suite.name] = str(error)
             logger.error("suite %s cannot be scored: %s", suite.name, error)
             continue
-        asked[suite] = rows, digest
+        asked[suite] = rows, sha256_of(flags.data_root / suite.json_path)
         unread = [row.id for row in rows if strict.score(suite.scoring, "", row.example).incident]
         if unread:
             logger.warning(
@@ -127,17 +121,19 @@ def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Proce
     folder = flags.output_dir / subject.folder
     team.shared(lambda: read_scores(folder))
     model_digest = team.shared(subject.digest)
-    load = functools.cache(subject.load)
+    folder.mkdir(parents=True, exist_ok=True)
+    backend: Backend | None = None
     for suite, (rows, file_digest) in asked.items():
         path = folder / f"{suite.name}.jsonl"
         digests = {row.id: _digest(model_digest, subject, row) for row in rows}
         key_of = functools.partial(_key_of, digests)
-        there = team.shared(lambda path=path, key_of=key_of: set(_recover(path, key_of)))
+        there = team.shared(lambda path=path, key_of=key_of: set(recover(path, key_of)))
         missing = [row for row in rows if row.id not in there]
-        backend = load() if missing else None
+        if missing and backend is None:
+            backend = subject.load()
         team.wait()
         started = time.monotonic()
-        if backend is None:
+        if not missing:
             logger.info("%s: all %d answers are there", path, len(rows))
         else:
             _answer(backend, missing, digests, path, f"{subject.about['name']}, {suite.name}", team)
@@ -163,8 +159,6 @@ def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Proce
                 "rows_per_second": len(missing) / seconds if missing else None,
             }
             add_scores(folder, about, suite.name, entry)
-    # The next checkpoint's weights need the room.
-    load.cache_clear()
 
 
 def _answer(
@@ -209,11 +203,6 @@ def _answer(
 def _digest(model_digest: str, subject: Subject, row: Asked) -> str:
     """Digest of everything that the answer to a row depends on."""
     return hashlib.sha256(json.dumps([model_digest, subject.settings, row.content]).encode()).hexdigest()[:32]
-
-
-def _recover(path: Path, key_of: Callable[[Row], str | None]) -> dict[str, Row]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return recover(path, key_of)
 
 
 def _key_of(digests: dict[str, str], row: Row) -> str | None:

@@ -8,18 +8,18 @@ from typing import get_args
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
+from curr_reft.evaluation.endpoint import MODEL_KEY
 from curr_reft.evaluation.prompts import PROMPTS
-from curr_reft.evaluation.threads import MAX_THREADS
+from curr_reft.evaluation.threads import MAX_THREADS, check_threads
 
 BACKENDS = ("transformers", "vllm", "endpoint")
-KEY_VARIABLE = "MODEL_API_KEY"
 _MOST = 10**6
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def evaluation_parser(description: str) -> CommandParser:
     """All flags, with their defaults."""
-    parser = CommandParser(description=description, epilog=f"An endpoint's key is read from {KEY_VARIABLE}.")
+    parser = CommandParser(description=description, epilog=f"An endpoint's key is read from {MODEL_KEY}.")
     what = parser.add_argument_group("what is evaluated")
     what.add_argument(
         "--model",
@@ -113,8 +113,7 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
         raise InputError(f"--repetition_penalty {flags.repetition_penalty}: expected more than 0")
     if flags.backend != "endpoint" and (flags.model_url or flags.model_name):
         raise InputError("--model_url and --model_name: they are for --backend endpoint")
-    if not 1 <= flags.threads <= MAX_THREADS:
-        raise InputError(f"--threads {flags.threads}: expected 1 to {MAX_THREADS}")
+    check_threads(flags.threads)
     needed = ["output_dir", *(("model_url", "model_name") if flags.backend == "endpoint" else ("model",))]
     for name in needed:
         if getattr(flags, name) is None:

@@ -14,6 +14,7 @@ from typing import Any
 from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
+from curr_reft.json_file import read_object
 
 FILE_NAME = "general_benchmarks.json"
 _MOST_UNGRADED = 0.01  # share of the rows that still leaves a result standing
@@ -74,11 +75,8 @@ _ALL_DIFFER = (
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("results"), dict):
+    record = read_object(path)
+    if not isinstance(record.get("results"), dict):
         raise InputError(f"{path}: not a results file of lmms-eval (no `results`)")
     return record
 
@@ -184,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with replacing(path) as file:
         file.write(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     for name, value in record["results"].items():
-        print(f"{name}: {value:g} ({record['metrics'][name]})")
+        sys.stdout.write(f"{name}: {value:g} ({record['metrics'][name]})\n")
     sys.stderr.write("".join(f"{note}\n" for note in record["paper_differs"]) + f"written: {path}\n")
 
 

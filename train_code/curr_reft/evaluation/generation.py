@@ -17,7 +17,7 @@ from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.dataset import image_token_count, prompt_token_counts, render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.greedy import decode_greedily
@@ -98,7 +98,9 @@ class TransformersBackend:
                 save(list(zip(batch, self._complete(batch, inputs, decoders), strict=True)))
 
     def _batches(self, asked: Sequence[Asked], processes: int) -> list[list[Asked]]:
-        lengths = {row.id: row.prompt_tokens(self._processor) for row in asked}
+        pictures = [image_token_count(row.shown, self._processor) for row in asked]
+        counts = prompt_token_counts(self._processor, [row.prompt for row in asked], pictures)
+        lengths = {row.id: count for row, count in zip(asked, counts, strict=True)}
         order = sorted(asked, key=lambda row: -lengths[row.id])
         # No process is left without work for the sake of a full batch.
         most = min(self._batch_size, math.ceil(len(order) / processes))
@@ -153,10 +155,11 @@ class TransformersBackend:
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         stops = torch.isin(tokens, self._stop_tokens)
-        ended = stops.any(dim=1).tolist()
-        lengths = torch.where(stops.any(dim=1), stops.int().argmax(dim=1) + 1, tokens.shape[1]).tolist()
+        ended = stops.any(dim=1)
+        lengths = torch.where(ended, stops.int().argmax(dim=1) + 1, tokens.shape[1])
         return [
-            Completion(text, length, not end) for text, length, end in zip(texts, lengths, ended, strict=True)
+            Completion(text, length, not end)
+            for text, length, end in zip(texts, lengths.tolist(), ended.tolist(), strict=True)
         ]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box, texts_in_frame
-from curr_reft.data.dataset import box_frame_size, image_token_count, render_prompt
+from curr_reft.data.dataset import box_frame_size
 from curr_reft.data.images import Pictured, budget_size, check_images, fit_to_budget, open_image
 from curr_reft.data.schema import Example, iter_objects, iter_questions, place
 from curr_reft.errors import InputError
@@ -51,11 +51,6 @@ class Asked:
     def open_image(self) -> Image.Image:
         """The picture at its `shown` size."""
         return fit_to_budget(open_image(self.image), self.budget)
-
-    def prompt_tokens(self, processor: ProcessorMixin) -> int:
-        """Tokens of the rendered prompt, those of the picture counted."""
-        ids = processor.tokenizer(render_prompt(processor, self.prompt))["input_ids"]
-        return len(ids) - 1 + image_token_count(self.shown, processor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
+from curr_reft.json_file import read_object
 from curr_reft.manifest import environment
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,10 @@ def read_scores(folder: Path) -> dict[str, Any] | None:
         InputError: when the file is there but is no such record.
     """
     path = folder / FILE_NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not JSON ({error}); move it away and evaluate again") from error
-    scores = record.get("scores") if isinstance(record, dict) else None
+    record = read_object(path)
+    scores = record.get("scores")
     if not isinstance(scores, dict) or not all(
         isinstance(score, dict) and {"n", *_SHOWN} <= score.keys() for score in scores.values()
     ):

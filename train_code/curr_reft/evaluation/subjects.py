@@ -13,8 +13,7 @@ from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.evaluation.chat_backend import ChatBackend
 from curr_reft.evaluation.checkpoints import Checkpoint, find_checkpoints, recorded_box_frame
-from curr_reft.evaluation.endpoint import ChatEndpoint, chat_url
-from curr_reft.evaluation.flags import KEY_VARIABLE
+from curr_reft.evaluation.endpoint import MODEL_KEY, ChatEndpoint, chat_url
 from curr_reft.evaluation.generation import Backend, Decoding, TransformersBackend
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
@@ -104,7 +103,7 @@ def _endpoint(flags: Namespace, processes: Processes) -> Subject:
         raise InputError(
             "--box_frame processed: an endpoint does not tell how its processor resizes pictures"
         )
-    endpoint = ChatEndpoint(url, flags.model_name, KEY_VARIABLE, flags.timeout, flags.attempts)
+    endpoint = ChatEndpoint(url, flags.model_name, MODEL_KEY, flags.timeout, flags.attempts)
     return Subject(
         folder="",
         about={

@@ -4,9 +4,17 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from curr_reft.errors import InputError
+
 Item = TypeVar("Item")
 MAX_THREADS = 32
 _NOTHING = object()
+
+
+def check_threads(threads: int) -> None:
+    """Raise `InputError` for a ``--threads`` that is not 1 to `MAX_THREADS`."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"--threads {threads}: expected 1 to {MAX_THREADS}")
 
 
 def for_each(items: Iterable[Item], work: Callable[[Item], None], threads: int) -> None:
@@ -27,6 +35,7 @@ def for_each(items: Iterable[Item], work: Callable[[Item], None], threads: int) 
                 return
             try:
                 work(item)
+            # Whatever it is, the thread that waits raises it.
             except Exception as error:
                 failures.append(error)
                 stop.set()

@@ -17,9 +17,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curr_reft.errors import command
 from curr_reft.evaluation import journal
-from curr_reft.evaluation.endpoint import ChatEndpoint
+from curr_reft.evaluation.endpoint import MODEL_KEY, ChatEndpoint
 from curr_reft.evaluation.pass_at_k.estimator import estimate
-from curr_reft.evaluation.pass_at_k.flags import JUDGE_KEY, MODEL_KEY, parse_flags
+from curr_reft.evaluation.pass_at_k.flags import JUDGE_KEY, parse_flags
 from curr_reft.evaluation.pass_at_k.judge import Verdicts, judge_by_model, judge_by_rule
 from curr_reft.evaluation.pass_at_k.problems import Problem, read_problems
 from curr_reft.evaluation.pass_at_k.results import build_table, read_records, write_results

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError
-from curr_reft.evaluation.endpoint import chat_url
-from curr_reft.evaluation.threads import MAX_THREADS
+from curr_reft.evaluation.endpoint import MODEL_KEY, chat_url
+from curr_reft.evaluation.threads import MAX_THREADS, check_threads
 from curr_reft.stages import STAGES
 
-MODEL_KEY = "MODEL_API_KEY"
 JUDGE_KEY = "JUDGE_API_KEY"
 _EPILOG = (
     f"API keys are read from the environment alone, {MODEL_KEY} for --model_url and {JUDGE_KEY} for\n"
@@ -107,8 +106,7 @@ def _check_ranges(arguments: argparse.Namespace) -> None:
     for flag in ("num_samples", "max_new_tokens", "attempts"):
         if getattr(arguments, flag) < 1:
             raise InputError(f"--{flag} {getattr(arguments, flag)}: expected at least 1")
-    if not 1 <= arguments.threads <= MAX_THREADS:
-        raise InputError(f"--threads {arguments.threads}: expected 1 to {MAX_THREADS}")
+    check_threads(arguments.threads)
     if arguments.seed < 0:
         raise InputError(f"--seed {arguments.seed}: expected 0 or more")
     if not (arguments.temperature >= 0 and math.isfinite(arguments.temperature)):

@@ -12,7 +12,7 @@ from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Evaluation, PassAtK, SuiteScore, TrainingRun
 from curr_reft.evaluation.report.svg import FAINT, SERIES, Chart, drawing, panel, to_chart
 from curr_reft.evaluation.report.tables import percent, suites_of
-from curr_reft.evaluation.report.text import visible
+from curr_reft.shown_text import visible
 
 _STRICT, _RELEASED, _ = SERIES
 _PERCENT_LIMITS = (-2, 102)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from curr_reft.errors import InputError
+from curr_reft.evaluation.general import FILE_NAME as BENCHMARKS
 from curr_reft.evaluation.report.documents import (
     Benchmarks,
     Evaluation,
@@ -19,12 +20,13 @@ from curr_reft.evaluation.report.documents import (
     read_pass_at_k,
     read_training_run,
 )
+from curr_reft.evaluation.scores_file import FILE_NAME as SCORES
+from curr_reft.manifest import checkpoint_step
 
 Found = TypeVar("Found")
 
-SCORES, STATE, BENCHMARKS = "scores.json", "trainer_state.json", "general_benchmarks.json"
+STATE = "trainer_state.json"
 PASS_AT_K = "_pass_at_k.json"
-_CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,6 @@ def collect(runs: Sequence[Run]) -> Findings:
         pass_at_k=_read(places[PASS_AT_K], lambda name, place, path: read_pass_at_k(name, path)),
         benchmarks=_read(places[BENCHMARKS], lambda name, place, path: read_benchmarks(name, path)),
     )
-
-
-def checkpoint_step(folder: Path) -> int | None:
-    """The step in the name of a trainer's checkpoint folder, `None` for another folder."""
-    match = _CHECKPOINT.fullmatch(folder.name)
-    return int(match[1]) if match else None
 
 
 def _reported_files(folder: Path) -> Iterator[tuple[str, Path, Path]]:

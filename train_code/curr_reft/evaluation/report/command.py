@@ -23,8 +23,8 @@ from curr_reft.evaluation.report.page import to_page
 from curr_reft.evaluation.report.provenance import differing_data
 from curr_reft.evaluation.report.record import Report, record
 from curr_reft.evaluation.report.tables import TITLES, accuracy_grid, comparison_grid
-from curr_reft.evaluation.report.text import visible
 from curr_reft.evaluation.report.workbook import to_workbook
+from curr_reft.shown_text import visible
 
 _MOST_EXAMPLES = 100
 

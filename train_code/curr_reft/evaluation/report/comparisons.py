@@ -27,6 +27,4 @@ def compare_pair(evaluations: Sequence[Evaluation], a: str, b: str) -> Pair:
     if unknown := [name for name in (a, b) if name not in folders]:
         names = ", ".join(folders) or "none"
         raise InputError(f"--compare: no evaluation is named {' or '.join(unknown)}; there are: {names}")
-    found = compare(folders[a], folders[b])
-    order = [suite for evaluation in evaluations if evaluation.name == a for suite in evaluation.scores]
-    return Pair(a, b, {suite: found[suite] for suite in [*order, *found] if suite in found})
+    return Pair(a, b, compare(folders[a], folders[b]))

@@ -3,7 +3,6 @@
 Numbers are finite or `None`: JSON's ``NaN``, which a diverged training run logs, reads as no value.
 """
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
+from curr_reft.json_file import read_object
 from curr_reft.manifest import read_manifest
 from curr_reft.stages import STAGES, TASKS
 
@@ -113,17 +113,7 @@ def read_document(path: Path) -> Record:
     Raises:
         InputError: when the file cannot be read, or holds something else.
     """
-    try:
-        document = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=lambda _: None, parse_float=_finite
-        )
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON that can be read ({error})") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(document).__name__}")
-    return document
+    return read_object(path, parse_constant=lambda _: None, parse_float=_finite)
 
 
 def _finite(text: str) -> float | None:

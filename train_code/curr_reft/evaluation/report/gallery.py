@@ -1,7 +1,5 @@
 """A few right and wrong answers of each suite, with their pictures."""
 
-import base64
-import io
 import json
 import os
 import random
@@ -19,7 +17,8 @@ from curr_reft.data.preview_pictures import Mark, page_picture
 from curr_reft.data.schema import BrokenLine, iter_objects
 from curr_reft.errors import InputError
 from curr_reft.evaluation.report.documents import Evaluation, SuiteScore, is_number
-from curr_reft.evaluation.report.text import shortened
+from curr_reft.html_page import jpeg_uri
+from curr_reft.shown_text import shortened
 
 SEED = 42
 _LONGEST_SIDE = 640
@@ -53,7 +52,7 @@ class Card:
     rules: list[tuple[str, str, Text]]
     """By which scoring, the rule that applied, and what it read in the answer."""
     picture: Markup | None
-    """A data URI; JPEG, so that a page of photographs stays small."""
+    """A data URI."""
     alt: str
     notes: list[str]
     """What is not shown, and why."""
@@ -214,6 +213,4 @@ def _picture(
     )
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
     drawn, _ = page_picture(picture, marks, (frame[0], frame[1]) if is_size else size)
-    data = io.BytesIO()
-    drawn.save(data, "JPEG", quality=85)
-    return Markup(f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"), size, None
+    return Markup(jpeg_uri(drawn, quality=85)), size, None

@@ -4,10 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from curr_reft.evaluation.report import paper, provenance, tables
 from curr_reft.evaluation.report.charts import (
@@ -21,7 +17,7 @@ from curr_reft.evaluation.report.documents import Evaluation, TrainingRun
 from curr_reft.evaluation.report.gallery import Shelf, shelves
 from curr_reft.evaluation.report.record import Report
 from curr_reft.evaluation.report.svg import Chart
-from curr_reft.evaluation.report.text import visible
+from curr_reft.html_page import render_template
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -43,12 +39,10 @@ def to_page(report: Report) -> str:
     """
     findings = report.findings
     evaluations = findings.evaluations
-    # Rows, outputs and names are anybody's text: markup is escaped, and what would not be seen is spelled.
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_visible, trim_blocks=True, lstrip_blocks=True
-    )
     backbones = paper.by_backbone(evaluations)
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    return render_template(
+        _TEMPLATE,
+        lstrip_blocks=True,
         report=report,
         findings=findings,
         accuracy=[
@@ -106,7 +100,3 @@ def _galleries(report: Report) -> list[tuple[str, list[Shelf]]]:
 
 def _training_title(run: TrainingRun) -> str:
     return run.name if run.stage is None or run.stage in run.name else f"{run.name}: stage {run.stage}"
-
-
-def _visible(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -11,7 +11,7 @@ from rich.table import Table
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
-from curr_reft.evaluation.report.text import visible
+from curr_reft.shown_text import visible
 from curr_reft.stages import STAGES, TASKS
 
 TITLES = {"detection": "detection", "classify": "classification", "math": "math"}
