@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from chat_servers import chat_server, sampling_base, served, server  # noqa: F401  (fixtures)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -8,9 +8,10 @@ import torch
 
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.generation import Decoding, TransformersBackend
+from curr_reft.evaluation.decoding import Decoding
+from curr_reft.evaluation.generation import TransformersBackend
 from curr_reft.evaluation.processes import Processes
-from curr_reft.evaluation.questions import Asked
+from curr_reft.evaluation.turn import Turn
 from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
 from curr_reft.processor import load_processor
 
@@ -19,17 +20,13 @@ from curr_reft.processor import load_processor
 def asked(world):
     image = next((world / "images").glob("*/*.png"))
     return [
-        Asked(
-            f"x:{n}",
-            "math",
-            "p",
-            "How many shapes? " * n,
-            image,
-            None,
-            (84, 84),
-            (84, 84),
-            {"solution": 1},
-            "",
+        Turn(
+            id=f"x:{n}",
+            prompt="How many shapes? " * n,
+            image=image,
+            shown=(84, 84),
+            content=f"prompt {n}",
+            seed=n,
         )
         for n in range(1, 6)
     ]
@@ -45,12 +42,8 @@ class StandInForVllm:
         self.made = {"model": model, "dtype": dtype, "seed": seed, "limit": limit_mm_per_prompt}
         return SimpleNamespace(generate=self.generate)
 
-    def SamplingParams(self, *, temperature, max_tokens, repetition_penalty):  # noqa: N802
-        return {
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-            "repetition_penalty": repetition_penalty,
-        }
+    def SamplingParams(self, *, temperature, top_k, seed, max_tokens, repetition_penalty):  # noqa: N802
+        return {name: value for name, value in locals().items() if name != "self"}
 
     def generate(self, prompts, sampling_params, *, use_tqdm):
         self.calls.append((prompts, sampling_params))
@@ -77,8 +70,23 @@ def test_vllm_is_asked_greedily_with_rendered_prompts_and_pictures(tiny_base, as
     assert row.prompt in prompt["prompt"]
     assert prompt["prompt"].count("<|image_pad|>") == 1
     assert prompt["multi_modal_data"]["image"].size == (84, 84)
-    assert vllm.calls[0][1] == {"temperature": 0.0, "max_tokens": 64, "repetition_penalty": 1.05}
+    greedy = {"temperature": 0.0, "top_k": 0, "max_tokens": 64, "repetition_penalty": 1.05}
+    assert vllm.calls[0][1] == [{**greedy, "seed": seed} for seed in (1, 2, 3)]
     assert vllm.made == {"model": str(tiny_base), "dtype": "bfloat16", "seed": 42, "limit": {"image": 1}}
+
+
+def test_vllm_samples_text_alone(tiny_base, monkeypatch):
+    vllm = StandInForVllm()
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    checkpoint = Checkpoint("base", tiny_base, None)
+    decoding = Decoding(64, 1.0, temperature=0.7, top_k=50)
+    backend = VllmBackend(checkpoint, load_processor(str(tiny_base)), decoding, "bfloat16", 1, 42)
+    saved = []
+    backend.answer([Turn(id="x", prompt="2 + 2?", image=None, content="", seed=9)], Processes(), saved.extend)
+    (prompt,), (sampling,) = vllm.calls[0]
+    assert prompt.keys() == {"prompt"}
+    assert "<|image_pad|>" not in prompt["prompt"]
+    assert (sampling["temperature"], sampling["top_k"], sampling["seed"]) == (0.7, 50, 9)
 
 
 def test_what_vllm_cannot_do_is_said_before_it_loads(tiny_base, tmp_path, monkeypatch):

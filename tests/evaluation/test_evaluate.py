@@ -1,17 +1,14 @@
 """The evaluator on the tiny base and the small world: every route to the same files, and what stops it."""
 
 import json
-import multiprocessing
-import os
 import shutil
-import socket
 import time
 from pathlib import Path
 
 import pytest
-import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from started_processes import start_processes
 from transformers import AutoModelForImageTextToText
 
 from curr_reft.evaluation.checkpoints import find_checkpoints
@@ -356,48 +353,14 @@ def test_a_hub_id_that_cannot_be_had_is_one_line(flags, capsys):
     assert "--model someone/a-model-of-no-cache: no such directory, nor in the hub's cache" in error
 
 
-@pytest.fixture
-def started(tmp_path):
-    """Starts an evaluation in processes that know of one another as those of torchrun do."""
-
-    def start(argv: list[str], count: int) -> list[multiprocessing.Process]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        # Forked, since each would take half a minute to import what this process has.
-        context = multiprocessing.get_context("fork")
-        processes = [
-            context.Process(target=_evaluate, args=(argv, rank, count, port)) for rank in range(count)
-        ]
-        for process in processes:
-            process.start()
-        return processes
-
-    return start
-
-
-def _evaluate(argv: list[str], rank: int, count: int, port: int) -> None:
-    # A forked process has none of its parent's threads to share work with.
-    torch.set_num_threads(1)
-    places = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": count,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    os.environ.update({name: str(value) for name, value in places.items()})
-    main(argv)
-
-
 def count_lines(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.glob("*.jsonl"))
 
 
-def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, started, tmp_path):
+def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, tmp_path):
     argv = flags(batch_size=1)
     for rows in (2, 8):
-        processes = started(argv, 2)
+        processes = start_processes(main, argv, 2)
         while count_lines(tmp_path / "out") < rows:
             assert all(process.is_alive() for process in processes)
             time.sleep(0.002)
@@ -406,7 +369,7 @@ def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, 
             process.join()
     kept = count_lines(tmp_path / "out")
     assert 8 <= kept < 18
-    processes = started(argv, 2)
+    processes = start_processes(main, argv, 2)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
@@ -417,8 +380,8 @@ def test_two_processes_write_the_same_files_also_after_a_kill(evaluated, flags, 
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_fault_that_the_first_process_finds_ends_both(flags, started, tmp_path, capfd):
-    processes = started(flags(data_root=tmp_path), 2)
+def test_a_fault_that_the_first_process_finds_ends_both(flags, tmp_path, capfd):
+    processes = start_processes(main, flags(data_root=tmp_path), 2)
     processes[0].join()
     assert processes[0].exitcode == 2
     # It would say the same after a while; torchrun ends it before.

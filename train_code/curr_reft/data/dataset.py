@@ -72,20 +72,24 @@ def box_frame_size(shown: Size, box_frame: BoxFrame, processor: ProcessorMixin) 
     return processed_size(shown, processor) if box_frame == "processed" else shown
 
 
-def render_prompt(processor: ProcessorMixin, text: str) -> str:
-    """The chat a model reads for a prompt: one user turn, the picture's placeholder and then the text."""
-    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}
+def render_prompt(processor: ProcessorMixin, text: str, pictured: bool = True) -> str:
+    """The chat a model reads for a prompt: one user turn, its picture's placeholder and then the text."""
+    picture = [{"type": "image"}] if pictured else []
+    turn = {"role": "user", "content": [*picture, {"type": "text", "text": text}]}
     return processor.apply_chat_template([turn], add_generation_prompt=True)
 
 
 def prompt_token_counts(
-    processor: ProcessorMixin, prompts: Sequence[str], image_tokens: Sequence[int]
+    processor: ProcessorMixin, prompts: Sequence[str], image_tokens: Sequence[int | None]
 ) -> list[int]:
-    """Tokens of rendered prompts, those of each one's picture counted."""
-    texts = [render_prompt(processor, prompt) for prompt in prompts]
+    """Tokens of rendered prompts, those of each one's picture counted; `None` is no picture."""
+    texts = [
+        render_prompt(processor, prompt, tokens is not None)
+        for prompt, tokens in zip(prompts, image_tokens, strict=True)
+    ]
     # The template holds one placeholder, which the processor replaces by the picture's tokens.
     return [
-        len(ids) - 1 + tokens
+        len(ids) if tokens is None else len(ids) - 1 + tokens
         for ids, tokens in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
     ]
 

@@ -47,6 +47,15 @@ class Question(NamedTuple):
     image: Path
 
 
+class Query(NamedTuple):
+    """A question that may lack a picture, an answer, or both; the fields are those of `Example`."""
+
+    id: str
+    problem: str
+    solution: str | None
+    image: Path | None
+
+
 class _BadRowError(ValueError):
     """A row breaks the schema; the message says which field and how, the caller adds where."""
 
@@ -101,6 +110,15 @@ def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
     return _checked(path, partial(_question, image_root=os.path.abspath(image_root)))
 
 
+def iter_queries(path: Path, image_root: Path) -> Iterator[Query]:
+    """The rows of a file that need no more than a `problem`; an empty or null field is one that is not there.
+
+    Raises:
+        InputError: as `iter_examples` does.
+    """
+    return _checked(path, partial(_query, image_root=os.path.abspath(image_root)))
+
+
 def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
     bad: list[str] = []
     ids = _Ids()
@@ -108,6 +126,10 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
     for number, row in iter_objects(path):
         empty = False
         try:
+            if isinstance(row, BrokenLine):
+                raise _BadRowError(row)
+            if not isinstance(row, dict):
+                raise _BadRowError(f"expected an object, found {_kind(row)}")
             yield convert(place(path, number), row)
             ids.add(number, row)
         except _BadRowError as error:
@@ -173,11 +195,13 @@ def _decode(line: str) -> Any:
 
 
 def _question(row_id: str, row: Any, image_root: str) -> Question:
-    if isinstance(row, BrokenLine):
-        raise _BadRowError(row)
-    if not isinstance(row, dict):
-        raise _BadRowError(f"expected an object, found {_kind(row)}")
     return Question(row_id, _text(row, "problem"), _image_path(image_root, _image(row)))
+
+
+def _query(row_id: str, row: Any, image_root: str) -> Query:
+    solution = _text(row, "solution") if row.get("solution") not in (None, "") else None
+    image = _image_path(image_root, _image(row)) if row.get("image") not in (None, "", []) else None
+    return Query(row_id, _text(row, "problem"), solution, image)
 
 
 def _example(row_id: str, row: Any, image_root: str) -> Example:

@@ -8,14 +8,20 @@ import argparse
 import json
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from curr_reft.data.shapes import IN_DOMAIN, OUT_OF_DOMAIN, Domain, Scene, draw, sample_scene
-from curr_reft.data.shapes_questions import Question, choice_questions, judge_questions, open_questions
+from curr_reft.data.shapes_questions import (
+    Question,
+    choice_questions,
+    judge_questions,
+    open_questions,
+    sum_questions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +39,25 @@ class Split:
     stages: tuple[str, ...]
 
 
-def splits(train: int, val: int, test: int) -> list[Split]:
-    """The splits of the world: every stage trains on pictures of its own, all are tested on the same ones."""
+def splits(train: int, val: int, test: int, queries: int) -> list[Split]:
+    """The splits of the world: every stage trains on pictures of its own, all are tested on the same ones.
+
+    The last one has what a trained model is asked for its own answers (`curr_reft.self_improvement`).
+    """
     stages = tuple(QUESTIONS)
     return [
         *(Split("train", "train", train, IN_DOMAIN, (stage,)) for stage in stages),
         Split("val", "train", val, IN_DOMAIN, stages),
         Split("test", "train", test, IN_DOMAIN, stages),
         Split("test", "test", test, OUT_OF_DOMAIN, stages),
+        Split("queries", "queries", queries, IN_DOMAIN, ("open",)),
     ]
 
 
 def row_file(stage: str, task: str, split: Split) -> str:
     """A file's path in the data root, such as ``train/judge/judge_math_train.jsonl``."""
     prefix = "" if stage == "open" else f"{stage}_"
-    folder = f"train/{stage}" if split.folder == "train" else "test"
+    folder = f"train/{stage}" if split.folder == "train" else split.folder
     return f"{folder}/{prefix}{task}_{split.name}.jsonl"
 
 
@@ -60,20 +70,28 @@ def _new_scenes(rng: random.Random, split: Split, seen: set[Scene]) -> Iterator[
         yield scene
 
 
-def _row(question: Question, image: str) -> dict[str, str]:
+def _row(question: Question, image: str | None = None) -> dict[str, str]:
     return {
         "problem": question.problem,
         "solution": f"<answer>{question.answer}</answer>",
         "task": question.task,
-        "image": image,
+        **({} if image is None else {"image": image}),
     }
 
 
-def write_world(output_dir: Path, train: int, val: int, test: int, seed: int) -> None:
-    """Write pictures and rows; one row per task, stage and picture. Counts are pictures per split."""
+def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_world(output_dir: Path, train: int, val: int, test: int, seed: int, queries: int = 0) -> None:
+    """Write pictures and rows; one row per task, stage and picture. Counts are pictures per split.
+
+    With `queries` come as many sums in words, which have no picture.
+    """
     rng = random.Random(seed)
     seen: set[Scene] = set()
-    plan = splits(train, val, test)
+    plan = splits(train, val, test, queries)
     progress = tqdm(total=sum(split.pictures for split in plan), desc="drawing pictures", unit="picture")
     for number, split in enumerate(plan):
         rows: dict[str, list[dict[str, str]]] = {}
@@ -89,9 +107,10 @@ def write_world(output_dir: Path, train: int, val: int, test: int, seed: int) ->
                     )
             progress.update()
         for name, items in rows.items():
-            (output_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            text = "".join(json.dumps(item) + "\n" for item in items)
-            (output_dir / name).write_text(text, encoding="utf-8")
+            _write_rows(output_dir / name, items)
+    if queries:
+        sums = [_row(question) for question in sum_questions(rng, queries)]
+        _write_rows(output_dir / "queries/sums_queries.jsonl", sums)
     progress.close()
     logger.info("wrote the embedded world to %s", output_dir)
 
@@ -102,6 +121,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=400, help="training pictures per stage")
     parser.add_argument("--val", type=int, default=16, help="validation pictures")
     parser.add_argument("--test", type=int, default=300, help="test pictures per domain")
+    parser.add_argument("--queries", type=int, default=0, help="pictures of queries for self-improvement")
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

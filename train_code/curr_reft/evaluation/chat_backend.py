@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.endpoint import ChatEndpoint, data_uri, user_turn
-from curr_reft.evaluation.generation import Completion, Decoding, Save
+from curr_reft.evaluation.generation import Completion, Save
 from curr_reft.evaluation.processes import Processes
-from curr_reft.evaluation.questions import Asked
 from curr_reft.evaluation.threads import for_each
+from curr_reft.evaluation.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,16 @@ class ChatBackend:
     decoding: Decoding
     threads: int
 
-    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
+    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
         """One answer at a time; those that are under way when a request fails are saved, too."""
-        for_each(asked, lambda row: save([(row, self._ask(row))]), self.threads)
+        for_each(turns, lambda turn: save([(turn, self._ask(turn))]), self.threads)
 
-    def _ask(self, row: Asked) -> Completion:
-        turn = user_turn(row.prompt, data_uri(row.open_image()))
-        reply = self.endpoint.ask([turn], max_tokens=self.decoding.max_new_tokens, temperature=0.0)
+    def _ask(self, turn: Turn) -> Completion:
+        picture = turn.open_image()
+        message = user_turn(turn.prompt, None if picture is None else data_uri(picture))
+        options = {"max_tokens": self.decoding.max_new_tokens, "temperature": self.decoding.temperature}
+        if self.decoding.temperature > 0:
+            # Servers would take another `top_p` from the model's generation_config.json.
+            options |= {"top_p": 1.0, "seed": turn.seed}
+        reply = self.endpoint.ask([message], **options)
         return Completion(reply.text, reply.new_tokens, reply.truncated)

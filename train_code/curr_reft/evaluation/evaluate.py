@@ -9,8 +9,6 @@ import hashlib
 import json
 import logging
 import sys
-import threading
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,17 +16,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from tqdm import tqdm
 
 from curr_reft.annotate import Row
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import strict
+from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
-from curr_reft.evaluation.endpoint import EndpointError
 from curr_reft.evaluation.flags import parse_evaluation
-from curr_reft.evaluation.generation import Backend, Completion
-from curr_reft.evaluation.journal import append, recover, sole_writer
+from curr_reft.evaluation.journal import sole_writer
 from curr_reft.evaluation.processes import Processes, processes
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
@@ -122,26 +118,16 @@ def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Proce
     team.shared(lambda: read_scores(folder))
     model_digest = team.shared(subject.digest)
     folder.mkdir(parents=True, exist_ok=True)
-    backend: Backend | None = None
+    # One model answers all suites, and its weights are loaded when the first answer is needed.
+    load = functools.cache(subject.load)
     for suite, (rows, file_digest) in asked.items():
         path = folder / f"{suite.name}.jsonl"
-        digests = {row.id: _digest(model_digest, subject, row) for row in rows}
-        key_of = functools.partial(_key_of, digests)
-        there = team.shared(lambda path=path, key_of=key_of: set(recover(path, key_of)))
-        missing = [row for row in rows if row.id not in there]
-        if missing and backend is None:
-            backend = subject.load()
-        team.wait()
-        started = time.monotonic()
-        if not missing:
-            logger.info("%s: all %d answers are there", path, len(rows))
-        else:
-            _answer(backend, missing, digests, path, f"{subject.about['name']}, {suite.name}", team)
-        team.wait()
-        seconds = time.monotonic() - started
+        answers = Answers(path, rows, model_digest, subject.settings)
+        progress = f"{subject.about['name']}, {suite.name}"
+        count, seconds = answers.collect(load, progress, team)
         if team.rank == 0:
-            answers = recover(path, key_of)
-            predictions = [_prediction(row, answers[row.id], flags.data_root) for row in rows]
+            found = answers.read()
+            predictions = [_prediction(row, found[row.id], flags.data_root) for row in rows]
             scored, accuracy = score_predictions(suite.scoring, suite.task, predictions)
             with replacing(path) as file:
                 file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in scored)
@@ -154,63 +140,11 @@ def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Proce
                 "sha256": file_digest,
                 "rows_sha256": hashlib.sha256("\n".join(row.id for row in rows).encode()).hexdigest(),
                 "settings": {**subject.settings, "sample_num": flags.sample_num, "seed": flags.seed},
-                "answered_now": len(missing),
-                "seconds": seconds if missing else None,
-                "rows_per_second": len(missing) / seconds if missing else None,
+                "answered_now": count,
+                "seconds": seconds if count else None,
+                "rows_per_second": count / seconds if count else None,
             }
             add_scores(folder, about, suite.name, entry)
-
-
-def _answer(
-    backend: Backend,
-    missing: Sequence[Asked],
-    digests: dict[str, str],
-    path: Path,
-    title: str,
-    team: Processes,
-) -> None:
-    """Ask, and have each answer on the disk before it counts."""
-    saved, counting = 0, threading.Lock()
-    with tqdm(total=len(missing), desc=title, unit="row", disable=team.rank > 0 or None) as progress:
-
-        def save(answers: list[tuple[Asked, Completion]]) -> None:
-            nonlocal saved
-            append(
-                path,
-                (
-                    {
-                        "id": row.id,
-                        "digest": digests[row.id],
-                        "model_output": answer.text,
-                        "new_tokens": answer.new_tokens,
-                        "truncated": answer.truncated,
-                    }
-                    for row, answer in answers
-                ),
-            )
-            with counting:
-                saved += len(answers)
-                # Others answer as many in the same time.
-                progress.update(min(len(answers) * team.count, len(missing) - progress.n))
-
-        try:
-            backend.answer(missing, team, save)
-        except EndpointError as error:
-            counts = f"{saved} of {len(missing)} answers were saved; started again it goes on from there"
-            raise EndpointError(f"{error} ({counts})") from error
-
-
-def _digest(model_digest: str, subject: Subject, row: Asked) -> str:
-    """Digest of everything that the answer to a row depends on."""
-    return hashlib.sha256(json.dumps([model_digest, subject.settings, row.content]).encode()).hexdigest()[:32]
-
-
-def _key_of(digests: dict[str, str], row: Row) -> str | None:
-    """A row's id, if its answer still holds."""
-    kinds = {"model_output": str, "truncated": bool, "new_tokens": int | None}
-    if not all(isinstance(row[field], kind) for field, kind in kinds.items()):
-        raise TypeError
-    return row["id"] if digests.get(row["id"]) == row["digest"] else None
 
 
 def _prediction(row: Asked, answer: Row, data_root: Path) -> Row:
@@ -221,9 +155,6 @@ def _prediction(row: Asked, answer: Row, data_root: Path) -> Row:
         "image": str(row.image.relative_to(data_root)),
         "frame": row.frame,
         "prompt": row.prompt,
-        "model_output": answer["model_output"],
-        "new_tokens": answer["new_tokens"],
-        "truncated": answer["truncated"],
-        "digest": answer["digest"],
+        **fields_of(answer),
         "example": row.example,
     }

@@ -1,4 +1,4 @@
-"""The flags of `eval/evaluate.py`."""
+"""The flags of `eval/evaluate.py`, and those of every command that asks a model."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -21,10 +21,6 @@ def evaluation_parser(description: str) -> CommandParser:
     """All flags, with their defaults."""
     parser = CommandParser(description=description, epilog=f"An endpoint's key is read from {MODEL_KEY}.")
     what = parser.add_argument_group("what is evaluated")
-    what.add_argument(
-        "--model",
-        help="checkpoint, LoRA adapter, hub id, or a folder of checkpoint-*, all of which are scored",
-    )
     what.add_argument(
         "--final_only", action="store_true", help="of a training run, score the final weights only"
     )
@@ -59,21 +55,29 @@ def evaluation_parser(description: str) -> CommandParser:
         help="instead of evaluating, compare two output folders row by row",
     )
 
-    how = parser.add_argument_group("how it is asked")
-    how.add_argument("--prompts", choices=PROMPTS, default="training", help="or the released evaluator's own")
-    how.add_argument(
+    what.add_argument(
+        "--prompts", choices=PROMPTS, default="training", help="or the released evaluator's own"
+    )
+    add_model_flags(parser)
+    parser.set_defaults(temperature=0.0, top_k=0)
+    return parser
+
+
+def add_model_flags(parser: CommandParser) -> None:
+    """Add the flags of who answers, and how; `check_model_flags` checks them."""
+    who = parser.add_argument_group("who answers, and how")
+    who.add_argument("--model", help="checkpoint, LoRA adapter, hub id, or the folder of a training run")
+    who.add_argument(
         "--box_frame",
         choices=get_args(BoxFrame),
         help="frame of the gold boxes (default: the one of the training run, by its manifest, or budget)",
     )
-    how.add_argument("--max_new_tokens", type=int, default=256)
-    how.add_argument(
+    who.add_argument("--max_new_tokens", type=int, default=256)
+    who.add_argument(
         "--repetition_penalty",
         type=float,
         help="default: the checkpoint's generation_config, as in the release (Qwen2.5-VL's own is 1.05)",
     )
-
-    who = parser.add_argument_group("who answers")
     who.add_argument("--backend", choices=BACKENDS, default="transformers")
     who.add_argument(
         "--batch_size",
@@ -91,7 +95,6 @@ def evaluation_parser(description: str) -> CommandParser:
     who.add_argument(
         "--attempts", type=int, default=6, help="how often a request is sent before it has failed"
     )
-    return parser
 
 
 def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
@@ -105,8 +108,19 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
         raise InputError(f"--seed {flags.seed}: expected 0 or more")
     if flags.compare:
         return flags
-    positive = ("sample_num", "max_new_tokens", "batch_size", "tensor_parallel_size", "attempts", "timeout")
-    for name in positive:
+    if not 0 < flags.sample_num <= _MOST:
+        raise InputError(f"--sample_num {flags.sample_num}: expected more than 0, up to {_MOST}")
+    check_model_flags(flags)
+    return flags
+
+
+def check_model_flags(flags: Namespace) -> None:
+    """Check the flags of `add_model_flags`, and that of the data and output folders.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    for name in ("max_new_tokens", "batch_size", "tensor_parallel_size", "attempts", "timeout"):
         if not 0 < getattr(flags, name) <= _MOST:
             raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0, up to {_MOST}")
     if flags.repetition_penalty is not None and not 0 < flags.repetition_penalty <= _MOST:
@@ -120,4 +134,3 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
             raise InputError(f"--{name}: missing")
     if not flags.data_root.is_dir():
         raise InputError(f"--data_root {flags.data_root}: no such directory")
-    return flags

@@ -1,14 +1,14 @@
-"""Greedy answers to a suite's rows. Backends differ in who computes them, and agree in all else.
+"""Answers to turns. Backends differ in who computes them, and agree in all else.
 
 A backend is made once per checkpoint, when there is something to answer, and has its answers saved as they
 come.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -20,9 +20,9 @@ from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedMo
 from curr_reft.data.dataset import image_token_count, prompt_token_counts, render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.greedy import decode_greedily
+from curr_reft.evaluation.decoding import Chooser, Decoding, decode
 from curr_reft.evaluation.processes import Processes
-from curr_reft.evaluation.questions import Asked
+from curr_reft.evaluation.turn import Turn
 
 logger = logging.getLogger(__name__)
 
@@ -42,22 +42,14 @@ class Completion(NamedTuple):
     """Whether the limit of tokens ended it."""
 
 
-Save = Callable[[list[tuple[Asked, Completion]]], None]
-"""Takes some rows with their answers; threads may call it."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are generated: greedily, within these bounds."""
-
-    max_new_tokens: int
-    repetition_penalty: float
+Save = Callable[[list[tuple[Turn, Completion]]], None]
+"""Takes some turns with their answers; threads may call it."""
 
 
 class Backend(Protocol):
     """What computes answers."""
 
-    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
+    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
         """Compute this process's share of the answers and save them as they are ready, in any order."""
 
 
@@ -83,12 +75,12 @@ class TransformersBackend:
             settings.eos_token_id = processor.tokenizer.eos_token_id
         self._stop_tokens = torch.tensor(settings.eos_token_id).reshape(-1)
 
-    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
+    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
         """Batches of like length, the longest first, so that memory runs out early or not at all.
 
         The next batch's pictures are decoded and resized while the model answers the one before.
         """
-        mine = self._batches(asked, processes.count)[processes.rank :: processes.count]
+        mine = self._batches(turns, processes.count)[processes.rank :: processes.count]
         with ThreadPoolExecutor(_DECODE_THREADS) as decoders, ThreadPoolExecutor(1) as ahead:
             prepared = [ahead.submit(self._prepare, batch, decoders) for batch in mine[:1]]
             for number, batch in enumerate(mine):
@@ -97,35 +89,41 @@ class TransformersBackend:
                     prepared.append(ahead.submit(self._prepare, mine[number + 1], decoders))
                 save(list(zip(batch, self._complete(batch, inputs, decoders), strict=True)))
 
-    def _batches(self, asked: Sequence[Asked], processes: int) -> list[list[Asked]]:
-        pictures = [image_token_count(row.shown, self._processor) for row in asked]
-        counts = prompt_token_counts(self._processor, [row.prompt for row in asked], pictures)
-        lengths = {row.id: count for row, count in zip(asked, counts, strict=True)}
-        order = sorted(asked, key=lambda row: -lengths[row.id])
+    def _batches(self, turns: Sequence[Turn], processes: int) -> list[list[Turn]]:
+        # One count for all samples of a query.
+        pictures = {
+            turn.content: None if turn.shown is None else image_token_count(turn.shown, self._processor)
+            for turn in turns
+        }
+        prompts = {turn.content: turn.prompt for turn in turns}
+        counts = prompt_token_counts(self._processor, list(prompts.values()), list(pictures.values()))
+        lengths = dict(zip(prompts, counts, strict=True))
+        order = sorted(turns, key=lambda turn: -lengths[turn.content])
         # No process is left without work for the sake of a full batch.
         most = min(self._batch_size, math.ceil(len(order) / processes))
         batches = []
         while order:
             # The first is the longest, and the others are padded to it.
-            count = min(most, max(1, self._batch_tokens // lengths[order[0].id]))
+            count = min(most, max(1, self._batch_tokens // lengths[order[0].content]))
             batches.append(order[:count])
             order = order[count:]
         return batches
 
-    def _prepare(self, batch: Sequence[Asked], decoders: ThreadPoolExecutor) -> BatchFeature:
+    def _prepare(self, batch: Sequence[Turn], decoders: ThreadPoolExecutor) -> BatchFeature:
+        pictures = [picture for picture in decoders.map(Turn.open_image, batch) if picture is not None]
         return self._processor(
-            text=[render_prompt(self._processor, row.prompt) for row in batch],
-            images=list(decoders.map(Asked.open_image, batch)),
+            text=[render_prompt(self._processor, turn.prompt, turn.image is not None) for turn in batch],
+            images=pictures or None,
             padding=True,
             return_tensors="pt",
         )
 
     def _complete(
-        self, batch: Sequence[Asked], inputs: BatchFeature, decoders: ThreadPoolExecutor
+        self, batch: Sequence[Turn], inputs: BatchFeature, decoders: ThreadPoolExecutor
     ) -> list[Completion]:
         """The answers to a batch, in two halves where the GPU's memory is too small for it."""
         try:
-            return self._generate(inputs)
+            return self._generate(inputs, self._decoding.chooser([turn.seed for turn in batch]))
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -139,7 +137,7 @@ class TransformersBackend:
         ]
 
     @torch.inference_mode()
-    def _generate(self, inputs: BatchFeature) -> list[Completion]:
+    def _generate(self, inputs: BatchFeature, choose: Chooser) -> list[Completion]:
         outputs = self._model.generate(
             **inputs.to(self._model.device),
             max_new_tokens=self._decoding.max_new_tokens,
@@ -148,7 +146,7 @@ class TransformersBackend:
             top_k=None,
             top_p=None,
             temperature=None,
-            custom_generate=decode_greedily,
+            custom_generate=functools.partial(decode, choose=choose),
         )
         tokens = outputs[:, inputs["input_ids"].shape[1] :].cpu()
         texts = self._processor.tokenizer.batch_decode(

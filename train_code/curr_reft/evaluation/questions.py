@@ -9,48 +9,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from transformers import ProcessorMixin
 
 from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box, texts_in_frame
 from curr_reft.data.dataset import box_frame_size
-from curr_reft.data.images import Pictured, budget_size, check_images, fit_to_budget, open_image
+from curr_reft.data.images import Pictured, budget_size, check_images
 from curr_reft.data.schema import Example, iter_objects, iter_questions, place
 from curr_reft.errors import InputError
 from curr_reft.evaluation.prompts import Prompts, picture_of, questions_of
 from curr_reft.evaluation.suites import Suite
+from curr_reft.evaluation.turn import Turn
 from curr_reft.manifest import sha256_of
-from curr_reft.stages import ImageBudget, Stage
+from curr_reft.stages import Stage
 
 _REFGTA_GOLDS = ("solution", "normalized_solution", "resize_solution")
 _TOLERANCE = 0.02
 """How far a RefGTA gold may lie from its thousandths, as a share of the picture's side."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One row of a suite as a model is asked it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Turn):
+    """One row of a suite as a model is asked it; its id is the row file below the data root, and line."""
 
-    id: str
-    """Row file below the data root, and line; the same on every machine."""
     task: str
     problem: str
-    prompt: str
-    """Problem and instruction, boxes in `frame`."""
-    image: Path
-    budget: ImageBudget | None
-    shown: Size
-    """Width and height of the picture that the processor gets."""
+    """Without the instruction; boxes in `frame`."""
     frame: Size
     """Width and height of the frame that the boxes of prompt, gold and answer are in."""
     example: dict[str, Any]
     """The golds; scoring reads nothing else of a row."""
-    content: str
-    """Digest of prompt and picture: all that an answer depends on, apart from model and settings."""
-
-    def open_image(self) -> Image.Image:
-        """The picture at its `shown` size."""
-        return fit_to_budget(open_image(self.image), self.budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +137,18 @@ def _ask(
         golds = {"solution": solution}
     prompt = stage.prompt(suite.task, problem)
     content = hashlib.sha256(json.dumps([prompt, pictures.digests[row.image], shown]).encode()).hexdigest()
-    return Asked(row.id, suite.task, problem, prompt, row.image, budget, shown, frame, golds, content)
+    return Asked(
+        id=row.id,
+        prompt=prompt,
+        image=row.image,
+        budget=budget,
+        shown=shown,
+        content=content,
+        task=suite.task,
+        problem=problem,
+        frame=frame,
+        example=golds,
+    )
 
 
 def _refgta_gold(row: _Row, stored: Size, frame: Size) -> list[int]:

@@ -1,4 +1,4 @@
-"""What is evaluated: weights on this machine, or a model behind a URL."""
+"""Who is asked: weights on this machine, or a model behind a URL."""
 
 import hashlib
 from argparse import Namespace
@@ -13,15 +13,16 @@ from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.evaluation.chat_backend import ChatBackend
 from curr_reft.evaluation.checkpoints import Checkpoint, find_checkpoints, recorded_box_frame
+from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.endpoint import MODEL_KEY, ChatEndpoint, chat_url
-from curr_reft.evaluation.generation import Backend, Decoding, TransformersBackend
+from curr_reft.evaluation.generation import Backend, TransformersBackend
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model as an evaluation sees it."""
+    """A model as a command that asks it sees it."""
 
     folder: str
     """Where its answers go below the output folder; empty for the output folder itself."""
@@ -37,7 +38,7 @@ class Subject:
 
 
 def find_subjects(flags: Namespace, processes: Processes, faults: dict[str, str]) -> list[Subject]:
-    """Everything that the flags ask to evaluate; no weights are loaded.
+    """Every model that the flags name; no weights are loaded.
 
     Args:
         faults: Gets what is wrong with checkpoints of a run that cannot be used, by their names.
@@ -62,7 +63,7 @@ def _local(checkpoint: Checkpoint, flags: Namespace, processes: Processes) -> Su
     if dtype == "auto":
         dtype = "bfloat16" if torch.cuda.is_available() else "float32"
     penalty = flags.repetition_penalty or checkpoint.repetition_penalty()
-    decoding = Decoding(flags.max_new_tokens, penalty)
+    decoding = Decoding(flags.max_new_tokens, penalty, flags.temperature, flags.top_k)
 
     def load() -> Backend:
         if flags.backend == "vllm":
@@ -104,6 +105,7 @@ def _endpoint(flags: Namespace, processes: Processes) -> Subject:
             "--box_frame processed: an endpoint does not tell how its processor resizes pictures"
         )
     endpoint = ChatEndpoint(url, flags.model_name, MODEL_KEY, flags.timeout, flags.attempts)
+    decoding = Decoding(flags.max_new_tokens, 1.0, flags.temperature)
     return Subject(
         folder="",
         about={
@@ -117,7 +119,7 @@ def _endpoint(flags: Namespace, processes: Processes) -> Subject:
         box_frame=box_frame,
         processor=None,
         digest=lambda: hashlib.sha256(f"{url} {flags.model_name}".encode()).hexdigest(),
-        load=lambda: ChatBackend(endpoint, Decoding(flags.max_new_tokens, 1.0), flags.threads),
+        load=lambda: ChatBackend(endpoint, decoding, flags.threads),
     )
 
 
@@ -127,4 +129,6 @@ def _shared_settings(flags: Namespace, box_frame: BoxFrame) -> dict[str, Any]:
         "prompts": flags.prompts,
         "box_frame": box_frame,
         "max_new_tokens": flags.max_new_tokens,
+        "temperature": flags.temperature,
+        "top_k": flags.top_k,
     }

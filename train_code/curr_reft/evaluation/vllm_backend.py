@@ -1,18 +1,22 @@
 """Answers by vLLM in this process (an optional package; ``uv pip install vllm==0.25.1``)."""
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+from PIL import Image
 from transformers import ProcessorMixin
 
 from curr_reft.data.dataset import render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.generation import Completion, Decoding, Save
+from curr_reft.evaluation.decoding import Decoding
+from curr_reft.evaluation.generation import Completion, Save
 from curr_reft.evaluation.processes import Processes
-from curr_reft.evaluation.questions import Asked
+from curr_reft.evaluation.turn import Turn
 
 # vLLM batches by itself; this is how many answers a kill can cost, and how many pictures are held at once.
 _ROWS_A_CALL = 512
@@ -40,7 +44,7 @@ def check_vllm(checkpoint: Checkpoint, processes: Processes) -> None:
 
 
 class VllmBackend:
-    """A model on one or more GPUs; greedy, with the same prompts and pictures as the other backends."""
+    """A model on one or more GPUs, with the same prompts and pictures as the other backends."""
 
     def __init__(
         self,
@@ -60,33 +64,33 @@ class VllmBackend:
             tensor_parallel_size=tensor_parallel_size,
             limit_mm_per_prompt={"image": 1},
         )
-        self._sampling = vllm.SamplingParams(
-            temperature=0.0,
+        self._sampling = functools.partial(
+            vllm.SamplingParams,
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
             max_tokens=decoding.max_new_tokens,
             repetition_penalty=decoding.repetition_penalty,
         )
 
-    def answer(self, asked: Sequence[Asked], processes: Processes, save: Save) -> None:
-        """All rows, in groups."""
+    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
+        """All turns, in groups; samples of one prompt share its prefix in vLLM's cache."""
         with ThreadPoolExecutor(_DECODE_THREADS) as decoders:
-            for start in range(0, len(asked), _ROWS_A_CALL):
-                rows = asked[start : start + _ROWS_A_CALL]
-                pictures = decoders.map(Asked.open_image, rows)
-                prompts = [
-                    {
-                        "prompt": render_prompt(self._processor, row.prompt),
-                        "multi_modal_data": {"image": picture},
-                    }
-                    for row, picture in zip(rows, pictures, strict=True)
-                ]
-                outputs = self._engine.generate(prompts, self._sampling, use_tqdm=False)
+            for start in range(0, len(turns), _ROWS_A_CALL):
+                group = turns[start : start + _ROWS_A_CALL]
+                prompts = list(map(self._prompt, group, decoders.map(Turn.open_image, group)))
+                sampling = [self._sampling(seed=turn.seed) for turn in group]
+                outputs = self._engine.generate(prompts, sampling, use_tqdm=False)
                 answers = [output.outputs[0] for output in outputs]
                 save(
                     [
                         (
-                            row,
+                            turn,
                             Completion(answer.text, len(answer.token_ids), answer.finish_reason == "length"),
                         )
-                        for row, answer in zip(rows, answers, strict=True)
+                        for turn, answer in zip(group, answers, strict=True)
                     ]
                 )
+
+    def _prompt(self, turn: Turn, picture: Image.Image | None) -> dict[str, Any]:
+        text = render_prompt(self._processor, turn.prompt, picture is not None)
+        return {"prompt": text} | ({} if picture is None else {"multi_modal_data": {"image": picture}})

@@ -1,14 +1,18 @@
 """The decoding loop against transformers' own."""
 
+from functools import partial
+
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
 from curr_reft.data.dataset import render_prompt
 from curr_reft.data.images import open_image
-from curr_reft.evaluation.greedy import decode_greedily
+from curr_reft.evaluation.decoding import Decoding, decode
 from curr_reft.processor import load_processor
 from curr_reft.stages import STAGES
+
+GREEDY = Decoding(48, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,9 @@ def test_tokens_are_those_of_transformers_own_loop(settings, prompts, tiny_base)
     options = {"max_new_tokens": 48, "do_sample": False, "top_k": None, "temperature": None, **settings}
     with torch.inference_mode():
         theirs = model.generate(**prompts, **options)
-        ours = model.generate(**prompts, **options, custom_generate=decode_greedily)
+        ours = model.generate(
+            **prompts, **options, custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4))
+        )
     assert torch.equal(ours, theirs)
 
 
@@ -45,10 +51,44 @@ def test_a_row_that_has_ended_is_not_computed_again(prompts, tiny_base):
     )
     with torch.inference_mode():
         output = model.generate(
-            **prompts, max_new_tokens=48, do_sample=False, custom_generate=decode_greedily
+            **prompts,
+            max_new_tokens=48,
+            do_sample=False,
+            custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4)),
         )
     answers = output[:, prompts["input_ids"].shape[1] :]
     stops = torch.isin(answers, torch.tensor(model.generation_config.eos_token_id))
     lengths = torch.where(stops.any(dim=1), stops.int().argmax(dim=1) + 1, answers.shape[1])
     assert len(set(lengths.tolist())) > 1
     assert rows == [int((lengths > step).sum()) for step in range(answers.shape[1])]
+
+
+def test_draws_follow_the_distribution():
+    scores = torch.tensor([0.0, 1.0, 2.0, -torch.inf, 0.5]).repeat(4000, 1)
+    decoding = Decoding(1, 1.0, temperature=0.5, top_k=3)
+    tokens = decoding.chooser(range(4000))(scores, torch.arange(4000), 0)
+    expected = (torch.tensor([1.0, 2.0, 0.5]) / 0.5).softmax(dim=0)
+    shares = torch.bincount(tokens, minlength=5) / 4000
+    # Four standard deviations of a share are below 0.032.
+    assert torch.allclose(shares[[1, 2, 4]].double(), expected.double(), atol=0.032)
+    assert shares[[0, 3]].sum() == 0
+
+
+@pytest.mark.parametrize("top_k", [0, 2, 99])
+def test_a_token_of_probability_zero_is_never_drawn(top_k):
+    scores = torch.tensor([[-torch.inf, 3.0, -torch.inf]]).repeat(500, 1)
+    choose = Decoding(1, 1.0, temperature=1.0, top_k=top_k).chooser(range(500))
+    assert (choose(scores, torch.arange(500), 0) == 1).all()
+
+
+def test_a_row_draws_the_same_alone_and_among_others():
+    scores = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
+    decoding = Decoding(3, 1.0, temperature=1.0)
+    together = decoding.chooser([5, 6, 7, 8, 9, 10])
+    for step in range(3):
+        # Rows 1 and 4 have ended.
+        rows = torch.tensor([0, 2, 3, 5])
+        tokens = together(scores[rows], rows, step)
+        for token, row in zip(tokens, rows.tolist(), strict=True):
+            alone = decoding.chooser([5 + row])(scores[row : row + 1], torch.tensor([0]), step)
+            assert token == alone[0]

@@ -1,0 +1,107 @@
+"""A model's answers to turns, in a file that survives a kill: what is there is not asked for again."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from curr_reft.evaluation.endpoint import EndpointError
+from curr_reft.evaluation.generation import Backend, Completion
+from curr_reft.evaluation.journal import Row, append, recover
+from curr_reft.evaluation.processes import Processes
+from curr_reft.evaluation.turn import Turn
+
+logger = logging.getLogger(__name__)
+
+_KINDS = {"model_output": str, "truncated": bool, "new_tokens": int | None}
+
+
+class Answers:
+    """The file of the answers to some turns, shared by all processes."""
+
+    def __init__(
+        self, path: Path, turns: Sequence[Turn], model_digest: str, settings: dict[str, Any]
+    ) -> None:
+        """
+        Args:
+            model_digest: Of the weights and all that belongs to them.
+            settings: What the answers depend on besides; an answer given under others does not hold.
+        """
+        self._path, self._turns = path, turns
+        self._digests = {turn.id: _digest(model_digest, settings, turn) for turn in turns}
+
+    def collect(self, load: Callable[[], Backend], title: str, team: Processes) -> tuple[int, float]:
+        """Ask for the answers that are missing, each on the disk before it counts.
+
+        Returns how many those were, and the seconds that their computing took.
+
+        Args:
+            load: Called when there is one.
+
+        Raises:
+            InputError: when the file cannot be read or written, or an endpoint fails.
+        """
+        there = team.shared(lambda: set(self.read()))
+        missing = [turn for turn in self._turns if turn.id not in there]
+        if not missing:
+            logger.info("%s: all %d answers are there", self._path, len(self._turns))
+            return 0, 0.0
+        backend = load()
+        team.wait()
+        started = time.monotonic()
+        self._ask(backend, missing, title, team)
+        team.wait()
+        return len(missing), time.monotonic() - started
+
+    def read(self) -> dict[str, Row]:
+        """The answers that hold, by the ids of their turns, with the fields of `fields_of`."""
+        return recover(self._path, self._key_of)
+
+    def _ask(self, backend: Backend, missing: Sequence[Turn], title: str, team: Processes) -> None:
+        saved, counting = 0, threading.Lock()
+        with tqdm(total=len(missing), desc=title, unit="answer", disable=team.rank > 0 or None) as progress:
+
+            def save(answers: list[tuple[Turn, Completion]]) -> None:
+                nonlocal saved
+                append(self._path, (self._row(turn, completion) for turn, completion in answers))
+                with counting:
+                    saved += len(answers)
+                    # Others answer as many in the same time.
+                    progress.update(min(len(answers) * team.count, len(missing) - progress.n))
+
+            try:
+                backend.answer(missing, team, save)
+            except EndpointError as error:
+                counts = f"{saved} of {len(missing)} answers were saved; started again it goes on from there"
+                raise EndpointError(f"{error} ({counts})") from error
+
+    def _row(self, turn: Turn, completion: Completion) -> Row:
+        return {
+            "id": turn.id,
+            "digest": self._digests[turn.id],
+            "model_output": completion.text,
+            "new_tokens": completion.new_tokens,
+            "truncated": completion.truncated,
+        }
+
+    def _key_of(self, row: Row) -> str | None:
+        """A row's id, if its answer still holds."""
+        if not all(isinstance(row[field], kind) for field, kind in _KINDS.items()):
+            raise TypeError
+        return row["id"] if self._digests.get(row["id"]) == row["digest"] else None
+
+
+def fields_of(answer: Row) -> Row:
+    """What an answer adds to a row about its turn, so that the row stands for the answer when it is read."""
+    return {field: answer[field] for field in (*_KINDS, "digest")}
+
+
+def _digest(model_digest: str, settings: dict[str, Any], turn: Turn) -> str:
+    content = json.dumps([model_digest, settings, turn.content, turn.seed])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

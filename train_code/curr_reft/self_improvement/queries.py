@@ -1,0 +1,117 @@
+"""From the queries of a source to what the model is asked, and what its answers are kept with."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from transformers import ProcessorMixin
+
+from curr_reft.data.boxes import BoxFrame, texts_in_frame
+from curr_reft.data.dataset import box_frame_size
+from curr_reft.data.images import budget_size
+from curr_reft.data.schema import Example, Query, iter_queries
+from curr_reft.errors import InputError
+from curr_reft.evaluation.questions import Pictures
+from curr_reft.evaluation.turn import Turn
+from curr_reft.self_improvement.records import Candidate
+from curr_reft.self_improvement.sources import Source
+from curr_reft.stages import STAGES
+
+# What ms-swift takes for a picture's place.
+_IMAGE_TAG = "<image>"
+_SEED_BITS = 63
+
+
+def read_queries(source: Source, data_root: Path) -> list[Query]:
+    """The queries of a source; pictures are not looked at.
+
+    Raises:
+        InputError: for a file or row that cannot be used.
+    """
+    queries = list(iter_queries(data_root / source.json_path, data_root))
+    for query in queries:
+        if (query.image is None) != (source.modality == "text"):
+            has = "no picture" if query.image is None else "a picture"
+            raise InputError(
+                f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
+            )
+        if _IMAGE_TAG in query.problem:
+            raise InputError(f"{query.id}: problem: take {_IMAGE_TAG} out; a picture goes before the text")
+    return queries
+
+
+def candidates_of(
+    source: Source,
+    queries: Sequence[Query],
+    samples: int,
+    data_root: Path,
+    pictures: Pictures,
+    box_frame: BoxFrame,
+    processor: ProcessorMixin | None,
+) -> list[Candidate]:
+    """The answers to ask for, `samples` of each query, their completions still empty.
+
+    Args:
+        pictures: Has looked at those of the queries.
+        processor: Only looked at for the box frame `processed`.
+    """
+    return [
+        candidate
+        for query in queries
+        for candidate in _candidates(source, query, samples, data_root, pictures, box_frame, processor)
+    ]
+
+
+def _candidates(
+    source: Source,
+    query: Query,
+    samples: int,
+    data_root: Path,
+    pictures: Pictures,
+    box_frame: BoxFrame,
+    processor: ProcessorMixin | None,
+) -> Iterator[Candidate]:
+    stage, shown = STAGES[source.stage], None
+    problem, solution = query.problem, query.solution
+    if query.image is not None:
+        stored = pictures.sizes[query.image]
+        shown = budget_size(stored, stage.budget(source.task))
+        if source.task == "detection":
+            frame = shown if processor is None else box_frame_size(shown, box_frame, processor)
+            example = Example(query.id, problem, solution or "", source.task, query.image)
+            problem, moved = texts_in_frame(example, stored, frame)
+            solution = None if solution is None else moved
+    place = Path(query.id).relative_to(data_root.absolute())
+    for sample in range(samples):
+        yield Candidate(
+            id=f"{source.name}/{place}#{sample}",
+            query=f"{source.name}/{place}",
+            source=source.name,
+            sample=sample,
+            stage=source.stage,
+            task=source.task,
+            problem=problem,
+            prompt=stage.prompt(source.task or "", problem),
+            image=query.image,
+            shown=shown,
+            solution=solution,
+            completion="",
+            truncated=False,
+        )
+
+
+def turn_of(candidate: Candidate, pictures: Pictures, seed: int) -> Turn:
+    """What the model is asked for a candidate; the seed of its draws follows from `seed` and its id."""
+    picture = None if candidate.image is None else pictures.digests[candidate.image]
+    content = hashlib.sha256(json.dumps([candidate.prompt, picture, candidate.shown]).encode()).hexdigest()
+    drawn = hashlib.sha256(f"{seed} {candidate.id}".encode()).digest()
+    return Turn(
+        id=candidate.id,
+        prompt=candidate.prompt,
+        image=candidate.image,
+        budget=STAGES[candidate.stage].budget(candidate.task or ""),
+        shown=candidate.shown,
+        content=content,
+        seed=int.from_bytes(drawn[:8], "big") % 2**_SEED_BITS,
+    )
