@@ -42,7 +42,7 @@ BAD = {
     "id": (row("a"), "a: another row has this id"),
     "spelling": ({**row("b"), "id": 7}, "7: another row has this id"),
     "surrogate": (row("c", "half \ud800"), "c: an unpaired surrogate in its text"),
-    "no_id": ({"problem": "half \udfff"}, '{"problem": "half \udfff"}: an unpaired surrogate in its text'),
+    "no_id": ({"problem": "half \udfff"}, '{"problem": "half \\udfff"}: an unpaired surrogate in its text'),
     "unhashable": ({**row("b"), "id": ["x"]}, "['x']: another row has this id"),
 }
 

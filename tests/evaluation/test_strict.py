@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curr_reft.evaluation.scoring import SCORINGS
@@ -126,7 +126,6 @@ def test_an_answer_without_information_is_wrong(suite, gold, answer):
 texts = st.text() | st.text(alphabet="<answer>/[]{},0123456789").map("<answer>{}".format)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(SUITES), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
 def test_nothing_raises(suite, text, gold):
     example = dict.fromkeys(("solution", "normalized_solution", "resize_solution"), gold)

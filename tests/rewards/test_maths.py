@@ -186,7 +186,7 @@ def test_a_gold_is_parsed_once():
     assert maths._expression.cache_info().misses == 4
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.text(max_size=40),
     st.lists(
@@ -200,7 +200,7 @@ def test_no_text_raises(text, latex):
         assert compare(answer, gold) in Verdict
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
 def test_numbers_equal_themselves_and_nothing_next_to_them(number, divisor):
     assert compare(f"${number}$", str(number)) is Verdict.EQUAL

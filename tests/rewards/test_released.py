@@ -88,7 +88,7 @@ PIECES = [
 texts = st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts, texts)
 def test_no_text_raises(completion, solution):
     for stage in STAGES:

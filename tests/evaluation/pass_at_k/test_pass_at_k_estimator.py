@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curr_reft.evaluation.pass_at_k.estimator import estimate, pass_at_k
@@ -24,13 +24,11 @@ def measurements(draw, largest: int = 9) -> tuple[int, int, int]:
     return n, draw(st.integers(0, n)), draw(st.integers(1, n))
 
 
-@settings(deadline=None)
 @given(measurements())
 def test_it_is_the_share_of_subsets_with_a_right_sample(measurement):
     assert pass_at_k(*measurement) == pytest.approx(float(exact(*measurement)), abs=1e-14)
 
 
-@settings(deadline=None)
 @given(measurements(largest=2000))
 def test_it_equals_the_formula_with_binomials(measurement):
     n, c, k = measurement
@@ -38,7 +36,6 @@ def test_it_equals_the_formula_with_binomials(measurement):
     assert pass_at_k(n, c, k) == pytest.approx(float(formula), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
 def test_it_does_not_fall_with_k_and_starts_at_the_accuracy(counts):
     n, c = counts

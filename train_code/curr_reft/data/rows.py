@@ -9,6 +9,7 @@ from typing import Any
 
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
+from curr_reft.shown_text import visible
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: b
             if isinstance(outcome, BadRecord):
                 bad += 1
                 if bad <= _LISTED:
-                    logger.warning("%s: %s", outcome.where, outcome.reason)
+                    logger.warning("%s: %s", visible(outcome.where), outcome.reason)
                 continue
             if "id" in outcome:
                 ids.add(str(outcome["id"]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curr_reft.evaluation.decoding import Decoding
-from curr_reft.evaluation.endpoint import ChatEndpoint, data_uri, user_turn
+from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError, data_uri, user_turn
 from curr_reft.evaluation.generation import Completion, Save
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.threads import for_each
@@ -33,5 +33,8 @@ class ChatBackend:
         if self.decoding.temperature > 0:
             # Servers would take another `top_p` from the model's generation_config.json.
             options |= {"top_p": 1.0, "seed": turn.seed}
-        reply = self.endpoint.ask([message], **options)
+        try:
+            reply = self.endpoint.ask([message], **options)
+        except EndpointError as error:
+            raise EndpointError(f"{turn.id}: {error}") from error
         return Completion(reply.text, reply.new_tokens, reply.truncated)

@@ -24,12 +24,18 @@ Message = dict[str, Any]
 _PATH = "/v1/chat/completions"
 # Too many requests, and what servers and the proxies before them answer while something restarts.
 _PASSING = frozenset({408, 409, 425, 429, *range(500, 600)})
+# A bad request, one that is too large, and one that cannot be processed.
+_REFUSING = frozenset({400, 413, 422})
 _LONGEST_WAIT = 60
 _SHOWN_CHARACTERS = 200
 
 
 class EndpointError(InputError):
     """A server does not answer, or refuses what it is asked; the message says which server and why."""
+
+
+class RefusedError(EndpointError):
+    """A server refuses this very request, such as one that is too long; others may pass."""
 
 
 class _PassingError(Exception):
@@ -136,7 +142,8 @@ class ChatEndpoint:
         if response.status_code in _PASSING:
             raise _PassingError(self._failure(response), _retry_after(response))
         if response.status_code != 200:
-            raise EndpointError(f"{self.url}: {self._failure(response)}")
+            kind = RefusedError if response.status_code in _REFUSING else EndpointError
+            raise kind(f"{self.url}: {self._failure(response)}")
         try:
             return _reply(response.json())
         except (ValueError, RecursionError, LookupError, TypeError) as error:

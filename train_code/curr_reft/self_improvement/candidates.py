@@ -17,7 +17,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.answers import Answers
+from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.endpoint import MODEL_KEY
 from curr_reft.evaluation.flags import add_model_flags, check_model_flags
 from curr_reft.evaluation.journal import sole_writer
@@ -110,7 +110,7 @@ def _write(
     path = flags.output_dir / CANDIDATES
     with replacing(path) as file:
         for candidate in candidates:
-            row = candidate_row(candidate, found[candidate.id])
+            row = candidate_row(candidate, fields_of(found[candidate.id]))
             file.write(json.dumps(row, allow_nan=False) + "\n")
     truncated = sum(found[candidate.id]["truncated"] for candidate in candidates)
     record = {

@@ -16,10 +16,9 @@ from curr_reft.evaluation.questions import Pictures
 from curr_reft.evaluation.turn import Turn
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
+from curr_reft.sft.messages import IMAGE_TAG
 from curr_reft.stages import STAGES
 
-# What ms-swift takes for a picture's place.
-_IMAGE_TAG = "<image>"
 _SEED_BITS = 63
 
 
@@ -36,8 +35,8 @@ def read_queries(source: Source, data_root: Path) -> list[Query]:
             raise InputError(
                 f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
             )
-        if _IMAGE_TAG in query.problem:
-            raise InputError(f"{query.id}: problem: take {_IMAGE_TAG} out; a picture goes before the text")
+        if IMAGE_TAG in query.problem:
+            raise InputError(f"{query.id}: problem: take {IMAGE_TAG} out; a picture goes before the text")
     return queries
 
 

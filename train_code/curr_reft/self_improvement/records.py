@@ -7,7 +7,6 @@ from typing import Any
 from curr_reft.data.boxes import Size
 from curr_reft.data.schema import BrokenLine, iter_objects, place
 from curr_reft.errors import InputError
-from curr_reft.evaluation.answers import fields_of
 
 CANDIDATES, SCORES = "candidates.jsonl", "scores.jsonl"
 """File names in the folder that the three commands share."""
@@ -46,9 +45,9 @@ _ASKED = tuple(name for name in Candidate.__slots__ if name not in ("completion"
 
 
 def candidate_row(candidate: Candidate, answer: dict[str, Any]) -> dict[str, Any]:
-    """What `read_candidates` reads back: the query's fields beside those of the answer as it was saved."""
+    """What `read_candidates` reads back: the query's fields beside those that the answer was saved with."""
     fields = {name: getattr(candidate, name) for name in _ASKED}
-    return {**fields, "image": str(candidate.image) if candidate.image else None, **fields_of(answer)}
+    return {**fields, "image": str(candidate.image) if candidate.image else None, **answer}
 
 
 def read_candidates(path: Path) -> list[Candidate]:
@@ -78,3 +77,69 @@ def _candidate(where: str, row: Any) -> Candidate:
     fields["image"] = Path(row["image"]) if row["image"] else None
     fields["shown"] = tuple(row["shown"]) if row["shown"] else None
     return Candidate(**fields, completion=row["model_output"], truncated=row["truncated"])
+
+
+TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge said about one candidate."""
+
+    id: str
+    """The candidate's."""
+    digest: str
+    """Of all that was judged: query, picture, gold and completion."""
+    judge: str
+    """`rule`, or the model's name."""
+    settings: str
+    """Digest of how it was judged: by which rules, or which model, prompt and pictures."""
+    scores: dict[str, float] | None
+    """The criteria and `TOTAL`, each from 0 to 100; `None` when there are no scores."""
+    rejected: str | None
+    """Why there are no scores."""
+    evidence: dict[str, Any]
+    """What the scores rest on."""
+
+
+def judgement_row(judgement: Judgement) -> dict[str, Any]:
+    """What `judgement_of` reads back."""
+    fields = {name: getattr(judgement, name) for name in Judgement.__slots__ if name != "scores"}
+    return {**(judgement.scores or dict.fromkeys((*CRITERIA, TOTAL))), **fields}
+
+
+def judgement_of(row: dict[str, Any]) -> Judgement:
+    """The judgement that a row of the scores' file holds.
+
+    Raises:
+        LookupError, TypeError: when it holds none.
+    """
+    scores = {name: row[name] for name in (*CRITERIA, TOTAL)}
+    fields = {name: row[name] for name in Judgement.__slots__ if name != "scores"}
+    texts = [fields[name] for name in ("id", "digest", "judge", "settings")]
+    if not all(isinstance(text, str) for text in texts) or not isinstance(fields["evidence"], dict):
+        raise TypeError("not a judgement")
+    if fields["rejected"] is None:
+        if not all(type(score) in (int, float) and 0 <= score <= 100 for score in scores.values()):
+            raise TypeError("not scores")
+    elif not isinstance(fields["rejected"], str):
+        raise TypeError("not a reason")
+    return Judgement(**fields, scores=None if fields["rejected"] is not None else scores)
+
+
+def read_judgements(path: Path) -> dict[str, Judgement]:
+    """The judgements of a file by candidate, the last of each; lines that hold none (of a kill) are left out.
+
+    Raises:
+        InputError: when the file cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; python -m curr_reft.self_improvement.judge makes it")
+    found = {}
+    for _, row in iter_objects(path):
+        try:
+            judgement = judgement_of(row)
+        except (LookupError, TypeError):
+            continue
+        found[judgement.id] = judgement
+    return found

@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from curr_reft.evaluation import journal
+from curr_reft.evaluation.asking import ask_for_missing
 from curr_reft.evaluation.endpoint import ChatEndpoint, user_turn
-from curr_reft.evaluation.pass_at_k.asking import ask_for_missing
 from curr_reft.evaluation.pass_at_k.problems import Problem
 from curr_reft.evaluation.pass_at_k.samples import Sample
 from curr_reft.rewards import paper

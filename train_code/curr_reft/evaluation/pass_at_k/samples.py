@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.evaluation import journal
+from curr_reft.evaluation.asking import ask_for_missing
 from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError
-from curr_reft.evaluation.pass_at_k.asking import ask_for_missing
 from curr_reft.evaluation.pass_at_k.problems import Problem
 from curr_reft.manifest import sha256_of
 

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# From a trained model to the answers it is fine-tuned on next: sample, judge, select.
+#   scripts/self_improvement.sh [flags of python -m curr_reft.self_improvement.candidates]
+# From the environment, each optional:
+#   MODEL       who answers (default outputs/qwen2_5_vl_3b/stage3_open)
+#   CONFIG      sources and quotas (default configs/self_improvement/released.yaml)
+#   DATA_ROOT   folder of queries and their pictures (default grpo_sft_data/SFT_data)
+#   OUTPUT      answers, scores and statistics (default outputs/self_improvement)
+#   DATA        the selected examples (default grpo_sft_data/SFT_data/reject/cat_all_formatted.jsonl)
+#   JUDGE       rule, or llm (the default), which needs JUDGE_URL and JUDGE_MODEL, and JUDGE_API_KEY where the
+#               server wants a key
+#   NPROC       processes that sample with --backend transformers (default: this machine's GPUs, 1 without any)
+# Each step goes on where it stopped when this is started again.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+MODEL=$(realpath -m "${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/stage3_open}")
+CONFIG=$(realpath -m "${CONFIG:-$ROOT/configs/self_improvement/released.yaml}")
+DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/SFT_data}")
+OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/self_improvement}")
+DATA=$(realpath -m "${DATA:-$ROOT/grpo_sft_data/SFT_data/reject/cat_all_formatted.jsonl}")
+JUDGE=${JUDGE:-llm}
+GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
+JUDGE_FLAGS=(--judge "$JUDGE")
+if [[ $JUDGE == llm ]]; then
+    if [[ -z ${JUDGE_URL:-} || -z ${JUDGE_MODEL:-} ]]; then
+        echo "error: JUDGE=llm needs JUDGE_URL and JUDGE_MODEL; JUDGE=rule needs no server" >&2
+        exit 2
+    fi
+    JUDGE_FLAGS+=(--judge_url "$JUDGE_URL" --judge_model "$JUDGE_MODEL")
+fi
+ASKED=(--model "$MODEL")
+NPROC=${NPROC:-$((GPUS > 0 ? GPUS : 1))}
+if [[ " $* " == *" --backend endpoint "* ]]; then
+    ASKED=()
+fi
+if [[ " $* " == *" --backend "* ]]; then
+    NPROC=1
+fi
+
+cd "$ROOT"
+python -m curr_reft.launch --standalone --nproc_per_node="$NPROC" --module \
+    curr_reft.self_improvement.candidates --config "$CONFIG" --data_root "$DATA_ROOT" --output_dir "$OUTPUT" \
+    "${ASKED[@]}" "$@"
+python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${JUDGE_FLAGS[@]}"
+exec python -m curr_reft.self_improvement.select --config "$CONFIG" --output_dir "$OUTPUT" --output "$DATA"

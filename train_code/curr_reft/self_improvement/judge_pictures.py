@@ -1,0 +1,42 @@
+"""The pictures of candidates, as the judged model saw them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from curr_reft.data.boxes import Size
+from curr_reft.data.images import fit_to_budget, open_image
+from curr_reft.errors import InputError
+from curr_reft.manifest import sha256_of
+from curr_reft.self_improvement.records import Candidate
+from curr_reft.stages import STAGES
+
+
+def picture_digests(candidates: Sequence[Candidate]) -> dict[Path, str]:
+    """The digest of each stored picture that candidates are about.
+
+    Raises:
+        InputError: when one cannot be read.
+    """
+    paths = dict.fromkeys(candidate.image for candidate in candidates if candidate.image is not None)
+    digests = {}
+    for path in paths:
+        try:
+            digests[path] = sha256_of(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}); candidates are about it") from error
+    return digests
+
+
+def shown_picture(path: Path, stage: str, task: str | None, shown: Size) -> Image.Image:
+    """A stored picture at the size at which the model saw it.
+
+    Raises:
+        InputError: when it cannot be decoded, or is another than the one that was shown.
+    """
+    picture = fit_to_budget(open_image(path), STAGES[stage].budget(task or ""))
+    if picture.size != shown:
+        sizes = " and ".join("{}x{}".format(*size) for size in (shown, picture.size))
+        raise InputError(f"{path}: another picture than the model was shown ({sizes} pixels); sample again")
+    return picture
