@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a table: set up, write the embedded world, score the tiny base model, train the three stages one
-# after the other, and score after each. No GPU and no download of models or data; about ten minutes on 2 cores.
+# after the other and score after each, then let the model sample answers, keep the best of them, fine-tune on these
+# with ms-swift, and score once more. No GPU and no download of models or data; some 13 minutes on 2 cores.
 #   SEED     seed of the training runs (default 42)
 #   OUTPUT   where everything is written (default outputs/quickstart/seed$SEED)
 # Started again, it goes on where it stopped.
@@ -22,9 +23,9 @@ evaluate() { # NAME CHECKPOINT
         --data_root "$DATA_ROOT" --output_dir "$OUTPUT/scores/$1" --max_new_tokens 80 >/dev/null
 }
 
-if [[ ! -f $DATA_ROOT/test/math_test.jsonl ]]; then
+if [[ ! -f $DATA_ROOT/queries/sums_queries.jsonl ]]; then
     echo "== writing the embedded world" >&2
-    python -m curr_reft.data.shapes_dataset --output_dir "$DATA_ROOT"
+    python -m curr_reft.data.shapes_dataset --output_dir "$DATA_ROOT" --queries 60
 fi
 evaluate base $BASE
 for STAGE in stage1_judge stage2_choice stage3_open; do
@@ -35,6 +36,20 @@ for STAGE in stage1_judge stage2_choice stage3_open; do
     evaluate "${STAGE#stage?_}" "$OUTPUT/$STAGE"
 done
 
+if ! grep -qs '"status": "finished"' "$OUTPUT/reject_sft/manifest.json"; then
+    echo "== sampling, judging and selecting the model's own answers" >&2
+    IMPROVEMENT=$OUTPUT/self_improvement
+    REJECT=$OUTPUT/SFT_data/reject/cat_all_formatted.jsonl
+    OMP_NUM_THREADS=1 MODEL=$OUTPUT/stage3_open CONFIG=configs/self_improvement/shapes.yaml JUDGE=rule \
+        OUTPUT=$IMPROVEMENT DATA=$REJECT bash scripts/self_improvement.sh --max_new_tokens 80 --seed "$SEED"
+    echo "== fine-tuning on them" >&2
+    python train_code/sft/reject_sft.py --config configs/tiny/reject_sft.yaml --model "$OUTPUT/stage3_open" \
+        --dataset "$REJECT" --output_dir "$OUTPUT/reject_sft" --seed "$SEED" \
+        --held_out_suites configs/eval/shapes.yaml --data_root "$DATA_ROOT" >"$OUTPUT/reject_sft.log" 2>&1 ||
+        { tail -n 20 "$OUTPUT/reject_sft.log" >&2 && exit 1; }
+fi
+evaluate reject_sft "$OUTPUT/reject_sft"
+
 python eval/report.py base="$OUTPUT/scores/base" judge="$OUTPUT/scores/judge" \
-    choice="$OUTPUT/scores/choice" open="$OUTPUT/scores/open" "$OUTPUT" --output_dir "$OUTPUT/report"
+    choice="$OUTPUT/scores/choice" open="$OUTPUT/scores/open" reject_sft="$OUTPUT/scores/reject_sft" "$OUTPUT" --output_dir "$OUTPUT/report"
 echo "checkpoints, logs and predictions: $OUTPUT"

@@ -13,7 +13,11 @@
 # Each step goes on where it stopped when this is started again.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-MODEL=$(realpath -m "${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/stage3_open}")
+MODEL=${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/stage3_open}
+# What is no folder is an id on the hub.
+if [[ -e $MODEL ]]; then
+    MODEL=$(realpath "$MODEL")
+fi
 CONFIG=$(realpath -m "${CONFIG:-$ROOT/configs/self_improvement/released.yaml}")
 DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/SFT_data}")
 OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/self_improvement}")

@@ -1,31 +1,46 @@
 #!/usr/bin/env bash
-# Make the environment .venv from exact pins (requirements-lock.txt); does nothing when it is there already.
+# Make the two environments from exact pins; does nothing where they are there already.
+#   .venv       training by reinforcement and evaluation (requirements-lock.txt)
+#   .venv-sft   supervised fine-tuning by ms-swift (train_code/sft/requirements-lock.txt)
 #   bash scripts/setup.sh [--flash-attn]
-#   --flash-attn   also build and install flash-attn, which needs a GPU's CUDA toolkit
+#   --flash-attn   also build and install flash-attn in both, which needs a GPU's CUDA toolkit
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 FLASH_ATTN_VERSION=2.8.3
-STAMP=.venv/.curr-reft-pins
-PINS=$(cat requirements-lock.txt pyproject.toml | sha256sum)
 if [[ -n ${1:-} && $1 != --flash-attn ]]; then
     echo "error: unknown argument '$1': --flash-attn or none" >&2
     exit 2
 fi
-if [[ -z ${1:-} && -f $STAMP && "$(cat $STAMP)" == "$PINS" ]]; then
-    exit 0
-fi
+pins() { cat "$@" | sha256sum; }
+is_made() { # ENVIRONMENT PINS
+    [[ -f $1/.curr-reft-pins && "$(cat "$1/.curr-reft-pins")" == "$2" ]]
+}
+install() { # ENVIRONMENT LOCK
+    UV=$(bash scripts/uv.sh)
+    if [[ ! -x $1/bin/python ]]; then
+        "$UV" venv --quiet --python ">=3.11" "$1"
+    fi
+    echo "installing the pinned environment into $1" >&2
+    "$UV" pip install --python "$1/bin/python" -r "$2"
+}
 
-UV=$(bash scripts/uv.sh)
-if [[ ! -x .venv/bin/python ]]; then
-    "$UV" venv --quiet --python ">=3.11" .venv
+PINS=$(pins requirements-lock.txt pyproject.toml)
+if ! is_made .venv "$PINS"; then
+    install .venv requirements-lock.txt
+    "$UV" pip install --quiet --python .venv/bin/python --no-deps -e .
+    echo "$PINS" >.venv/.curr-reft-pins
 fi
-echo "installing the pinned environment into .venv" >&2
-"$UV" pip install --python .venv/bin/python -r requirements-lock.txt
-"$UV" pip install --quiet --python .venv/bin/python --no-deps -e .
-echo "$PINS" >$STAMP
+PINS=$(pins train_code/sft/requirements-lock.txt)
+if ! is_made .venv-sft "$PINS"; then
+    install .venv-sft train_code/sft/requirements-lock.txt
+    echo "$PINS" >.venv-sft/.curr-reft-pins
+fi
 if [[ ${1:-} == --flash-attn ]]; then
-    # Built against the torch that is installed, so without isolation, and with the tools its build imports.
-    "$UV" pip install --python .venv/bin/python wheel setuptools packaging psutil ninja
-    "$UV" pip install --python .venv/bin/python --no-build-isolation "flash-attn==$FLASH_ATTN_VERSION"
+    UV=$(bash scripts/uv.sh)
+    for ENVIRONMENT in .venv .venv-sft; do
+        # Built against the torch that is installed, so without isolation, and with the tools its build imports.
+        "$UV" pip install --python $ENVIRONMENT/bin/python wheel setuptools packaging psutil ninja
+        "$UV" pip install --python $ENVIRONMENT/bin/python --no-build-isolation "flash-attn==$FLASH_ATTN_VERSION"
+    done
 fi

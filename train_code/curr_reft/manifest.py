@@ -36,6 +36,12 @@ def checkpoints_below(run: Path) -> list[Path]:
     return sorted((path for path, step in steps.items() if step is not None), key=steps.__getitem__)
 
 
+def can_go_on(checkpoint: Path) -> bool:
+    """Whether a checkpoint has the optimizer's state, and the file that is written last."""
+    optimizer = (checkpoint / "optimizer.pt").exists() or (checkpoint / "latest").exists()
+    return optimizer and (checkpoint / "trainer_state.json").exists()
+
+
 def git_revision() -> str:
     """The commit this code was run from, `-dirty` when the tree differs, `unknown` outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
-from curr_reft.manifest import checkpoints_below, read_manifest
+from curr_reft.manifest import can_go_on, checkpoints_below, read_manifest
 from curr_reft.stages import Stage
 
 
@@ -38,19 +38,13 @@ def find_resume_point(config: CurriculumConfig, model: str, stage: Stage) -> str
             return None
     if manifest is not None:
         _check_same_run(output_dir, manifest, model, stage)
-    complete = [path for path in checkpoints if _is_complete(path)]
+    complete = [path for path in checkpoints if can_go_on(path)]
     if not complete:
         raise InputError(
             f"{checkpoints[-1]}: holds weights only (--save_only_model true) or was not written to the end,"
             " and cannot be resumed; start from it with --model_name_or_path in another --output_dir"
         )
     return str(complete[-1])
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint has the optimizer's state, and the file that is written last."""
-    optimizer = (checkpoint / "optimizer.pt").exists() or (checkpoint / "latest").exists()
-    return optimizer and (checkpoint / "trainer_state.json").exists()
 
 
 def _check_same_run(output_dir: Path, manifest: dict[str, Any], model: str, stage: Stage) -> None:

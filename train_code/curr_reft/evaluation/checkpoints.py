@@ -1,7 +1,6 @@
 """What `--model` names: one checkpoint, an adapter, a hub id, or a training run with all its checkpoints."""
 
 import hashlib
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,8 +15,6 @@ from curr_reft.errors import InputError
 from curr_reft.json_file import read_object
 from curr_reft.manifest import checkpoint_step, checkpoints_below, read_manifest, sha256_of
 from curr_reft.processor import is_hub_id, load_processor
-
-logger = logging.getLogger(__name__)
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 # Weights, configuration, processor and tokenizer.
@@ -120,10 +117,6 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
             _checkpoint(_download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])
         ]
     places = [place for place in checkpoints_below(folder) if place.is_dir()]
-    if final_only and places and not _has_weights(folder):
-        # ms-swift leaves the final weights in the last checkpoint.
-        logger.info("%s: no weights of its own; %s has the final ones", folder, places[-1].name)
-        return [_checkpoint(places[-1], folder.resolve().name)]
     if final_only or not places:
         return [_checkpoint(folder, folder.resolve().name)]
     if _has_weights(folder):

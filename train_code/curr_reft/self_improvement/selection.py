@@ -28,7 +28,7 @@ class SourceCount:
     above_threshold: int = 0
     """Queries whose best candidate is."""
     duplicates: int = 0
-    """Of them, those that ask what a better one asks."""
+    """Of them, those that ask what a better one that was selected asks."""
     selected: int = 0
 
 
@@ -136,7 +136,7 @@ def select(
         elif counts[source].selected < quotas[source]:
             counts[source].selected += 1
             taken[source].append(each)
-        asked.add(question)
+            asked.add(question)
     chosen = [
         each.candidate
         for source in composition.sources

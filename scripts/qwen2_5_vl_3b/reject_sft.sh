@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Rejected-sample self-improvement for Qwen2.5-VL-3B on one node of 8 GPUs.
+# Environment and flags: see scripts/sft.sh, e.g.  DATA=chosen.jsonl reject_sft.sh --dry_run
+export NPROC=${NPROC:-8}
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../sft.sh" qwen2_5_vl_3b reject_sft "$@"

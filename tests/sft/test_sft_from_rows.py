@@ -1,0 +1,94 @@
+"""Rows of a mixture as messages."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curr_reft.sft.from_rows import main
+from curr_reft.sft.messages import read_row
+from curr_reft.stages import STAGES
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes rows and a mixture of them, and runs the command; returns the rows it wrote."""
+
+    def write(*rows, stage="open"):
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "mixture.yaml").write_text("train_datasets: [{json_path: rows.jsonl}]\n")
+        output = tmp_path / "out/rows.jsonl"
+        main(
+            [
+                *(str(tmp_path / "mixture.yaml"), "--image_root", str(tmp_path), "--stage", stage),
+                *("--output", str(output)),
+            ]
+        )
+        return [json.loads(line) for line in output.open()]
+
+    return write
+
+
+def test_a_picture_that_fits_stays_where_it_is(write, picture, tmp_path):
+    row = {
+        "problem": "How many?",
+        "solution": "<answer>1</answer>",
+        "task": "math",
+        "image": "pictures/red.png",
+    }
+    (made,) = write(row)
+    read = read_row(made)
+    assert read.images == (str(picture),)
+    assert read.user_text == STAGES["open"].prompt("math", "How many?")
+    assert read.messages[-1] == ("assistant", "<answer>1</answer>")
+
+
+def test_a_shrunk_picture_takes_its_boxes_along(write, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+    row = {
+        "problem": "Where is it?",
+        "solution": "<answer>[100, 200, 500, 1000]</answer>",
+        "task": "detection",
+        "image": "large.png",
+    }
+    (made,) = write(row)
+    with Image.open(made["images"][0]) as image:
+        assert image.size == (648, 648)
+    assert made["messages"][1]["content"] == "<answer>[65, 130, 324, 648]</answer>"
+    assert Path(made["images"][0]).is_relative_to(tmp_path / "out/images")
+
+
+@pytest.mark.parametrize(
+    ("problem", "solution", "message"),
+    [
+        ("Count <image> now", "<answer>1</answer>", "rows.jsonl:1: the prompt contains <image>"),
+        (
+            "Count",
+            "<think><|im_end|></think><answer>1</answer>",
+            "rows.jsonl:1: messages[1]: contains <|im_end|>",
+        ),
+    ],
+)
+def test_texts_that_swift_would_misread_are_named(
+    problem, solution, message, write, picture, capsys, tmp_path
+):
+    with pytest.raises(SystemExit) as end:
+        write({"problem": problem, "solution": solution, "task": "math", "image": "pictures/red.png"})
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out/rows.jsonl").exists()
+
+
+@pytest.mark.parametrize("stage", ["judge", "choice"])
+def test_other_stages_ask_their_own_way(stage, write, picture):
+    row = {
+        "problem": "Is it?",
+        "solution": "<answer>yes</answer>",
+        "task": "math",
+        "image": "pictures/red.png",
+    }
+    (made,) = write(row, stage=stage)
+    assert made["messages"][0]["content"] == "<image>" + STAGES[stage].prompt("math", "Is it?")

@@ -1,0 +1,323 @@
+"""Runs of supervised fine-tuning with a stand-in for ms-swift: plans, records, going on, failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from curr_reft.errors import InputError
+from curr_reft.evaluation.checkpoints import find_checkpoints, recorded_box_frame
+from curr_reft.manifest import read_manifest
+from curr_reft.sft import swift as swift_module
+from curr_reft.sft.plan import prepare
+from curr_reft.sft.swift import find_swift, versions_beside
+from curr_reft.sft.training import run_sft
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(ROOT.glob("configs/*/*_sft.yaml"))
+SCRIPTS = [*sorted(ROOT.glob("scripts/qwen*/*_sft.sh"))]
+
+
+def fails(capsys, *argv, code=2) -> str:
+    with pytest.raises(SystemExit) as end:
+        run_sft("reject_sft", argv)
+    assert end.value.code == code
+    error = capsys.readouterr().err.strip()
+    assert error.count("\n") == 0
+    return error
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_configurations_plan(path, swift, sft_flags, capsys, monkeypatch):
+    swift(versions={"ms-swift": "4.6.0"})
+    monkeypatch.chdir(ROOT)
+    val = sft_flags()[3] if "val_dataset" in path.read_text() else "none"
+    run_sft(path.stem, ["--config", str(path), *sft_flags(), "--val_dataset", val, "--dry_run"])
+    text = capsys.readouterr().out
+    command = text.splitlines()[-1]
+    assert "MAX_PIXELS=" in command
+    assert "/swift sft " in command
+    assert command.endswith("--strict true --add_version false")
+    assert "--held_out_suites" not in command
+    if path.stem == "normal_sft" and "tiny" not in str(path):
+        assert "note: --attn_impl flash_attn: flash-attn is not installed" in text
+        assert "held-out suite not compared" in text
+
+
+def test_the_released_settings():
+    reject, normal = (
+        yaml.safe_load((ROOT / f"configs/qwen2_5_vl_3b/{name}_sft.yaml").read_text())
+        for name in ("reject", "normal")
+    )
+    assert {
+        name: reject[name] for name in ("max_steps", "learning_rate", "freeze_vit", "freeze_aligner")
+    } == {
+        "max_steps": 2000,
+        "learning_rate": 2e-7,
+        "freeze_vit": False,
+        "freeze_aligner": True,
+    }
+    differing = {name for name in reject.keys() | normal.keys() if reject.get(name) != normal.get(name)}
+    assert differing == {
+        *("model", "dataset", "output_dir", "split_dataset_ratio", "val_dataset"),
+        *("max_steps", "learning_rate", "freeze_vit", "attn_impl"),
+    }
+    assert (normal["max_steps"], normal["learning_rate"], normal["freeze_vit"]) == (2100, 1e-6, True)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_scripts_start_a_run_that_plans(script, swift, tiny_base, rows_file, tmp_path, capsys, monkeypatch):
+    folder = swift()
+    stub = tmp_path / "bin/python"
+    stub.parent.mkdir()
+    stub.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"; env >&2\n')
+    stub.chmod(0o755)
+    nodes = {} if "3b" in str(script) else {"MASTER_ADDR": "node0", "NODE_RANK": "1"}
+    rows = str(rows_file())
+    started = subprocess.run(
+        ["bash", script, "--dry_run", "--val_dataset", "none"],
+        env={
+            **os.environ,
+            "VIRTUAL_ENV": "x",
+            "PATH": f"{stub.parent}:{os.environ['PATH']}",
+            "SWIFT": f"{folder}/swift",
+            "MODEL": str(tiny_base),
+            "DATA": rows,
+            "OUTPUT": str(tmp_path / "out"),
+            **nodes,
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert started.returncode == 0
+    name, *flags = started.stdout.splitlines()
+    environment = started.stderr.splitlines()
+    assert name == f"train_code/sft/{script.stem}.py"
+    assert "NPROC_PER_NODE=8" in environment
+    assert any(line.startswith("ROOT_IMAGE_DIR=/") for line in environment)
+    assert ("MASTER_PORT=12347" in environment) == bool(nodes)
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("NPROC_PER_NODE", "8")
+    if nodes:
+        monkeypatch.setenv("NNODES", "2")
+    run_sft(script.stem, flags)
+    text = capsys.readouterr().out
+    assert f"{64 if nodes else 32} rows per optimizer step" in text
+    assert f"--output_dir {tmp_path}/out/{script.stem} " in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "usage: scripts/sft.sh SIZE RUN"),
+        (("tiny", "sft"), "unknown run 'sft'"),
+        (("huge", "reject_sft"), "no configuration configs/huge/reject_sft.yaml"),
+    ],
+)
+def test_the_script_says_what_is_wrong(arguments, message):
+    result = subprocess.run(["bash", ROOT / "scripts/sft.sh", *arguments], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_a_run_leaves_what_evaluation_needs(swift, sft_flags, tmp_path, tiny_base):
+    folder = swift()
+    start = tmp_path / "stage3_open"
+    start.mkdir()
+    for path in tiny_base.iterdir():
+        (start / path.name).symlink_to(path)
+    manifest = {"status": "finished", "config": {"box_frame": "processed"}}
+    (start / "manifest.json").write_text(json.dumps(manifest))
+    run_sft("reject_sft", sft_flags("--model", str(start), "--train_type", "full"))
+    output = tmp_path / "run"
+    record = read_manifest(output)
+    assert record["status"] == "finished"
+    assert record["stage"] == "reject_sft"
+    assert record["config"]["tuner_type"] == "full"
+    assert record["sft_environment"]["transformers"] == "5.17.0"
+    assert record["data"][0]["rows"] == 2
+    assert len(record["data"][0]["sha256"]) == 64
+    assert record["results"] == {"global_step": 4, "checkpoint": "checkpoint-4"}
+    for name in ("model.safetensors", "config.json", "trainer_state.json", "processor_config.json"):
+        assert (output / name).samefile(output / "checkpoint-4" / name)
+    assert not (output / "optimizer.pt").exists()
+    assert "swift is here" in (output / "swift.log").read_text()
+    assert "--strict" in (folder / "arguments").read_text()
+    assert f"PATH={folder}:" in (folder / "environment").read_text()
+    (output / "model.safetensors").unlink()
+    for path in (output, output / "checkpoint-4"):
+        (path / "model.safetensors").write_bytes((tiny_base / "model.safetensors").read_bytes())
+    found = find_checkpoints(str(output), False, {})
+    assert [checkpoint.name for checkpoint in found] == ["checkpoint-4", "final"]
+    assert {recorded_box_frame(checkpoint) for checkpoint in found} == {"processed"}
+
+
+def test_a_finished_run_is_refused(swift, sft_flags, capsys):
+    swift()
+    run_sft("reject_sft", sft_flags())
+    capsys.readouterr()
+    assert "holds a finished run" in fails(capsys, *sft_flags())
+
+
+def test_a_failure_names_the_log_and_keeps_the_code(swift, sft_flags, capsys, tmp_path):
+    swift(more="echo boom >&2; exit 7")
+    error = fails(capsys, *sft_flags(), code=7)
+    assert error.splitlines()[-1].startswith("error: swift ended with exit code 7")
+    assert f"{tmp_path}/run/swift.log" in error
+    assert "boom" in (tmp_path / "run/swift.log").read_text()
+    assert read_manifest(tmp_path / "run")["status"] == "running"
+
+
+def interrupted(swift, sft_flags, tmp_path, optimizer: bool, *flags) -> Path:
+    """A run that was killed after two checkpoints of steps 4 and 6, the second half written."""
+    swift(more="exit 1")
+    with pytest.raises(SystemExit):
+        run_sft("reject_sft", sft_flags(*flags))
+    output = tmp_path / "run"
+    for step in (4, 6):
+        (output / f"checkpoint-{step}").mkdir()
+    if optimizer:
+        (output / "checkpoint-4/optimizer.pt").touch()
+    (output / "checkpoint-4/trainer_state.json").write_text('{"global_step": 4}')
+    lines = [{"loss": 1, "global_step/max_steps": f"{step}/8"} for step in (2, 4, 6)]
+    (output / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (output / "val_dataset.jsonl").write_text("{}\n")
+    return output
+
+
+def test_an_interrupted_run_goes_on(swift, sft_flags, tmp_path):
+    output = interrupted(swift, sft_flags, tmp_path, True)
+    folder = swift()
+    run_sft("reject_sft", sft_flags())
+    arguments = (folder / "arguments").read_text().splitlines()
+    assert arguments[arguments.index("--resume_from_checkpoint") + 1] == str(output / "checkpoint-4")
+    assert not (output / "checkpoint-6").exists()
+    assert not (output / "val_dataset.jsonl").exists()
+    assert [json.loads(line)["global_step/max_steps"] for line in (output / "logging.jsonl").open()] == [
+        "2/8",
+        "4/8",
+    ]
+    record = read_manifest(output)
+    assert record["resumed_from"] == str(output / "checkpoint-4")
+    assert len(record["earlier_starts"]) == 1
+
+
+def test_one_with_weights_only_starts_over(swift, sft_flags, tmp_path, caplog):
+    output = interrupted(swift, sft_flags, tmp_path, False)
+    folder = swift()
+    with caplog.at_level("INFO"):
+        run_sft("reject_sft", sft_flags())
+    assert "starting over: the 2 checkpoints" in caplog.text
+    assert "--resume_from_checkpoint" not in (folder / "arguments").read_text()
+    assert not (output / "checkpoint-6").exists()
+    assert not (output / "logging.jsonl").exists()
+
+
+def test_an_unfinished_run_on_other_data_is_refused(swift, sft_flags, rows_file, tmp_path, capsys):
+    interrupted(swift, sft_flags, tmp_path, True)
+    capsys.readouterr()
+    other = rows_file(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+        name="o.jsonl",
+    )
+    assert "on other data" in fails(capsys, *sft_flags("--dataset", str(other)))
+
+
+def test_checkpoints_of_nobody_are_left_alone(swift, sft_flags, tmp_path, capsys):
+    swift()
+    (tmp_path / "run/checkpoint-9").mkdir(parents=True)
+    assert "no manifest of a run" in fails(capsys, *sft_flags())
+    assert (tmp_path / "run/checkpoint-9").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--strict", "false"), "always true here"),
+        (("--dataset", "gone.jsonl"), "--dataset gone.jsonl: no such file"),
+        (("--dataset",), "--dataset: expected the path"),
+        (("--model", "./gone"), "--model ./gone: no such directory"),
+        (("--config", "gone.yaml"), "--config gone.yaml: cannot be read"),
+        (("--max_length", "long"), "--max_length long: expected one number"),
+        (("--output_dir",), "--output_dir: expected one value"),
+    ],
+)
+def test_wrong_flags_start_nothing(flags, message, swift, sft_flags, capsys):
+    folder = swift()
+    assert message in fails(capsys, *sft_flags(*flags))
+    assert not (folder / "arguments").exists()
+
+
+def test_a_missing_picture_starts_nothing(swift, sft_flags, picture, capsys, tmp_path):
+    folder = swift()
+    flags = sft_flags()
+    picture.unlink()
+    assert f"rows.jsonl:1: {picture}: no such file" in fails(capsys, *flags)
+    assert not (folder / "arguments").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_swift_is_one_line_with_the_command(sft_flags, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(swift_module, "_ENVIRONMENT", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "bash scripts/setup.sh" in fails(capsys, *sft_flags())
+    run, dry_run = prepare("reject_sft", [*sft_flags(), "--dry_run"])
+    assert dry_run
+    assert "ms-swift is not installed" in run.obstacles[0]
+
+
+@pytest.mark.parametrize(
+    ("versions", "message"), [({"ms-swift": "3.2.0"}, "whose flags differ"), ({}, "not the one of ms-swift")]
+)
+def test_another_swift_is_refused(versions, message, swift):
+    swift(versions=versions)
+    with pytest.raises(InputError, match=message):
+        versions_beside(find_swift())
+
+
+def test_swift_is_found_where_it_is_named(swift, monkeypatch, tmp_path):
+    folder = swift()
+    assert find_swift() == folder / "swift"
+    monkeypatch.setenv("SWIFT", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="no such executable"):
+        find_swift()
+    monkeypatch.delenv("SWIFT")
+    monkeypatch.setattr(swift_module, "_ENVIRONMENT", tmp_path)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    assert find_swift() == folder / "swift"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_swift_and_what_it_started(number, tmp_path):
+    script = tmp_path / "swift"
+    # As swift's torchrun does, it starts a process of its own and waits for it.
+    script.write_text(f"#!/usr/bin/env bash\necho ready\nsleep 60 & echo $! >{tmp_path}/child\nwait\n")
+    script.chmod(0o755)
+    code = (
+        "import os, sys; from pathlib import Path; from curr_reft.sft.swift import run_swift;"
+        f"sys.exit(run_swift(['{script}'], os.environ, Path('{tmp_path}/log')))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(100):
+        if (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip():
+            break
+        time.sleep(0.05)
+    child = int((tmp_path / "child").read_text())
+    process.send_signal(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)
+    if number == signal.SIGINT:
+        # A background process of a shell without job control ignores SIGINT; swift's own do not.
+        time.sleep(0.2)
+        os.kill(child, signal.SIGKILL)
+    assert process.wait(timeout=20) == 128 + number
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()

@@ -1,0 +1,181 @@
+"""Is a file fit for supervised fine-tuning by ms-swift? ``python -m curr_reft.sft.check FILE.jsonl``
+
+Checks the form of every row, that its pictures are there and can be decoded, that it fits into the length
+(ms-swift leaves longer ones out without naming them), and that no held-out row is given away.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from curr_reft.command_line import CommandParser
+from curr_reft.data.boxes import boxes_in_text
+from curr_reft.data.images import ImageError
+from curr_reft.data.schema import iter_objects, place
+from curr_reft.errors import InputError, command
+from curr_reft.manifest import sha256_of
+from curr_reft.sft.messages import BadRowError, MessageRow, read_row
+from curr_reft.sft.pictures import Picture, look_at, picture_path
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_FAULTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row whose form is right, where it stands, and its pictures' paths."""
+
+    id: str
+    """`FILE:LINE`."""
+    row: MessageRow
+    images: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """What a file without a fault holds."""
+
+    path: Path
+    sha256: str
+    rows: int
+    text_only: int
+    tokens: Sequence[int]
+    """Of each row, its pictures' included; empty when they were not counted."""
+    warnings: Sequence[str]
+
+    def __str__(self) -> str:
+        lengths = f", {min(self.tokens)} to {max(self.tokens)} tokens" if self.tokens else ""
+        return f"{self.path}: {self.rows} rows, {self.text_only} of text alone{lengths}"
+
+
+def check_file(
+    path: Path,
+    model: str | None = None,
+    system: str | None = None,
+    max_length: int | None = None,
+    max_pixels: int | None = None,
+    suites: Path | None = None,
+    data_root: Path | None = None,
+) -> CheckedFile:
+    """Check a file of rows, what costs little before what costs more.
+
+    Args:
+        model: Checkpoint whose processor counts tokens; `None` counts none.
+        system: System prompt of rows without their own; `None` takes the chat template's.
+        max_length: Most tokens of a row, pictures included.
+        max_pixels: Pixels a picture is shrunk to (swift's `MAX_PIXELS`); `None` for the processor's own.
+        suites: Suites YAML of what is held out; `None` compares with nothing.
+        data_root: Folder that the suites' files and pictures are below.
+
+    Raises:
+        InputError: with the number of faults and the first ones, as `FILE:LINE`.
+    """
+    rows, faults = _read(path)
+    found = look_at(list(dict.fromkeys(image for row in rows for image in row.images)))
+    bad = {image: str(picture) for image, picture in found.items() if isinstance(picture, ImageError)}
+    faults += [f"{row.id}: {bad[image]}" for row in rows for image in row.images if image in bad]
+    _refuse(path, faults)
+    pictures = {image: picture for image, picture in found.items() if isinstance(picture, Picture)}
+    warnings = _picture_warnings(rows, pictures, max_pixels)
+    if suites is not None:
+        # Arrow and all that reads it take seconds to import.
+        from curr_reft.sft.held_out import given_away
+
+        faults, unread = given_away(rows, suites, data_root or Path())
+        warnings += [f"held-out suite not compared: {suite}" for suite in unread]
+        _refuse(path, faults)
+    tokens: list[int] = []
+    if model is not None:
+        from curr_reft.sft.lengths import row_tokens
+
+        sizes = {image: picture.size for image, picture in pictures.items()}
+        tokens = row_tokens(rows, sizes, model, system, max_pixels)
+        faults = [
+            f"{row.id}: {length} tokens, over --max_length {max_length}"
+            for row, length in zip(rows, tokens, strict=True)
+            if max_length is not None and length > max_length
+        ]
+        _refuse(path, faults)
+    text_only = sum(not row.images for row in rows)
+    return CheckedFile(path, sha256_of(path), len(rows), text_only, tokens, warnings)
+
+
+def _read(path: Path) -> tuple[list[Row], list[str]]:
+    if path.suffix != ".jsonl":
+        raise InputError(f"{path}: expected a .jsonl file, one row a line")
+    rows, faults, count = [], [], 0
+    for number, value in iter_objects(path):
+        count += 1
+        where = place(path, number)
+        try:
+            row = read_row(value)
+            rows.append(Row(where, row, tuple(picture_path(image) for image in row.images)))
+        except (BadRowError, ImageError) as error:
+            faults.append(f"{where}: {error}")
+    if not count:
+        raise InputError(f"{path}: the file has no rows")
+    return rows, faults
+
+
+def _refuse(path: Path, faults: Sequence[str]) -> None:
+    if faults:
+        shown = "; ".join(faults[:_SHOWN_FAULTS])
+        more = f"; and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise InputError(
+            f"{path.name}: {len(faults)} fault{'s' if len(faults) > 1 else ''}: {shown}{more}"
+            " (mend these rows or take them out)"
+        )
+
+
+def _picture_warnings(
+    rows: Sequence[Row], pictures: dict[Path, Picture], max_pixels: int | None
+) -> list[str]:
+    turned, shrunk = [], []
+    for row in rows:
+        seen = [pictures[image] for image in row.images]
+        if any(picture.turned for picture in seen):
+            turned.append(
+                f"{row.id}: its picture is stored turned, and ms-swift does not apply the EXIF orientation"
+            )
+        large = [picture.size for picture in seen if max_pixels and math.prod(picture.size) > max_pixels]
+        if large and boxes_in_text(row.row.text):
+            shrunk.append(
+                f"{row.id}: its picture of {large[0][0]}x{large[0][1]} is shrunk to {max_pixels} pixels, and"
+                " the boxes in its text are not moved with it"
+            )
+    return [f"{len(lines)} rows, first {lines[0]}" for lines in (turned, shrunk) if lines]
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check files; exit code 2 when one has a fault."""
+    parser = CommandParser(prog="python -m curr_reft.sft.check", description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl")
+    parser.add_argument("--model", help="checkpoint whose processor counts tokens")
+    parser.add_argument("--system", help="system prompt of rows without their own")
+    parser.add_argument("--max_length", type=int, help="most tokens of a row, its pictures' included")
+    parser.add_argument("--max_pixels", type=int, help="as MAX_PIXELS of the run")
+    parser.add_argument("--suites", type=Path, help="suites YAML of what is held out, see configs/eval")
+    parser.add_argument("--data_root", type=Path, help="folder that the suites' files are below")
+    flags = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if (flags.suites is None) != (flags.data_root is None):
+        raise InputError("--suites and --data_root: give both, or neither")
+    if flags.max_length is not None and flags.model is None:
+        raise InputError("--max_length: needs --model, whose processor counts tokens")
+    for name in ("max_length", "max_pixels"):
+        if getattr(flags, name) is not None and getattr(flags, name) < 1:
+            raise InputError(f"--{name} {getattr(flags, name)}: expected 1 or more")
+    options = {name: value for name, value in vars(flags).items() if name != "files"}
+    for path in flags.files:
+        checked = check_file(path, **options)
+        for warning in checked.warnings:
+            logger.warning("warning: %s", warning)
+        logger.info("%s", checked)
+
+
+if __name__ == "__main__":
+    main()

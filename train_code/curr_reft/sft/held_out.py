@@ -1,0 +1,58 @@
+"""Do rows of supervised fine-tuning give held-out rows away? As `curr_reft.data.leaks`, for messages."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curr_reft.data.leaks import find_overlaps, read_suites
+from curr_reft.data.schema import Example
+from curr_reft.evaluation.suites import load_suites
+from curr_reft.manifest import sha256_of
+from curr_reft.stages import STAGES, TASKS
+
+if TYPE_CHECKING:
+    from curr_reft.sft.check import Row
+
+_NO_PICTURE = Path("no picture")
+# What stages add to a problem; the longest first, since some end in others.
+_INSTRUCTIONS = sorted(
+    {stage.prompt(task, "") for stage in STAGES.values() for task in TASKS}, key=len, reverse=True
+)
+
+
+def given_away(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
+    """Rows that are about a held-out picture, or ask a held-out question without one; and suites not read.
+
+    A picture is known again by its path and its bytes. `python -m curr_reft.data.leaks` also finds copies of
+    another size or quality.
+    """
+    questions, unread = read_suites(load_suites(suites), data_root)
+    by_digest: dict[str, dict[Path, str]] = {}
+    for path in dict.fromkeys(each.image for suite in questions.values() for each in suite):
+        if path.is_file():
+            by_digest.setdefault(sha256_of(path), {})[path] = "picture"
+    copies = {
+        image: {**by_digest.get(sha256_of(image), {}), image: "picture"}
+        for image in dict.fromkeys(image for row in rows for image in row.images)
+    }
+    examples = [
+        Example(row.id, problem_of(row.row.user_text), "", "", image)
+        for row in rows
+        for image in row.images or (_NO_PICTURE,)
+    ]
+    overlaps = find_overlaps(examples, questions, lambda image: copies.get(image, {}))
+    without_picture = {row.id for row in rows if not row.images}
+    faults = [
+        f"{each.train}: gives away the {each.kind} of the held-out row {each.held_out} ({each.suite})"
+        for each in overlaps
+        if each.kind in ("question", "picture") or each.train in without_picture
+    ]
+    return faults, unread
+
+
+def problem_of(user_text: str) -> str:
+    """What is asked, without the instruction of a stage at its end."""
+    for instruction in _INSTRUCTIONS:
+        if user_text.endswith(instruction):
+            return user_text.removesuffix(instruction)
+    return user_text

@@ -1,0 +1,65 @@
+"""The pictures of rows of supervised fine-tuning, as ms-swift will find and open them."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from curr_reft.data.boxes import Size
+from curr_reft.data.images import ImageError, stored_size
+
+ROOT_VARIABLE = "ROOT_IMAGE_DIR"
+_THREADS = 8
+_ORIENTATION = 0x0112
+_UPRIGHT = 1
+_NO_FILES = ("http://", "https://", "file://", "data:")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that can be decoded."""
+
+    size: Size
+    """Width and height in the stored frame, the EXIF orientation applied."""
+    turned: bool
+    """Whether its pixels are stored in another orientation, which ms-swift, unlike all else here, shows."""
+
+
+def picture_path(image: str) -> Path:
+    """Where ms-swift looks for a picture: from the working directory, else below `ROOT_IMAGE_DIR`.
+
+    Raises:
+        ImageError: for what is no path of a file here.
+    """
+    if image.startswith(_NO_FILES):
+        raise ImageError(f"{image[:60]}: expected a file on this machine")
+    if os.path.exists(image):
+        return Path(os.path.abspath(image))
+    root = os.environ.get(ROOT_VARIABLE)
+    if root is not None and not os.path.isabs(image):
+        return Path(os.path.abspath(os.path.join(root, image)))
+    if os.path.isabs(image):
+        return Path(image)
+    raise ImageError(
+        f"{image}: no such file from {os.getcwd()}; absolute paths are safe, or set {ROOT_VARIABLE}"
+    )
+
+
+def look_at(paths: list[Path]) -> dict[Path, Picture | ImageError]:
+    """Decode every picture once."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(paths, pool.map(_look_at, paths), strict=True))
+
+
+def _look_at(path: Path) -> Picture | ImageError:
+    try:
+        size = stored_size(path)
+    except ImageError as error:
+        return error
+    with Image.open(path) as image:
+        if image.mode.startswith("I;16"):
+            return ImageError(f"{path}: 16 bits a channel, which ms-swift would cut to white; save it with 8")
+        turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
+    return Picture(size, turned)

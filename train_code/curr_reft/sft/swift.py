@@ -1,0 +1,134 @@
+"""ms-swift's executable: where it is, which versions it runs on, and running it."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from curr_reft.errors import InputError
+
+SWIFT_VARIABLE = "SWIFT"
+_ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-sft"
+_SET_UP = "make its environment with 'bash scripts/setup.sh'"
+_PACKAGES = (
+    "ms-swift",
+    "transformers",
+    "torch",
+    "trl",
+    "accelerate",
+    "deepspeed",
+    "peft",
+    "datasets",
+    "flash-attn",
+)
+_ASK_VERSIONS = """
+import importlib.metadata, json, sys
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def find_swift() -> Path:
+    """The executable: the one that `SWIFT` names, else that of the repository's `.venv-sft`, else of PATH.
+
+    Raises:
+        InputError: when there is none.
+    """
+    named = os.environ.get(SWIFT_VARIABLE)
+    if named:
+        if not os.access(named, os.X_OK) or not Path(named).is_file():
+            raise InputError(f"{SWIFT_VARIABLE}={named}: no such executable")
+        return Path(named).absolute()
+    own = _ENVIRONMENT / "bin" / "swift"
+    if os.access(own, os.X_OK):
+        return own
+    found = shutil.which("swift")
+    if found is None:
+        raise InputError(f"ms-swift is not installed; {_SET_UP}")
+    return Path(found).absolute()
+
+
+def versions_beside(swift: Path) -> dict[str, str]:
+    """The versions of ms-swift and what it runs on, from its environment's metadata; imports nothing.
+
+    Raises:
+        InputError: when the executable is another program of that name, or of before 4.1, whose flags differ.
+    """
+    python = swift.parent / "python"
+    try:
+        command = [str(python), "-c", _ASK_VERSIONS, *_PACKAGES]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        versions = json.loads(answer)
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise InputError(f"{swift}: no Python of its environment beside it; {_SET_UP}") from error
+    version = versions.get("ms-swift")
+    if version is None:
+        raise InputError(f"{swift}: not the one of ms-swift; {_SET_UP}, or name it as {SWIFT_VARIABLE}")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < (4, 1):
+        raise InputError(f"{swift}: ms-swift {version}, whose flags differ from those of 4.6.0; {_SET_UP}")
+    return versions
+
+
+def environment_of(swift: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment to run swift in: this one with `variables`, and its own programs found first."""
+    path = os.pathsep.join(filter(None, [str(swift.parent), os.environ.get("PATH")]))
+    inherited = {
+        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")
+    }
+    return {**inherited, **variables, "PATH": path}
+
+
+def run_swift(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """Run swift to its end; what it prints goes on to standard output and is added to `log`.
+
+    Returns its exit code, or 128 + N after signal N. Interrupts, terminations and hang-ups of this process
+    are passed on to swift and all processes that it started.
+    """
+    # A session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
+    process = subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    received: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        received.append(number)
+        _signal_all(process, number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, pass_on) for number in numbers}
+    try:
+        assert process.stdout is not None
+        with log.open("ab") as file:
+            while part := os.read(process.stdout.fileno(), 65536):
+                file.write(part)
+                file.flush()
+                sys.stdout.buffer.write(part)
+                sys.stdout.flush()
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            _signal_all(process, signal.SIGTERM)
+    if received:
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code
+
+
+def _signal_all(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)

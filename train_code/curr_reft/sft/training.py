@@ -1,0 +1,71 @@
+"""Supervised fine-tuning by ms-swift, from command line to checkpoint: check everything, then start swift."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from curr_reft.errors import command
+from curr_reft.json_file import read_object
+from curr_reft.manifest import FILE_NAME, mark_finished, write_manifest
+from curr_reft.sft.output import LOG, clear_for, keep_final
+from curr_reft.sft.plan import SftRun, describe, prepare
+from curr_reft.sft.swift import environment_of, run_swift
+
+logger = logging.getLogger(__name__)
+
+_USAGE = """\
+usage: {script}.py [--config FILE.yaml] [--dry_run] [flags of `swift sft`, of 4.6.0 or 3.2.0]
+
+  --config FILE.yaml       flags by name; those on the command line win; ENV holds environment variables
+  --dry_run                check everything, print the command and its environment, start nothing
+  --held_out_suites FILE   suites YAML; rows that give a held-out row away stop the run (none: no comparison)
+  --data_root DIR          folder that the suites' files are below
+
+The flags of swift: https://swift.readthedocs.io/en/latest/Instruction/Command-line-parameters.html
+"""
+
+
+def train(run: SftRun) -> int:
+    """Run swift, and leave manifest, log and final weights in the output directory. Returns its exit code.
+
+    Raises:
+        InputError: when swift wrote no checkpoint.
+    """
+    log = run.output_dir / LOG
+    if run.is_first_node:
+        if (run.output_dir / FILE_NAME).exists():
+            clear_for(run.start, run.output_dir)
+        write_manifest(run.output_dir, run.record, str(run.start) if run.start else None)
+    else:
+        log = log.with_name(f"swift-node{os.environ['NODE_RANK']}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+    logger.info("%s", describe(run))
+    code = run_swift(run.command, environment_of(Path(run.command[0]), run.variables), log)
+    if code:
+        what = "was interrupted" if code in (130, 143) else f"ended with exit code {code}"
+        sys.stderr.write(f"error: swift {what}; what it printed is in {log}\n")
+    elif run.is_first_node:
+        last = keep_final(run.output_dir)
+        state = read_object(last / "trainer_state.json")
+        mark_finished(run.output_dir, {"global_step": state.get("global_step"), "checkpoint": last.name})
+        logger.info("%s is done: %s", run.record["stage"], run.output_dir)
+    return code
+
+
+@command
+def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
+    """The main function of a fine-tuning script; `stage` is its name in the manifest."""
+    argv = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(argv):
+        sys.stdout.write(_USAGE.format(script=stage))
+        return
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run, dry_run = prepare(stage, argv)
+    if dry_run:
+        sys.stdout.write(describe(run) + "\n")
+        return
+    code = train(run)
+    if code:
+        sys.exit(code)
