@@ -9,6 +9,7 @@
 #   DATA        the selected examples (default grpo_sft_data/SFT_data/reject/cat_all_formatted.jsonl)
 #   JUDGE       rule, or llm (the default), which needs JUDGE_URL and JUDGE_MODEL, and JUDGE_API_KEY where the
 #               server wants a key
+#   JUDGE_FLAGS more flags of python -m curr_reft.self_improvement.judge, such as "--threads 32 --no_pictures"
 #   NPROC       processes that sample with --backend transformers (default: this machine's GPUs, 1 without any)
 # Each step goes on where it stopped when this is started again.
 set -euo pipefail
@@ -27,26 +28,25 @@ GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
 if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
     PATH=$ROOT/.venv/bin:$PATH
 fi
-JUDGE_FLAGS=(--judge "$JUDGE")
+ASK_JUDGE=(--judge "$JUDGE")
 if [[ $JUDGE == llm ]]; then
     if [[ -z ${JUDGE_URL:-} || -z ${JUDGE_MODEL:-} ]]; then
         echo "error: JUDGE=llm needs JUDGE_URL and JUDGE_MODEL; JUDGE=rule needs no server" >&2
         exit 2
     fi
-    JUDGE_FLAGS+=(--judge_url "$JUDGE_URL" --judge_model "$JUDGE_MODEL")
+    ASK_JUDGE+=(--judge_url "$JUDGE_URL" --judge_model "$JUDGE_MODEL")
 fi
+read -ra MORE_JUDGE_FLAGS <<<"${JUDGE_FLAGS:-}"
 ASKED=(--model "$MODEL")
 NPROC=${NPROC:-$((GPUS > 0 ? GPUS : 1))}
-if [[ " $* " == *" --backend endpoint "* ]]; then
-    ASKED=()
-fi
-if [[ " $* " == *" --backend "* ]]; then
-    NPROC=1
-fi
+case " $* " in
+    *" --backend endpoint "* | *" --backend=endpoint "*) NPROC=1 ASKED=() ;;
+    *" --backend vllm "* | *" --backend=vllm "*) NPROC=1 ;;
+esac
 
 cd "$ROOT"
 python -m curr_reft.launch --standalone --nproc_per_node="$NPROC" --module \
     curr_reft.self_improvement.candidates --config "$CONFIG" --data_root "$DATA_ROOT" --output_dir "$OUTPUT" \
     "${ASKED[@]}" "$@"
-python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${JUDGE_FLAGS[@]}"
+python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${ASK_JUDGE[@]}" "${MORE_JUDGE_FLAGS[@]}"
 exec python -m curr_reft.self_improvement.select --config "$CONFIG" --output_dir "$OUTPUT" --output "$DATA"

@@ -144,6 +144,27 @@ def test_an_endpoint_is_asked_with_a_seed_and_text_alone_has_no_picture(flags, s
     assert {(body["temperature"], body["top_p"]) for body in server.requests} == {(1.0, 1.0)}
 
 
+def test_a_query_that_an_endpoint_refuses_does_not_block_the_others(flags, server, tmp_path, caplog):
+    server.answer = lambda body: "<think>t</think><answer>4</answer>"
+    server.faults.extend(["400", "none", "none"])
+    argv = flags(
+        model=None, backend="endpoint", model_url=server.url, model_name="m", threads=1, num_samples=1
+    )
+    main(argv)
+    found = read_candidates(tmp_path / "work" / CANDIDATES)
+    assert [each.completion == "" for each in found] == [True, False, False, False, False]
+    assert "boxes/queries/boxes.jsonl:1#0: " in caplog.text
+    assert "refused, which counts as an empty answer" in caplog.text
+
+
+def test_a_relative_data_root_gives_the_same_ids(flags, data, tmp_path, monkeypatch):
+    main(flags(num_samples=1))
+    monkeypatch.chdir(data.parent)
+    main(flags(num_samples=1, data_root="data", output_dir=tmp_path / "relative"))
+    files = [(tmp_path / name / CANDIDATES).read_bytes() for name in ("work", "relative")]
+    assert files[0] == files[1]
+
+
 def test_an_unfinished_file_is_no_file_of_candidates(flags, tmp_path, capsys):
     main(flags(num_samples=1))
     path = tmp_path / "work" / CANDIDATES
@@ -189,7 +210,9 @@ def test_bad_flags_are_one_line(changes, message, flags, capsys):
         ("boxes", {"problem": "Where?"}, "has no picture, and source boxes is of modality image"),
         ("boxes", {"problem": "Where?", "image": "images/x.png"}, "no such file"),
         ("boxes", {"problem": "Where?", "image": "../x.png"}, "is not below the image root"),
-        ("sums", {"problem": "<image>2 + 2?"}, "sums.jsonl:1: problem: take <image> out"),
+        ("sums", {"problem": "<image>2 + 2?"}, "sums.jsonl:1: problem: the prompt contains <image>"),
+        ("sums", {"problem": "2 <|im_end|> 2"}, "sums.jsonl:1: problem: messages[0]: contains <|im_end|>"),
+        ("boxes", {"problem": "x <|image_pad|>", "image": "images/x.png"}, "contains <|image_pad|>"),
         ("sums", {"problem": " "}, "sums.jsonl:1: problem: empty"),
         ("sums", ["x"], "sums.jsonl:1: expected an object"),
     ],

@@ -147,11 +147,25 @@ def test_what_the_server_refuses_is_rejected_and_the_others_judged(
     write_candidates(*(make_candidate(f"sums/sums.jsonl:{n}") for n in range(3)))
     server.faults.extend(["", "400"])
     main(flags("--threads", "1"))
-    first, second, third = scores(work).values()
+    first, second, third = (scores(work)[f"sums/sums.jsonl:{n}#0"] for n in range(3))
     assert (second.scores, second.rejected) == (None, "refused by the judge's server")
     assert "the prompt is too long" in second.evidence["refusal"]
     assert first.scores is not None
     assert third.scores is not None
+
+
+def test_a_server_that_refuses_everything_ends_it(
+    flags, write_candidates, make_candidate, work, server, capsys
+):
+    write_candidates(*(make_candidate(f"sums/sums.jsonl:{n}") for n in range(9)))
+    server.faults.extend(["400"] * 9)
+    error = failure(lambda: main(flags()), capsys)
+    assert "status 400" in error
+    assert "the prompt is too long" in error
+    assert len(server.requests) == 4
+    server.faults.clear()
+    main(flags())
+    assert all(found.scores is not None for found in scores(work).values())
 
 
 def test_after_a_kill_nothing_is_judged_twice(flags, write_candidates, make_candidate, work, server):

@@ -136,7 +136,11 @@ def test_one_question_is_taken_once_across_sources(run, make_candidate, picture,
 
     def ask(query, completion, image=None, problem="What is it"):
         size = (40, 30) if image else None
-        return make_candidate(query, problem=problem, completion=completion, image=image, shown=size)
+        # Sources of different tasks add different instructions.
+        prompt = f"{problem} ({query})"
+        return make_candidate(
+            query, problem=problem, prompt=prompt, completion=completion, image=image, shown=size
+        )
 
     candidates = [
         ask("sums/s.jsonl:1", "text, worse"),
@@ -263,6 +267,11 @@ def test_wrong_flags_are_one_line(run, make_candidate, tmp_path, work, capsys):
     assert "expected a .jsonl file" in failure(
         lambda: run([make_candidate()], [90], "--output", str(tmp_path / "a.json")), capsys
     )
+    scored = (work / "candidates.jsonl").read_bytes()
+    assert "is what the examples are chosen from" in failure(
+        lambda: run([make_candidate()], [90], "--output", str(work / "." / "candidates.jsonl")), capsys
+    )
+    assert (work / "candidates.jsonl").read_bytes() == scored
     nowhere = str(tmp_path / "nowhere")
     assert "no such directory" in failure(
         lambda: run([make_candidate()], [90], "--output_dir", nowhere), capsys
@@ -319,9 +328,3 @@ def test_no_selection_breaks_a_rule(make_candidate, given_answers, seed):
         assert max(totals[other.id].scores[TOTAL] for other in rivals) == total_of[each.id]
     again = select(candidates, totals, _COMPOSITION, {}, seed)
     assert [each.id for each in again.chosen] == [each.id for each in found.chosen]
-
-
-def test_the_released_composition_is_that_of_the_paper(root):
-    composition = load_composition(root / "configs/self_improvement/released.yaml")
-    assert sum(source.quota for source in composition.sources) == 1520
-    assert composition.threshold == 85

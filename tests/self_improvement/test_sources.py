@@ -44,6 +44,7 @@ def test_every_shipped_composition_loads(root):
         ({"threshold": 85, "sources": {"a": {**GOOD, "quota": True}}}, "quota: expected a whole number"),
         ({"threshold": 85, "sources": {"a": {**GOOD, "domain": "art"}}}, "domain is one of math, science"),
         ({"threshold": 85, "sources": {"a": {**GOOD, "task": "spelling"}}}, "task is one of detection"),
+        ({"threshold": 85, "sources": {"a": {**GOOD, "json_path": "/x.jsonl"}}}, "below the data root"),
         ({"threshold": 85, "sources": {"a": {**GOOD, "url": "x"}}}, "source a: needs the keys"),
         ({"threshold": 85, "sources": {"a": {**GOOD, "domain": ["math"]}}}, "domain is one of"),
         (

@@ -1,7 +1,8 @@
 """Write the embedded world to disk in the released data format: ``python -m curr_reft.data.shapes_dataset``.
 
 Layout, as in the released ``grpo_data``: ``train/{judge,choice,open}/`` holds training, validation and
-in-domain test rows, ``test/`` out-of-domain rows, ``images/`` the pictures. No picture is in two splits.
+in-domain test rows, ``test/`` out-of-domain rows, ``images/`` the pictures. With ``--queries``, ``queries/``
+holds what a trained model is asked for its own answers. No picture is in two splits.
 """
 
 import argparse

@@ -1,14 +1,18 @@
 """Answers by a server that speaks OpenAI's chat completions."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curr_reft.evaluation.decoding import Decoding
-from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError, data_uri, user_turn
+from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError, RefusedError, data_uri, user_turn
 from curr_reft.evaluation.generation import Completion, Save
 from curr_reft.evaluation.processes import Processes
+from curr_reft.evaluation.refusals import Refusals
 from curr_reft.evaluation.threads import for_each
 from curr_reft.evaluation.turn import Turn
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,22 @@ class ChatBackend:
     threads: int
 
     def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
-        """One answer at a time; those that are under way when a request fails are saved, too."""
-        for_each(turns, lambda turn: save([(turn, self._ask(turn))]), self.threads)
+        """One answer at a time; those that are under way when a request fails are saved, too.
+
+        What a server refuses while it answers others counts as an empty answer.
+        """
+        refusals = Refusals[Turn](self.endpoint)
+
+        def ask(turn: Turn) -> None:
+            try:
+                save([(turn, self._ask(turn))])
+            except RefusedError as error:
+                refusals.hold(turn, error)
+
+        for_each(turns, ask, self.threads)
+        for turn, error in refusals.all():
+            logger.warning("refused, which counts as an empty answer: %s", error)
+            save([(turn, Completion("", None, False))])
 
     def _ask(self, turn: Turn) -> Completion:
         picture = turn.open_image()
@@ -36,5 +54,5 @@ class ChatBackend:
         try:
             reply = self.endpoint.ask([message], **options)
         except EndpointError as error:
-            raise EndpointError(f"{turn.id}: {error}") from error
+            raise type(error)(f"{turn.id}: {error}") from error
         return Completion(reply.text, reply.new_tokens, reply.truncated)

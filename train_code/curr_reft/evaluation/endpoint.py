@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,7 +36,7 @@ class EndpointError(InputError):
 
 
 class RefusedError(EndpointError):
-    """A server refuses this very request, such as one that is too long; others may pass."""
+    """A server refuses a request, such as one that is too long; it may take others."""
 
 
 class _PassingError(Exception):
@@ -111,6 +112,9 @@ class ChatEndpoint:
     first_wait: float = field(default=0.5, repr=False)
     """The longest first wait between attempts, in seconds; it doubles from there, up to a minute."""
 
+    has_answered: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    """Set with the first reply."""
+
     def ask(self, messages: list[Message], **options: Any) -> Reply:
         """The model's reply to a chat; `options` are other fields of the request, such as `temperature`.
 
@@ -145,10 +149,13 @@ class ChatEndpoint:
             kind = RefusedError if response.status_code in _REFUSING else EndpointError
             raise kind(f"{self.url}: {self._failure(response)}")
         try:
-            return _reply(response.json())
+            reply = _reply(response.json())
         except (ValueError, RecursionError, LookupError, TypeError) as error:
-            reason = f"the reply is no chat completion ({type(error).__name__}: {error})"
+            start = " ".join(response.text.split())[:_SHOWN_CHARACTERS]
+            reason = f"the reply is no chat completion ({type(error).__name__}: {error}): {start}"
             raise _PassingError(self._without_key(reason)) from error
+        self.has_answered.set()
+        return reply
 
     def _failure(self, response: httpx.Response) -> str:
         body = self._without_key(" ".join(response.text.split()))

@@ -21,7 +21,7 @@ class Turn:
     shown: Size | None = None
     """Width and height of the picture that the processor gets."""
     content: str
-    """Digest of prompt, picture and seed: all that an answer depends on, apart from model and settings."""
+    """Digest of prompt and picture: all that an answer depends on, apart from model, settings and seed."""
     seed: int = 0
     """Of the draws of a sampled answer."""
 

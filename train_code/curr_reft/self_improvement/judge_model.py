@@ -7,6 +7,7 @@ from importlib import resources
 
 from curr_reft.evaluation.asking import ask_for_missing
 from curr_reft.evaluation.endpoint import ChatEndpoint, RefusedError, data_uri, user_turn
+from curr_reft.evaluation.refusals import Refusals
 from curr_reft.rewards.answers import extract_answer
 from curr_reft.self_improvement.judge_journal import JudgementFile, Verdict, digest_of, unfit
 from curr_reft.self_improvement.judge_pictures import shown_picture
@@ -15,6 +16,7 @@ from curr_reft.self_improvement.records import Candidate
 
 _PLACE = "{{material}}"
 _MAX_TOKENS = 4096
+_TEMPERATURE = 0.7
 # What servers and processors act on wherever it stands: special tokens, and the places of pictures.
 _MARKER = re.compile(r"<(?!/?(?:think|answer)>)(?=\||/?[A-Za-z_-]++>)")
 
@@ -42,6 +44,8 @@ class ModelJudge:
         # Candidates of a query follow each other, and so share its picture.
         uri_of = lru_cache(maxsize=threads)(lambda *shown: data_uri(shown_picture(*shown)))
 
+        refusals = Refusals[str](self._endpoint)
+
         def ask(item: tuple[str, list[Candidate]]) -> None:
             digest, (candidate, *_) = item
             reason = unfit(candidate)
@@ -50,24 +54,31 @@ class ModelJudge:
             else:
                 shown = (candidate.image, candidate.stage, candidate.task, candidate.shown)
                 uri = uri_of(*shown) if self._pictures and candidate.image is not None else None
-                verdict = self._ask(judge_prompt(candidate, self._pictures), uri)
+                try:
+                    verdict = self._ask(judge_prompt(candidate, self._pictures), uri)
+                except RefusedError as error:
+                    refusals.hold(digest, error)
+                    return
             judgements.add([(digest, verdict)])
 
         ask_for_missing(
             list(judgements.missing.items()), ask, threads, judgements.by_digest, unit="judgement"
         )
+        judgements.add(
+            (digest, Verdict(None, {"refusal": str(error)}, "refused by the judge's server"))
+            for digest, error in refusals.all()
+        )
 
     def _ask(self, prompt: str, uri: str | None) -> Verdict:
         replies = []
         for seed in range(self._attempts):
-            try:
-                reply = self._endpoint.ask(
-                    [user_turn(prompt, uri)], temperature=0.0, max_tokens=_MAX_TOKENS, seed=seed
-                )
-            except RefusedError as error:
-                return Verdict(
-                    None, {"replies": replies, "refusal": str(error)}, "refused by the judge's server"
-                )
+            # A greedy judge would say the same again.
+            reply = self._endpoint.ask(
+                [user_turn(prompt, uri)],
+                temperature=_TEMPERATURE if seed else 0.0,
+                max_tokens=_MAX_TOKENS,
+                seed=seed,
+            )
             replies.append(reply.text)
             found = "cut off by its limit of tokens" if reply.truncated else parse_reply(reply.text)
             if not isinstance(found, str):

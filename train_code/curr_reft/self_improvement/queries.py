@@ -16,10 +16,12 @@ from curr_reft.evaluation.questions import Pictures
 from curr_reft.evaluation.turn import Turn
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
-from curr_reft.sft.messages import IMAGE_TAG
+from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES
 
-_SEED_BITS = 63
+_ANY_ANSWER = "-"
+# What servers take, whatever they count in.
+_SEED_BITS = 31
 
 
 def read_queries(source: Source, data_root: Path) -> list[Query]:
@@ -35,9 +37,15 @@ def read_queries(source: Source, data_root: Path) -> list[Query]:
             raise InputError(
                 f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
             )
-        if IMAGE_TAG in query.problem:
-            raise InputError(f"{query.id}: problem: take {IMAGE_TAG} out; a picture goes before the text")
+        try:
+            message_row(_prompt(source, query.problem), _ANY_ANSWER, query.image)
+        except InputError as error:
+            raise InputError(f"{query.id}: problem: {error}") from error
     return queries
+
+
+def _prompt(source: Source, problem: str) -> str:
+    return STAGES[source.stage].prompt(source.task or "", problem)
 
 
 def candidates_of(
@@ -81,7 +89,8 @@ def _candidates(
             example = Example(query.id, problem, solution or "", source.task, query.image)
             problem, moved = texts_in_frame(example, stored, frame)
             solution = None if solution is None else moved
-    place = Path(query.id).relative_to(data_root.absolute())
+    # The same wherever the data root is.
+    place = source.json_path + query.id.removeprefix(str(data_root / source.json_path))
     for sample in range(samples):
         yield Candidate(
             id=f"{source.name}/{place}#{sample}",
@@ -91,7 +100,7 @@ def _candidates(
             stage=source.stage,
             task=source.task,
             problem=problem,
-            prompt=stage.prompt(source.task or "", problem),
+            prompt=_prompt(source, problem),
             image=query.image,
             shown=shown,
             solution=solution,

@@ -92,6 +92,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     flags = parser.parse_args(argv)
     if flags.output.suffix != ".jsonl":
         raise InputError(f"--output {flags.output}: expected a .jsonl file")
+    if flags.output.resolve() in {(flags.output_dir / name).resolve() for name in (CANDIDATES, SCORES)}:
+        raise InputError(f"--output {flags.output}: is what the examples are chosen from")
     # The lock would make it.
     if not flags.output_dir.is_dir():
         raise InputError(f"--output_dir {flags.output_dir}: no such directory")

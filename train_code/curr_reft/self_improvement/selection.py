@@ -130,7 +130,7 @@ def select(
     for each in above:
         source = each.candidate.source
         counts[source].above_threshold += 1
-        question = normalised(each.candidate.prompt), pictures.get(each.candidate.image)
+        question = normalised(each.candidate.problem), pictures.get(each.candidate.image)
         if question in asked:
             counts[source].duplicates += 1
         elif counts[source].selected < quotas[source]:

@@ -78,7 +78,7 @@ def _source(config: Path, name: Any, fields: Any) -> Source:
     for key, values in known.items():
         if key in fields and fields[key] not in values:
             raise InputError(f"{where}: {key} is one of {', '.join(values)}")
-    if not isinstance(fields["json_path"], str):
+    if not isinstance(fields["json_path"], str) or Path(fields["json_path"]).is_absolute():
         raise InputError(f"{where}: json_path is a path below the data root")
     if not isinstance(fields["quota"], int) or isinstance(fields["quota"], bool) or fields["quota"] < 1:
         raise InputError(f"{where}: quota: expected a whole number from 1, found {fields['quota']!r}")

@@ -1,5 +1,7 @@
 """The pictures of rows of supervised fine-tuning, as ms-swift will find and open them."""
 
+import hashlib
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -7,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from curr_reft.atomic_file import replacing
 from curr_reft.data.boxes import Size
 from curr_reft.data.images import ImageError, stored_size
 
@@ -14,6 +17,8 @@ ROOT_VARIABLE = "ROOT_IMAGE_DIR"
 _THREADS = 8
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_SIXTEEN_BITS = "I;16"
+_NAME_DIGITS = 32
 _NO_FILES = ("http://", "https://", "file://", "data:")
 
 
@@ -59,7 +64,33 @@ def _look_at(path: Path) -> Picture | ImageError:
     except ImageError as error:
         return error
     with Image.open(path) as image:
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith(_SIXTEEN_BITS):
             return ImageError(f"{path}: 16 bits a channel, which ms-swift would cut to white; save it with 8")
         turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
     return Picture(size, turned)
+
+
+def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
+    """A file in which any reader finds the picture that a model is shown: the stored one where that is it.
+
+    It is not when the picture was shrunk, when its EXIF orientation turned it, which not every reader looks
+    at, or when it has 16 bits a channel, which not every reader scales.
+
+    Args:
+        stored: File that the picture came from.
+        shown: The picture in RGB, as the model gets it.
+        image_dir: Folder of copies. A copy's name follows from its pixels, so that it is made once.
+
+    Raises:
+        InputError: when the copy cannot be written.
+    """
+    with Image.open(stored) as image:
+        plain = image.size == shown.size and not image.mode.startswith(_SIXTEEN_BITS)
+        if plain and image.convert("RGB").tobytes() == shown.tobytes():
+            return stored.absolute()
+    content = hashlib.sha256(json.dumps(shown.size).encode() + shown.tobytes())
+    path = image_dir.absolute() / f"{content.hexdigest()[:_NAME_DIGITS]}.png"
+    if not path.exists():
+        with replacing(path, binary=True) as file:
+            shown.save(file, "PNG")
+    return path
