@@ -38,7 +38,9 @@ def test_tokens_are_those_of_transformers_own_loop(settings, prompts, tiny_base)
     with torch.inference_mode():
         theirs = model.generate(**prompts, **options)
         ours = model.generate(
-            **prompts, **options, custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4))
+            **prompts,
+            **options,
+            custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4), origins=torch.arange(4)),
         )
     assert torch.equal(ours, theirs)
 
@@ -54,7 +56,7 @@ def test_a_row_that_has_ended_is_not_computed_again(prompts, tiny_base):
             **prompts,
             max_new_tokens=48,
             do_sample=False,
-            custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4)),
+            custom_generate=partial(decode, choose=GREEDY.chooser([0] * 4), origins=torch.arange(4)),
         )
     answers = output[:, prompts["input_ids"].shape[1] :]
     stops = torch.isin(answers, torch.tensor(model.generation_config.eos_token_id))
@@ -92,3 +94,34 @@ def test_a_row_draws_the_same_alone_and_among_others():
         for token, row in zip(tokens, rows.tolist(), strict=True):
             alone = decoding.chooser([5 + row])(scores[row : row + 1], torch.tensor([0]), step)
             assert token == alone[0]
+
+
+def test_samples_of_a_prompt_are_those_of_the_prompt_repeated(prompts, tiny_base):
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32).eval()
+    processor = load_processor(str(tiny_base))
+    decoding, seeds = Decoding(24, 1.0, temperature=1.0, top_k=50), range(8)
+    origins = torch.tensor([0, 0, 0, 2, 1, 1, 3, 0])
+    sizes = prompts["image_grid_thw"].prod(dim=1).tolist()
+    patches = prompts["pixel_values"].split(sizes)
+    repeated = {
+        **{name: prompts[name][origins] for name in ("input_ids", "attention_mask", "mm_token_type_ids")},
+        "image_grid_thw": prompts["image_grid_thw"][origins],
+        "pixel_values": torch.cat([patches[origin] for origin in origins]),
+    }
+    rows = []
+    with torch.inference_mode():
+        apart = model.generate(
+            **repeated,
+            max_new_tokens=24,
+            do_sample=False,
+            custom_generate=partial(decode, choose=decoding.chooser(seeds), origins=torch.arange(8)),
+        )
+        model.model.visual.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+        shared = model.generate(
+            **prompts,
+            max_new_tokens=24,
+            do_sample=False,
+            custom_generate=partial(decode, choose=decoding.chooser(seeds), origins=origins),
+        )
+    assert processor.tokenizer.batch_decode(shared) == processor.tokenizer.batch_decode(apart)
+    assert rows == [sum(sizes)]

@@ -24,6 +24,8 @@ def main(questions: Path, answers: Path) -> None:
     run = SwiftSft(asked["run"])
     rows = [json.loads(line) for line in Path(asked["rows"]).read_text().splitlines()]
     encoded = [run.template.encode(row) for row in rows]
+    run.template.max_pixels = asked["max_pixels"]
+    shrunk = [len(run.template.encode(row)["input_ids"]) for row in rows]
     try:
         SwiftSft(asked["run_without_a_picture"]).main()
         missing = "none"
@@ -32,6 +34,7 @@ def main(questions: Path, answers: Path) -> None:
     result = {
         "unknown": unknown,
         "lengths": [len(row["input_ids"]) for row in encoded],
+        "shrunk_lengths": shrunk,
         "first_ids": encoded[0]["input_ids"],
         "default_system": run.template.template_meta.default_system,
         "tags": list(run.template.special_tokens),

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.errors import InputError
 from curr_reft.sft.check import check_file, main
 from curr_reft.sft.messages import message_row
+from curr_reft.sft.pictures import picture_file
 from curr_reft.stages import STAGES
 
 
@@ -64,6 +66,14 @@ def test_all_faults_are_counted_and_the_first_named(rows_file, picture, tmp_path
     for line, message in ((3, "no such file"), (4, "cannot be decoded"), (5, "16 bits"), (6, "no such file")):
         with pytest.raises(InputError, match=f":1: .*{message}"):
             check_file(rows_file(rows[line - 1], name="one.jsonl"))
+
+
+@pytest.mark.parametrize(("key", "once"), [("messages", '"messages": '), ("role", '"role": "user"')])
+def test_a_key_that_stands_there_twice_is_a_fault(key, once, rows_file):
+    row = json.dumps(message_row("a", "b", None))
+    twice = row.replace(once, f'"{key}": "user", {once}')
+    with pytest.raises(InputError, match=f"1 fault: .*:2: {key}: the key stands there twice"):
+        check_file(rows_file(row, twice))
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -149,6 +159,29 @@ def test_held_out_rows_are_found_under_an_instruction_and_another_name(
     ):
         with pytest.raises(InputError, match=f":1: gives away the ({kind}) of the held-out row"):
             check_leaks(rows_file(row), root, world)
+
+
+@pytest.mark.parametrize("kind", ["shrunk", "turned", "16 bits"])
+def test_a_copy_that_our_own_steps_write_is_the_held_out_picture(kind, rows_file, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (700, 700), dtype=np.uint8)
+    stored = tmp_path / "held_out.png"
+    exif = Image.Exif()
+    if kind == "16 bits":
+        Image.fromarray(noise[:40].astype(np.uint16) << 8).save(stored)
+    else:
+        exif[0x0112] = 6 if kind == "turned" else 1
+        Image.fromarray(noise[:40] if kind == "turned" else noise).save(stored, exif=exif)
+    row = {"problem": "What is it?", "solution": "<answer>1</answer>", "task": "math", "image": stored.name}
+    (tmp_path / "suite.jsonl").write_text(json.dumps(row) + "\n")
+    suites = tmp_path / "suites.yaml"
+    suites.write_text("suites: {m: {task: math, domain: in, json_path: suite.jsonl, scoring: math_in}}\n")
+    for stage in ("judge", "open"):
+        shown = fit_to_budget(open_image(stored), STAGES[stage].budget("math"))
+        copy = picture_file(stored, shown, tmp_path / "images")
+        assert copy != stored
+        for asked, fault in (("What is it? Think.", "question"), ("Describe.", "picture")):
+            with pytest.raises(InputError, match=f"gives away the {fault} of the held-out row"):
+                check_file(rows_file(message_row(asked, "b", copy)), suites=suites, data_root=tmp_path)
 
 
 def test_a_held_out_question_of_text_alone_is_a_fault(rows_file, root, tmp_path, picture):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from curr_reft.sft.check import check_file
 from curr_reft.sft.from_rows import main
 from curr_reft.sft.messages import read_row
 from curr_reft.stages import STAGES
@@ -58,7 +59,26 @@ def test_a_shrunk_picture_takes_its_boxes_along(write, tmp_path):
     with Image.open(made["images"][0]) as image:
         assert image.size == (648, 648)
     assert made["messages"][1]["content"] == "<answer>[65, 130, 324, 648]</answer>"
-    assert Path(made["images"][0]).is_relative_to(tmp_path / "out/images")
+    assert Path(made["images"][0]).parent == tmp_path / "images"
+
+    Image.fromarray(255 - noise).save(tmp_path / "large.png")
+    (again,) = write(row)
+    assert again["images"] != made["images"]
+
+
+def test_a_picture_is_written_as_the_stage_shows_it(write, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
+    Image.fromarray(noise).convert("RGB").save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(noise.astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    row = {"problem": "What is it?", "solution": "<answer>noise</answer>", "task": "math"}
+    made = write(*({**row, "image": name} for name in ("turned.png", "deep.png")))
+    with Image.open(made[0]["images"][0]) as turned, Image.open(made[1]["images"][0]) as deep:
+        assert (np.asarray(turned) == np.rot90(noise, -1)[..., None]).all()
+        assert (np.asarray(deep) == noise[..., None]).all()
+    checked = check_file(tmp_path / "out/rows.jsonl")
+    assert (checked.rows, checked.warnings) == (2, [])
 
 
 @pytest.mark.parametrize(

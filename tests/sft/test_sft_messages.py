@@ -83,6 +83,8 @@ def test_relative_pictures_make_no_row():
         ({**turns("<image>a", "b"), "images": ["x.png "]}, r"images\[0\]: white space"),
         ({**turns("a", "b"), "image": "x.png"}, "pictures go into `images`"),
         ({**turns("a", "b"), "System": "be kind"}, "System: a key that ms-swift would act on"),
+        ({**turns("a", "b"), "Images": ["x.png"]}, "Images: ms-swift would read it as `images`"),
+        ({**turns("a", "b"), "MESSAGES": []}, "MESSAGES: ms-swift would read it as `messages`"),
         ({**turns("a", "b"), "rejected_response": "c"}, "a key that ms-swift would act on"),
         ({**turns("a", "b"), "rejected_messages": []}, "a key that ms-swift would act on"),
         ({"messages": [{"role": "user", "content": "a", "loss": True}]}, "unknown key 'loss'"),

@@ -17,6 +17,7 @@ from curr_reft.sft.training import run_sft
 
 ROOT = Path(__file__).resolve().parents[2]
 SWIFT = ROOT / ".venv-sft/bin/swift"
+MAX_PIXELS_FLAG = 3_000
 OURS = ("held_out_suites", "data_root")
 
 pytestmark = [
@@ -76,6 +77,7 @@ def said(rows, run_flags, tmp_path_factory):
     asked = {
         "flags": {str(path.relative_to(ROOT)): final_flags(["--config", str(path)]) for path in configs},
         "rows": str(rows),
+        "max_pixels": MAX_PIXELS_FLAG,
         "run": final_flags(run_flags(folder / "run")),
         "run_without_a_picture": final_flags(run_flags(folder / "bad", bad)),
     }
@@ -103,6 +105,11 @@ def test_tokens_are_counted_as_swift_does(said, rows, tiny_base):
         rows, model=str(tiny_base), system="You are a helpful assistant.", max_pixels=200_704
     )
     assert list(checked.tokens) == said["lengths"]
+    system = "You are a helpful assistant."
+    checked = check_file(
+        rows, model=str(tiny_base), system=system, max_pixels=200_704, rescaled_to=MAX_PIXELS_FLAG
+    )
+    assert list(checked.tokens) == said["shrunk_lengths"] != said["lengths"]
 
 
 def test_swift_would_fail_on_a_missing_picture_and_not_replace_it(said):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import find_checkpoints, recorded_box_frame
+from curr_reft.evaluation.journal import sole_writer
 from curr_reft.manifest import read_manifest
 from curr_reft.sft import swift as swift_module
 from curr_reft.sft.plan import prepare
@@ -37,8 +39,7 @@ def fails(capsys, *argv, code=2) -> str:
 def test_configurations_plan(path, swift, sft_flags, capsys, monkeypatch):
     swift(versions={"ms-swift": "4.6.0"})
     monkeypatch.chdir(ROOT)
-    val = sft_flags()[3] if "val_dataset" in path.read_text() else "none"
-    run_sft(path.stem, ["--config", str(path), *sft_flags(), "--val_dataset", val, "--dry_run"])
+    run_sft(path.stem, ["--config", str(path), *sft_flags(), "--dry_run"])
     text = capsys.readouterr().out
     command = text.splitlines()[-1]
     assert "MAX_PIXELS=" in command
@@ -65,7 +66,7 @@ def test_the_released_settings():
     }
     differing = {name for name in reject.keys() | normal.keys() if reject.get(name) != normal.get(name)}
     assert differing == {
-        *("model", "dataset", "output_dir", "split_dataset_ratio", "val_dataset"),
+        *("model", "dataset", "output_dir"),
         *("max_steps", "learning_rate", "freeze_vit", "attn_impl"),
     }
     assert (normal["max_steps"], normal["learning_rate"], normal["freeze_vit"]) == (2100, 1e-6, True)
@@ -81,7 +82,7 @@ def test_scripts_start_a_run_that_plans(script, swift, tiny_base, rows_file, tmp
     nodes = {} if "3b" in str(script) else {"MASTER_ADDR": "node0", "NODE_RANK": "1"}
     rows = str(rows_file())
     started = subprocess.run(
-        ["bash", script, "--dry_run", "--val_dataset", "none"],
+        ["bash", script, "--dry_run"],
         env={
             **os.environ,
             "VIRTUAL_ENV": "x",
@@ -208,15 +209,117 @@ def test_an_interrupted_run_goes_on(swift, sft_flags, tmp_path):
     assert len(record["earlier_starts"]) == 1
 
 
-def test_one_with_weights_only_starts_over(swift, sft_flags, tmp_path, caplog):
+def test_a_whole_checkpoint_is_never_removed(swift, sft_flags, tmp_path):
+    output = interrupted(swift, sft_flags, tmp_path, True)
+    (output / "checkpoint-8").mkdir()
+    (output / "checkpoint-8/trainer_state.json").write_text('{"global_step": 8}')
+    swift()
+    run_sft("reject_sft", sft_flags())
+    assert (output / "checkpoint-8").is_dir()
+    assert not (output / "checkpoint-6").exists()
+
+
+def test_one_with_weights_only_is_left_as_it_is(swift, sft_flags, tmp_path, capsys):
+    output = interrupted(swift, sft_flags, tmp_path, False)
+    capsys.readouterr()
+    folder = swift()
+    (folder / "arguments").unlink()
+    before = sorted(output.rglob("*"))
+    error = fails(capsys, *sft_flags())
+    assert f"{output}/checkpoint-4: holds weights only (--save_only_model true)" in error
+    assert sorted(output.rglob("*")) == before
+    assert not (folder / "arguments").exists()
+
+
+def test_one_that_was_killed_before_it_saved_starts_over(swift, sft_flags, tmp_path):
+    folder = swift(more="exit 1")
+    with pytest.raises(SystemExit):
+        run_sft("reject_sft", sft_flags())
+    output = tmp_path / "run"
+    (output / "logging.jsonl").write_text("{}\n")
+    swift()
+    run_sft("reject_sft", sft_flags("--learning_rate", "1e-9"))
+    assert "--resume_from_checkpoint" not in (folder / "arguments").read_text()
+    assert not (output / "logging.jsonl").exists()
+    assert read_manifest(output)["status"] == "finished"
+
+
+def test_a_start_that_the_user_names_removes_nothing(swift, sft_flags, tmp_path):
     output = interrupted(swift, sft_flags, tmp_path, False)
     folder = swift()
-    with caplog.at_level("INFO"):
+    named = ["--resume_from_checkpoint", str(output / "checkpoint-4"), "--resume_only_model", "true"]
+    run_sft("reject_sft", sft_flags(*named))
+    assert (folder / "arguments").read_text().count("--resume_from_checkpoint") == 1
+    assert (output / "checkpoint-6").is_dir()
+    assert (output / "val_dataset.jsonl").exists()
+    assert len((output / "logging.jsonl").read_text().splitlines()) == 3
+    assert read_manifest(output)["resumed_from"] == str(output / "checkpoint-4")
+
+
+def test_a_run_killed_after_its_last_step_is_only_finished(swift, sft_flags, tmp_path, capsys):
+    output = interrupted(swift, sft_flags, tmp_path, False)
+    (output / "checkpoint-6/trainer_state.json").write_text('{"global_step": 6, "max_steps": 6}')
+    (output / "checkpoint-6/model.safetensors").touch()
+    folder = swift()
+    (folder / "arguments").unlink()
+    capsys.readouterr()
+    run_sft("reject_sft", sft_flags("--dry_run"))
+    assert "swift is not started" in capsys.readouterr().out
+    run_sft("reject_sft", sft_flags())
+    assert not (folder / "arguments").exists()
+    record = read_manifest(output)
+    assert record["status"] == "finished"
+    assert record["results"] == {"global_step": 6, "checkpoint": "checkpoint-6"}
+    assert (output / "model.safetensors").samefile(output / "checkpoint-6/model.safetensors")
+    assert (output / "checkpoint-4").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--learning_rate", "1e-9"), "--learning_rate 1e-9: the unfinished run in "),
+        (("--freeze_vit", "false"), "has not set"),
+    ],
+)
+def test_other_flags_are_another_run(flags, message, swift, sft_flags, tmp_path, capsys):
+    interrupted(swift, sft_flags, tmp_path, True)
+    capsys.readouterr()
+    error = fails(capsys, *sft_flags(*flags))
+    assert message in error
+    assert flags[0] in error
+
+
+def test_other_pictures_are_another_run(swift, sft_flags, tmp_path, capsys, monkeypatch):
+    interrupted(swift, sft_flags, tmp_path, True)
+    capsys.readouterr()
+    monkeypatch.setenv("MAX_PIXELS", "3136")
+    assert "MAX_PIXELS 3136: the unfinished run" in fails(capsys, *sft_flags())
+
+
+def test_other_rows_of_the_same_file_are_other_data(swift, sft_flags, tmp_path, rows_file, capsys):
+    interrupted(swift, sft_flags, tmp_path, True)
+    capsys.readouterr()
+    assert "on other data" in fails(capsys, *sft_flags("--dataset", f"{rows_file()}#1"))
+
+
+def test_two_runs_do_not_share_a_directory(swift, sft_flags, tmp_path, capsys, monkeypatch):
+    folder = swift()
+    run_sft("reject_sft", sft_flags("--dry_run"))
+    assert not (tmp_path / "run").exists()
+    with sole_writer(tmp_path / "run"):
+        assert "another command is writing there" in fails(capsys, *sft_flags())
+        assert not (folder / "arguments").exists()
+        run_sft("reject_sft", sft_flags("--dry_run"))
+        assert list((tmp_path / "run").iterdir()) == []
+        # Other nodes work in the first one's directory.
+        monkeypatch.setenv("NODE_RANK", "1")
         run_sft("reject_sft", sft_flags())
-    assert "starting over: the 2 checkpoints" in caplog.text
-    assert "--resume_from_checkpoint" not in (folder / "arguments").read_text()
-    assert not (output / "checkpoint-6").exists()
-    assert not (output / "logging.jsonl").exists()
+
+
+def test_the_lock_covers_the_training(swift, sft_flags, tmp_path):
+    command = f"{sys.executable} -c \"import fcntl, os; fcntl.flock(os.open('{tmp_path}/run', 0), 6)\""
+    swift(more=f"{command} 2>/dev/null && exit 9")
+    run_sft("reject_sft", sft_flags())
 
 
 def test_an_unfinished_run_on_other_data_is_refused(swift, sft_flags, rows_file, tmp_path, capsys):
@@ -246,12 +349,60 @@ def test_checkpoints_of_nobody_are_left_alone(swift, sft_flags, tmp_path, capsys
         (("--config", "gone.yaml"), "--config gone.yaml: cannot be read"),
         (("--max_length", "long"), "--max_length long: expected one number"),
         (("--output_dir",), "--output_dir: expected one value"),
+        (("--held_out_suites",), "--held_out_suites: expected one value"),
+        (("--data_root",), "--data_root: expected one value"),
+        (("--per_device_train_batch_size", "0"), "--per_device_train_batch_size 0: expected one number of 1"),
+        (("--per_device_train_batch_size", "-1"), "expected one number of 1 or more"),
+        (("--gradient_accumulation_steps", "0"), "expected one number of 1 or more"),
+        (("--max_steps", "nan"), "--max_steps nan: expected one number"),
+        (("--max_steps", "-1", "--num_train_epochs", "inf"), "--num_train_epochs inf: expected one number"),
+        (("--max_length", "nan"), "--max_length nan: expected one number"),
+        (("--max_length", "-5"), "--max_length -5: expected one number of 1"),
+        (("--max_pixels", "0"), "--max_pixels 0: expected one number of 1"),
+        (("--dataset", "rows.jsonl#all"), "expected a file, or FILE#N"),
     ],
 )
 def test_wrong_flags_start_nothing(flags, message, swift, sft_flags, capsys):
     folder = swift()
     assert message in fails(capsys, *sft_flags(*flags))
     assert not (folder / "arguments").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NPROC_PER_NODE", "abc"),
+        ("NPROC_PER_NODE", "0"),
+        ("NNODES", ""),
+        ("NODE_RANK", "-1"),
+        ("MAX_PIXELS", "0"),
+        ("MAX_PIXELS", "1e5"),
+    ],
+)
+def test_wrong_variables_start_nothing(name, value, swift, sft_flags, capsys, monkeypatch):
+    folder = swift()
+    monkeypatch.setenv(name, value)
+    assert f"{name}={value}: expected a whole number" in fails(capsys, *sft_flags())
+    assert not (folder / "arguments").exists()
+
+
+def test_rows_of_all_training_files_are_counted(swift, sft_flags, rows_file, capsys):
+    swift()
+    more = ["--dataset", str(rows_file()), f"{rows_file()}#5", "--val_dataset", str(rows_file())]
+    run_sft("reject_sft", sft_flags(*more, "--per_device_train_batch_size", "7", "--dry_run"))
+    assert "4 steps see each of the 7 rows 12.0 times" in capsys.readouterr().out
+
+
+def test_swifts_own_limit_of_pixels_counts(swift, sft_flags, picture, capsys):
+    swift()
+    told = []
+    # 84 x 56 pixels are 6 tokens, 3136 pixels are 2 (68 x 45).
+    for flags in ((), ("--max_pixels", "3136")):
+        run_sft("reject_sft", sft_flags(*flags, "--dry_run"))
+        text = capsys.readouterr().out
+        told.append(int(re.search(r"to (\d+) tokens", text)[1]))
+        assert ("MAX_PIXELS is not set" in text) == (not flags)
+    assert told[0] - told[1] == 2
 
 
 def test_a_missing_picture_starts_nothing(swift, sft_flags, picture, capsys, tmp_path):

@@ -1,9 +1,9 @@
 """A decoding loop in which a row that has ended costs nothing more, greedy or sampled.
 
 transformers' own loop computes every row of a batch until the last one ends, so one answer that never stops
-makes all others of its batch 256 tokens long. And it draws a batch's tokens from one stream of random
-numbers; here each row has its own, so its answer does not depend on its neighbours, nor on what a killed run
-had answered before.
+makes all others of its batch 256 tokens long. It computes a prompt for each of its samples, here it is
+computed once. And it draws a batch's tokens from one stream of random numbers; here each row has its own, so
+its answer does not depend on its neighbours, nor on what a killed run had answered before.
 """
 
 from collections.abc import Callable, Sequence
@@ -67,28 +67,34 @@ def decode(
     logits_processor: LogitsProcessorList,
     generation_config: GenerationConfig,
     choose: Chooser,
+    origins: torch.Tensor,
     **inputs: Any,
 ) -> torch.Tensor:
-    """A loop for ``model.generate(custom_generate=functools.partial(decode, choose=…))``.
+    """A loop for ``model.generate(custom_generate=functools.partial(decode, choose=…, origins=…))``.
 
     Args:
-        input_ids: Prompts `[rows, length]`, padded on the left.
+        input_ids: Prompts `[prompts, length]`, padded on the left.
+        origins: Which prompt each answer is to, `[rows]`.
 
     Returns:
         Prompts and answers `[rows, length + longest answer]`; after the end of an answer follows padding.
     """
     stop_tokens = generation_config._eos_token_tensor
     most = generation_config.max_length - input_ids.shape[1]
-    answers = input_ids.new_full((len(input_ids), most), int(generation_config._pad_token_tensor))
-    prompts, texts = input_ids, input_ids
-    rows = torch.arange(len(input_ids), device=input_ids.device)
+    answers = input_ids.new_full((len(origins), most), int(generation_config._pad_token_tensor))
+    prompts, texts = input_ids[origins], input_ids
+    rows = torch.arange(len(origins), device=input_ids.device)
     for step in range(most):
         model_inputs = model.prepare_inputs_for_generation(
             texts, next_sequence_length=1 if step else None, is_first_iteration=step == 0, **inputs
         )
         outputs = model(**model_inputs)
         inputs = model._update_model_kwargs_for_generation(outputs, inputs)
-        tokens = choose(logits_processor(texts, outputs.logits[:, -1].float()), rows, step)
+        logits = outputs.logits[:, -1].float()
+        if step == 0 and len(origins) > len(input_ids):
+            texts, logits = prompts, logits[origins]
+            _take(inputs, origins)
+        tokens = choose(logits_processor(texts, logits), rows, step)
         answers[rows, step] = tokens
         texts = torch.cat([texts, tokens[:, None]], dim=1)
         going = (~torch.isin(tokens, stop_tokens)).nonzero()[:, 0]
@@ -96,8 +102,13 @@ def decode(
             return torch.cat([prompts, answers[:, : step + 1]], dim=1)
         if len(going) < len(rows):
             rows, texts = rows[going], texts[going]
-            inputs["past_key_values"].batch_select_indices(going)
-            for name, dimension in _ROW_DIMENSIONS.items():
-                if name in inputs:
-                    inputs[name] = inputs[name].index_select(dimension, going)
+            _take(inputs, going)
     return torch.cat([prompts, answers], dim=1)
+
+
+def _take(inputs: dict[str, Any], rows: torch.Tensor) -> None:
+    """Go on with these rows of cache and masks, in this order; a row may be there several times."""
+    inputs["past_key_values"].batch_select_indices(rows)
+    for name, dimension in _ROW_DIMENSIONS.items():
+        if name in inputs:
+            inputs[name] = inputs[name].index_select(dimension, rows)

@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedMo
 from curr_reft.data.dataset import image_token_count, prompt_token_counts, render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.decoding import Chooser, Decoding, decode
+from curr_reft.evaluation.decoding import Decoding, decode
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
 
@@ -78,6 +78,8 @@ class TransformersBackend:
     def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
         """Batches of like length, the longest first, so that memory runs out early or not at all.
 
+        Samples of one prompt come one after the other, and it is computed once for those in a batch.
+
         The next batch's pictures are decoded and resized while the model answers the one before.
         """
         mine = self._batches(turns, processes.count)[processes.rank :: processes.count]
@@ -110,9 +112,10 @@ class TransformersBackend:
         return batches
 
     def _prepare(self, batch: Sequence[Turn], decoders: ThreadPoolExecutor) -> BatchFeature:
-        pictures = [picture for picture in decoders.map(Turn.open_image, batch) if picture is not None]
+        turns = list({turn.content: turn for turn in batch}.values())
+        pictures = [picture for picture in decoders.map(Turn.open_image, turns) if picture is not None]
         return self._processor(
-            text=[render_prompt(self._processor, turn.prompt, turn.image is not None) for turn in batch],
+            text=[render_prompt(self._processor, turn.prompt, turn.image is not None) for turn in turns],
             images=pictures or None,
             padding=True,
             return_tensors="pt",
@@ -123,7 +126,7 @@ class TransformersBackend:
     ) -> list[Completion]:
         """The answers to a batch, in two halves where the GPU's memory is too small for it."""
         try:
-            return self._generate(inputs, self._decoding.chooser([turn.seed for turn in batch]))
+            return self._generate(inputs, batch)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -137,7 +140,12 @@ class TransformersBackend:
         ]
 
     @torch.inference_mode()
-    def _generate(self, inputs: BatchFeature, choose: Chooser) -> list[Completion]:
+    def _generate(self, inputs: BatchFeature, batch: Sequence[Turn]) -> list[Completion]:
+        places = {
+            content: place for place, content in enumerate(dict.fromkeys(turn.content for turn in batch))
+        }
+        origins = torch.tensor([places[turn.content] for turn in batch], device=self._model.device)
+        choose = self._decoding.chooser([turn.seed for turn in batch])
         outputs = self._model.generate(
             **inputs.to(self._model.device),
             max_new_tokens=self._decoding.max_new_tokens,
@@ -146,7 +154,7 @@ class TransformersBackend:
             top_k=None,
             top_p=None,
             temperature=None,
-            custom_generate=functools.partial(decode, choose=choose),
+            custom_generate=functools.partial(decode, choose=choose, origins=origins),
         )
         tokens = outputs[:, inputs["input_ids"].shape[1] :].cpu()
         texts = self._processor.tokenizer.batch_decode(

@@ -4,11 +4,13 @@ Checks the form of every row, that its pictures are there and can be decoded, th
 (ms-swift leaves longer ones out without naming them), and that no held-out row is given away.
 """
 
+import json
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import boxes_in_text
@@ -17,7 +19,7 @@ from curr_reft.data.schema import iter_objects, place
 from curr_reft.errors import InputError, command
 from curr_reft.manifest import sha256_of
 from curr_reft.sft.messages import BadRowError, MessageRow, read_row
-from curr_reft.sft.pictures import Picture, look_at, picture_path
+from curr_reft.sft.pictures import Picture, look_at, picture_path, rescaled
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def check_file(
     system: str | None = None,
     max_length: int | None = None,
     max_pixels: int | None = None,
+    rescaled_to: int | None = None,
     suites: Path | None = None,
     data_root: Path | None = None,
 ) -> CheckedFile:
@@ -67,6 +70,7 @@ def check_file(
         system: System prompt of rows without their own; `None` takes the chat template's.
         max_length: Most tokens of a row, pictures included.
         max_pixels: Pixels a picture is shrunk to (swift's `MAX_PIXELS`); `None` for the processor's own.
+        rescaled_to: Pixels it is shrunk to before that (swift's flag `--max_pixels`).
         suites: Suites YAML of what is held out; `None` compares with nothing.
         data_root: Folder that the suites' files and pictures are below.
 
@@ -79,7 +83,8 @@ def check_file(
     faults += [f"{row.id}: {bad[image]}" for row in rows for image in row.images if image in bad]
     _refuse(path, faults)
     pictures = {image: picture for image, picture in found.items() if isinstance(picture, Picture)}
-    warnings = _picture_warnings(rows, pictures, max_pixels)
+    limit = min(filter(None, (max_pixels, rescaled_to)), default=None)
+    warnings = _picture_warnings(rows, pictures, limit)
     if suites is not None:
         # Arrow and all that reads it take seconds to import.
         from curr_reft.sft.held_out import given_away
@@ -91,7 +96,7 @@ def check_file(
     if model is not None:
         from curr_reft.sft.lengths import row_tokens
 
-        sizes = {image: picture.size for image, picture in pictures.items()}
+        sizes = {image: rescaled(picture.size, rescaled_to) for image, picture in pictures.items()}
         tokens = row_tokens(rows, sizes, model, system, max_pixels)
         faults = [
             f"{row.id}: {length} tokens, over --max_length {max_length}"
@@ -117,7 +122,30 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
             faults.append(f"{where}: {error}")
     if not count:
         raise InputError(f"{path}: the file has no rows")
-    return rows, faults
+    return rows, faults + _repeated_keys(path)
+
+
+def _repeated_keys(path: Path) -> list[str]:
+    """Objects with a key twice: here the last one counts, ms-swift's reader makes something else of them."""
+    faults = []
+    # Lines are those of `iter_objects`, which has read the file before.
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line, object_pairs_hook=_without_repeats)
+            except BadRowError as error:
+                faults.append(f"{place(path, number)}: {error}")
+            except (ValueError, RecursionError):
+                continue
+    return faults
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise BadRowError(f"{next(key for key in keys if keys.count(key) > 1)}: the key stands there twice")
+    return found
 
 
 def _refuse(path: Path, faults: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ The released scripts were written for ms-swift 3.2.0. What changed since is in `
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,20 +148,37 @@ def _inert(flags: Flags) -> list[str]:
     return notes
 
 
-def number(flags: Mapping[str, Sequence[str]], name: str, default: float) -> float:
+def number(
+    flags: Mapping[str, Sequence[str]], name: str, default: float, minimum: float = -math.inf
+) -> float:
     """A flag's one value as a number.
 
     Raises:
-        InputError: when it is none.
+        InputError: when it is none, infinite or below the minimum.
     """
     values = flags.get(name)
     if values is None:
         return default
+    wrong = f"--{name} {' '.join(values)}: expected one number"
     try:
-        (value,) = values
-        return float(value)
+        (value,) = map(float, values)
     except ValueError as error:
-        raise InputError(f"--{name} {' '.join(values)}: expected one number") from error
+        raise InputError(wrong) from error
+    if not math.isfinite(value) or value < minimum:
+        raise InputError(wrong + (f" of {minimum:g} or more" if math.isfinite(minimum) else ""))
+    return value
+
+
+def variable(environment: Mapping[str, str], name: str, default: int, minimum: int = 1) -> int:
+    """An environment variable's whole number.
+
+    Raises:
+        InputError: when it is none or below the minimum.
+    """
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or int(text) < minimum:
+        raise InputError(f"{name}={text}: expected a whole number of {minimum} or more")
+    return int(text)
 
 
 def one_value(flags: Mapping[str, Sequence[str]], name: str) -> str:

@@ -3,10 +3,10 @@
     python -m curr_reft.sft.from_rows MIXTURE.yaml --image_root ROOT --stage open --output FILE.jsonl
 
 The question is what the stage asks, the answer the row's solution, and the picture has the size the stage
-gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it.
+gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it. So is one
+that is stored turned or with 16 bits, which ms-swift would show otherwise than the stage.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,19 @@ from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import Size, texts_in_frame
 from curr_reft.data.checks import check_boxes
-from curr_reft.data.images import budget_size, check_images, fit_to_budget, open_image
+from curr_reft.data.images import check_images, fit_to_budget, open_image
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
 from curr_reft.sft.messages import message_row
+from curr_reft.sft.pictures import picture_file
 from curr_reft.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
 
 
 def row_of(example: Example, stage: Stage, sizes: Mapping[Path, Size], image_dir: Path) -> dict[str, Any]:
-    """The message row of an example; writes its picture below `image_dir` when the stage shrinks it.
+    """The message row of an example; writes its picture below `image_dir` when the stage shows another.
 
     Args:
         sizes: Stored width and height of every picture.
@@ -38,25 +39,13 @@ def row_of(example: Example, stage: Stage, sizes: Mapping[Path, Size], image_dir
     Raises:
         InputError: for a text that ms-swift would misread, with the row's place.
     """
-    stored = sizes[example.image]
-    shown = budget_size(stored, stage.budget(example.task))
-    problem, solution = texts_in_frame(example, stored, shown)
-    image = example.image if shown == stored else _shrunk(example, stage, shown, image_dir)
+    shown = fit_to_budget(open_image(example.image), stage.budget(example.task))
+    problem, solution = texts_in_frame(example, sizes[example.image], shown.size)
+    image = picture_file(example.image, shown, image_dir)
     try:
         return message_row(stage.prompt(example.task, problem), solution, image)
     except InputError as error:
         raise InputError(f"{example.id}: {error}") from error
-
-
-def _shrunk(example: Example, stage: Stage, size: Size, image_dir: Path) -> Path:
-    # Pictures of two folders may have one name.
-    mark = hashlib.sha256(str(example.image).encode()).hexdigest()[:16]
-    path = image_dir.absolute() / f"{mark}_{size[0]}x{size[1]}.png"
-    if not path.exists():
-        # PNG, since another lossy compression would change what the model sees.
-        with replacing(path, binary=True) as file:
-            fit_to_budget(open_image(example.image), stage.budget(example.task)).save(file, "PNG")
-    return path
 
 
 @command
@@ -70,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.jsonl")
     parser.add_argument(
-        "--image_dir", type=Path, help="where shrunk pictures go (default: images/ beside --output)"
+        "--image_dir",
+        type=Path,
+        help="where pictures that change are copied to (default: images/ beside the folder of --output)",
     )
     parser.add_argument("--seed", type=int, default=42, help="draws rows as --data_seed of a stage does")
     flags = parser.parse_args(argv)
@@ -84,16 +75,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{flags.mixture}: lists no {flags.split}_datasets")
     sizes, _ = check_images(examples, allow_missing=False, hint="check --image_root")
     check_boxes(examples, stage, sizes, drop=False)
-    image_dir = flags.image_dir or flags.output.parent / "images"
-    shrunk = set()
+    image_dir = flags.image_dir or flags.output.absolute().parent.parent / "images"
+    copied = set()
     with replacing(flags.output) as file:
         for example in tqdm(examples, desc="Writing rows", unit="row", disable=None):
             row = row_of(example, stage, sizes, image_dir)
-            shrunk.update(set(row["images"]) - {str(example.image)})
+            copied.update(set(row["images"]) - {str(example.image)})
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     logger.info("%s: %d rows of stage %s", flags.output, len(examples), stage.name)
-    if shrunk:
-        logger.info("%s: %d pictures as the stage shrinks them", image_dir, len(shrunk))
+    if copied:
+        logger.info("%s: %d pictures as the stage shows them", image_dir, len(copied))
 
 
 if __name__ == "__main__":

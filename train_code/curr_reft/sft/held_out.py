@@ -1,19 +1,23 @@
 """Do rows of supervised fine-tuning give held-out rows away? As `curr_reft.data.leaks`, for messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curr_reft.data.images import ImageError, fit_to_budget, open_image
 from curr_reft.data.leaks import find_overlaps, read_suites
 from curr_reft.data.schema import Example
 from curr_reft.evaluation.suites import load_suites
-from curr_reft.manifest import sha256_of
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.sft.pictures import pixel_digest
+from curr_reft.stages import STAGES, TASKS, ImageBudget
 
 if TYPE_CHECKING:
     from curr_reft.sft.check import Row
 
 _NO_PICTURE = Path("no picture")
+_THREADS = 8
+_BUDGETS = [None, *{budget for stage in STAGES.values() for budget in stage.budgets.values()}]
 # What stages add to a problem; the longest first, since some end in others.
 _INSTRUCTIONS = sorted(
     {stage.prompt(task, "") for stage in STAGES.values() for task in TASKS}, key=len, reverse=True
@@ -23,18 +27,20 @@ _INSTRUCTIONS = sorted(
 def given_away(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
     """Rows that are about a held-out picture, or ask a held-out question without one; and suites not read.
 
-    A picture is known again by its path and its bytes. `python -m curr_reft.data.leaks` also finds copies of
-    another size or quality.
+    A picture is known again by its path and its pixels, those that a stage shrinks it to as well, whatever
+    file they are in. `python -m curr_reft.data.leaks` also finds copies of another size or quality.
     """
     questions, unread = read_suites(load_suites(suites), data_root)
     by_digest: dict[str, dict[Path, str]] = {}
-    for path in dict.fromkeys(each.image for suite in questions.values() for each in suite):
-        if path.is_file():
-            by_digest.setdefault(sha256_of(path), {})[path] = "picture"
-    copies = {
-        image: {**by_digest.get(sha256_of(image), {}), image: "picture"}
-        for image in dict.fromkeys(image for row in rows for image in row.images)
-    }
+    held_out = (each.image for suite in questions.values() for each in suite)
+    for path, digests in _digests(held_out, _BUDGETS).items():
+        for digest in digests:
+            by_digest.setdefault(digest, {})[path] = "picture"
+    copies: dict[Path, dict[Path, str]] = {}
+    for path, digests in _digests((image for row in rows for image in row.images), [None]).items():
+        copies[path] = {path: "picture"}
+        for digest in digests:
+            copies[path] |= by_digest.get(digest, {})
     examples = [
         Example(row.id, problem_of(row.row.user_text), "", "", image)
         for row in rows
@@ -48,6 +54,21 @@ def given_away(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[li
         if each.kind in ("question", "picture") or each.train in without_picture
     ]
     return faults, unread
+
+
+def _digests(paths: Iterable[Path], budgets: Sequence[ImageBudget | None]) -> dict[Path, set[str]]:
+    """Of each picture its pixels' digest at every budget; none of a picture that cannot be opened."""
+
+    def digests(path: Path) -> set[str]:
+        try:
+            picture = open_image(path)
+        except ImageError:
+            return set()
+        return {pixel_digest(fit_to_budget(picture, budget)) for budget in budgets}
+
+    unique = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return dict(zip(unique, pool.map(digests, unique), strict=True))
 
 
 def problem_of(user_text: str) -> str:

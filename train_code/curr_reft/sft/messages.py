@@ -107,6 +107,8 @@ def read_row(row: Any) -> MessageRow:
         if key.lower() in READ_BY_SWIFT or key.startswith(_PREFIXES):
             hint = "; pictures go into `images`" if key.lower() == "image" else ""
             raise BadRowError(f"{key}: a key that ms-swift would act on; take another name{hint}")
+        if key != key.lower() and key.lower() in ("messages", "images"):
+            raise BadRowError(f"{key}: ms-swift would read it as `{key.lower()}`; take another name")
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRowError("messages: expected a list of turns")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,6 +71,21 @@ def _look_at(path: Path) -> Picture | ImageError:
     return Picture(size, turned)
 
 
+def rescaled(size: Size, max_pixels: int | None) -> Size:
+    """The size that ms-swift gives a picture by its flag `--max_pixels` (its `rescale_image`)."""
+    width, height = size
+    if max_pixels is None or width * height <= max_pixels:
+        return size
+    ratio = width / height
+    shrunk = math.sqrt(max_pixels / ratio)
+    return int(shrunk * ratio), int(shrunk)
+
+
+def pixel_digest(picture: Image.Image) -> str:
+    """A hex digest of what a picture in RGB shows, whatever file it comes from."""
+    return hashlib.sha256(json.dumps(picture.size).encode() + picture.tobytes()).hexdigest()
+
+
 def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
     """A file in which any reader finds the picture that a model is shown: the stored one where that is it.
 
@@ -88,8 +104,7 @@ def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
         plain = image.size == shown.size and not image.mode.startswith(_SIXTEEN_BITS)
         if plain and image.convert("RGB").tobytes() == shown.tobytes():
             return stored.absolute()
-    content = hashlib.sha256(json.dumps(shown.size).encode() + shown.tobytes())
-    path = image_dir.absolute() / f"{content.hexdigest()[:_NAME_DIGITS]}.png"
+    path = image_dir.absolute() / f"{pixel_digest(shown)[:_NAME_DIGITS]}.png"
     if not path.exists():
         with replacing(path, binary=True) as file:
             shown.save(file, "PNG")

@@ -4,7 +4,7 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from curr_reft.sft.flags import (
     parse_command_line,
     read_config,
     translate,
+    variable,
 )
-from curr_reft.sft.output import check_unfinished, find_start
+from curr_reft.sft.output import check_same_run, check_unfinished, find_start, is_last
 from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
 
@@ -33,17 +34,41 @@ _SHOWN_VARIABLES = (
 class SftRun:
     """Everything a run needs, checked."""
 
-    command: list[str]
+    swift: Path
+    flags: Flags
     variables: dict[str, str]
     """What the configuration's `ENV` adds to this environment."""
     output_dir: Path
     record: dict[str, Any]
     """What the manifest will hold."""
-    start: Path | None
-    """The checkpoint of an unfinished run to go on from."""
     obstacles: list[str]
     """What keeps this machine from running the command; empty unless it is a dry run."""
     notes: list[str]
+    start: Path | None = None
+    """The checkpoint of an unfinished run to go on from, found by `going_on`."""
+
+    @property
+    def command(self) -> list[str]:
+        """What runs swift."""
+        start = [] if self.start is None else ["--resume_from_checkpoint", str(self.start)]
+        return [str(self.swift), "sft", *arguments(self.flags), *start]
+
+    @property
+    def names_its_start(self) -> bool:
+        """Whether the user says where to go on; nothing in the output directory is touched then."""
+        return "resume_from_checkpoint" in self.flags
+
+    @property
+    def resumed_from(self) -> str | None:
+        """What it goes on from, whoever said so."""
+        if self.names_its_start:
+            return " ".join(self.flags["resume_from_checkpoint"])
+        return None if self.start is None else str(self.start)
+
+    @property
+    def is_through(self) -> bool:
+        """Whether an earlier start trained to the end, and was killed before it said so."""
+        return self.start is not None and is_last(self.start)
 
     @property
     def is_first_node(self) -> bool:
@@ -65,53 +90,67 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     flags, notes = translate(config, given)
     suites, data_root = _held_out(flags)
     variables = {name: value for name, value in variables.items() if name not in os.environ}
+    environment = {**variables, **os.environ}
     output_dir = Path(one_value(flags, "output_dir"))
     model = one_value(flags, "model")
     if not Path(model).is_dir() and (model.startswith((".", "/", "~")) or model.count("/") != 1):
         raise InputError(f"--model {model}: no such directory")
-    max_pixels = _max_pixels({**variables, **os.environ}, notes)
+    max_pixels, rescaled_to = _pixel_limits(flags, environment, notes)
+    processes = _processes(environment)
 
     check_unfinished(output_dir)
     obstacles, versions, swift = _swift(flags)
     if obstacles and not dry_run:
         raise InputError(obstacles[0])
-    checked = _check_data(flags, model, suites, data_root, max_pixels)
-    notes += [warning for file in checked for warning in file.warnings] + [str(file) for file in checked]
-    notes += _arithmetic(flags, checked[0].rows)
+    checked = _check_data(flags, model, suites, data_root, max_pixels, rescaled_to)
+    notes += [warning for each in checked for warning in each.file.warnings]
+    notes += [str(each.file) for each in checked]
+    notes += _arithmetic(flags, sum(each.seen for each in checked if not each.validation), processes)
     settings = {name: values[0] if len(values) == 1 else values for name, values in flags.items()}
     record = {
         "stage": stage,
         "config": {**settings, "model_name_or_path": model, "box_frame": _box_frame(model)},
-        "variables": _shown({**os.environ, **variables}) | variables,
-        "data": [
-            {"path": str(file.path), "rows": file.rows, "text_only": file.text_only, "sha256": file.sha256}
-            for file in checked
-        ],
+        "variables": _shown(environment) | variables,
+        "data": [each.record for each in checked],
         "sft_environment": versions,
     }
-    start = find_start(output_dir, record)
-    if start is not None and "resume_from_checkpoint" not in flags:
-        flags["resume_from_checkpoint"] = [str(start)]
-    run = SftRun(
-        [str(swift), "sft", *arguments(flags)], variables, output_dir, record, start, obstacles, notes
-    )
-    return run, dry_run
+    return SftRun(swift, flags, variables, output_dir, record, obstacles, notes), dry_run
+
+
+def going_on(run: SftRun) -> SftRun:
+    """The run with the checkpoint that it goes on from, as the output directory is now.
+
+    Raises:
+        InputError: when what the directory holds is not to be gone on with.
+    """
+    if run.names_its_start:
+        check_same_run(run.output_dir, run.record)
+        return run
+    return replace(run, start=find_start(run.output_dir, run.record))
 
 
 def _held_out(flags: Flags) -> tuple[Path | None, Path]:
-    suites = flags.pop("held_out_suites", ["none"])
-    data_root = flags.pop("data_root", ["grpo_sft_data/grpo_data"])
-    return (None if suites == ["none"] else Path(suites[0])), Path(data_root[0])
+    defaults = {"held_out_suites": "none", "data_root": "grpo_sft_data/grpo_data"}
+    asked = {name: flags.pop(name, [default]) for name, default in defaults.items()}
+    suites, data_root = (one_value(asked, name) for name in asked)
+    return (None if suites == "none" else Path(suites)), Path(data_root)
 
 
-def _max_pixels(environment: Mapping[str, str], notes: list[str]) -> int | None:
-    text = environment.get("MAX_PIXELS")
-    if not text:
+def _pixel_limits(
+    flags: Flags, environment: Mapping[str, str], notes: list[str]
+) -> tuple[int | None, int | None]:
+    """`MAX_PIXELS`, of the processor, and swift's own `--max_pixels`, to which pictures are shrunk before."""
+    flag = int(number(flags, "max_pixels", 0, minimum=1)) or None
+    if "MAX_PIXELS" in environment:
+        return variable(environment, "MAX_PIXELS", 1), flag
+    if flag is None:
         notes.append("MAX_PIXELS is not set: pictures of up to 12,845,056 pixels; the release set 401408")
-        return None
-    if not text.isdecimal():
-        raise InputError(f"MAX_PIXELS={text}: expected a number of pixels")
-    return int(text)
+    return None, flag
+
+
+def _processes(environment: Mapping[str, str]) -> int:
+    variable(environment, "NODE_RANK", 0, minimum=0)
+    return variable(environment, "NPROC_PER_NODE", 1) * variable(environment, "NNODES", 1)
 
 
 def _swift(flags: Flags) -> tuple[list[str], dict[str, str], Path]:
@@ -134,33 +173,75 @@ def _swift(flags: Flags) -> tuple[list[str], dict[str, str], Path]:
     return [], versions, swift
 
 
+@dataclass(frozen=True)
+class _DataFile:
+    """A checked file, and what the flags do with it."""
+
+    file: CheckedFile
+    validation: bool
+    drawn: int | None
+    """Rows that swift draws from it, more than once if these are more; `None` for each once."""
+
+    @property
+    def seen(self) -> int:
+        """Rows of one epoch."""
+        return self.file.rows if self.drawn is None else self.drawn
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the manifest holds."""
+        return {
+            "path": str(self.file.path),
+            "rows": self.file.rows,
+            "text_only": self.file.text_only,
+            "sha256": self.file.sha256,
+            "drawn": self.drawn,
+            "validation": self.validation,
+        }
+
+
 def _check_data(
-    flags: Flags, model: str, suites: Path | None, data_root: Path, max_pixels: int | None
-) -> list[CheckedFile]:
-    names = flags.get("dataset")
-    if not names:
+    flags: Flags,
+    model: str,
+    suites: Path | None,
+    data_root: Path,
+    max_pixels: int | None,
+    rescaled_to: int | None,
+) -> list[_DataFile]:
+    if not flags.get("dataset"):
         raise InputError("--dataset: expected the path of a .jsonl file")
-    max_length = int(number(flags, "max_length", 0)) or None
+    max_length = int(number(flags, "max_length", 0, minimum=1)) or None
     system = " ".join(flags["system"]) if "system" in flags else None
     checked = []
     for flag, held_out in (("dataset", suites), ("val_dataset", None)):
         for name in flags.get(flag, []):
-            # Swift takes FILE#N for N rows drawn from the file.
-            path = Path(name if Path(name).exists() else name.rpartition("#")[0] or name)
+            path, drawn = _drawn(name)
             if not path.is_file():
                 raise InputError(f"--{flag} {name}: no such file")
-            checked.append(check_file(path, model, system, max_length, max_pixels, held_out, data_root))
+            limits = max_length, max_pixels, rescaled_to
+            file = check_file(path, model, system, *limits, suites=held_out, data_root=data_root)
+            checked.append(_DataFile(file, flag == "val_dataset", drawn))
     return checked
 
 
-def _arithmetic(flags: Flags, rows: int) -> list[str]:
+def _drawn(name: str) -> tuple[Path, int | None]:
+    """Swift takes FILE#N for N rows drawn from the file."""
+    path, mark, count = name.rpartition("#")
+    if Path(name).exists() or not mark:
+        return Path(name), None
+    if not count.isdecimal() or int(count) < 1:
+        raise InputError(f"{name}: expected a file, or FILE#N for N of its rows")
+    return Path(path), int(count)
+
+
+def _arithmetic(flags: Flags, rows: int, processes: int) -> list[str]:
     """Rows per optimizer step and how often each row is seen, where the flags tell."""
-    processes = int(os.environ.get("NPROC_PER_NODE", "1")) * int(os.environ.get("NNODES", "1"))
-    batch = number(flags, "per_device_train_batch_size", 1)
-    accumulation = number(flags, "gradient_accumulation_steps", 0) or math.ceil(16 / batch / processes)
+    batch = number(flags, "per_device_train_batch_size", 1, minimum=1)
+    accumulation = number(flags, "gradient_accumulation_steps", 0, minimum=1)
+    accumulation = accumulation or math.ceil(16 / batch / processes)
     per_step = int(processes * batch * accumulation)
     steps = int(number(flags, "max_steps", -1))
-    epochs = steps * per_step / rows if steps > 0 else number(flags, "num_train_epochs", 3)
+    epochs = steps * per_step / rows if steps > 0 else number(flags, "num_train_epochs", 3, minimum=0)
     steps = steps if steps > 0 else math.ceil(rows * epochs / per_step)
     return [
         f"{per_step} rows per optimizer step ({processes} processes x {batch:g} x {accumulation:g});"
@@ -182,8 +263,10 @@ def _shown(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def describe(run: SftRun) -> str:
-    """The notes, then the command with its environment as a shell takes it."""
+    """The notes, then the command with its environment as a shell takes it, if there is still one to run."""
     variables = _shown({**os.environ, **run.variables}) | run.variables
     spelled = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     lines = [f"note: {note}" for note in (*run.obstacles, *run.notes)]
+    if run.is_through:
+        return "\n".join([*lines, f"{run.start}: an earlier start trained to the end; swift is not started"])
     return "\n".join([*lines, " ".join([*spelled, shlex.join(run.command)])])

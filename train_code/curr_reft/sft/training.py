@@ -4,13 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import nullcontext
 
 from curr_reft.errors import command
+from curr_reft.evaluation.journal import sole_writer
 from curr_reft.json_file import read_object
 from curr_reft.manifest import FILE_NAME, mark_finished, write_manifest
 from curr_reft.sft.output import LOG, clear_for, keep_final
-from curr_reft.sft.plan import SftRun, describe, prepare
+from curr_reft.sft.plan import SftRun, describe, going_on, prepare
 from curr_reft.sft.swift import environment_of, run_swift
 
 logger = logging.getLogger(__name__)
@@ -31,26 +32,34 @@ def train(run: SftRun) -> int:
     """Run swift, and leave manifest, log and final weights in the output directory. Returns its exit code.
 
     Raises:
-        InputError: when swift wrote no checkpoint.
+        InputError: when swift wrote no checkpoint, or the directory holds what is not to be gone on with.
     """
+    # One node writes, so that one holds the directory.
+    with sole_writer(run.output_dir) if run.is_first_node else nullcontext():
+        run = going_on(run)
+        logger.info("%s", describe(run))
+        code = 0 if run.is_through else _start_swift(run)
+        if not code and run.is_first_node:
+            last = keep_final(run.output_dir)
+            state = read_object(last / "trainer_state.json")
+            mark_finished(run.output_dir, {"global_step": state.get("global_step"), "checkpoint": last.name})
+            logger.info("%s is done: %s", run.record["stage"], run.output_dir)
+    return code
+
+
+def _start_swift(run: SftRun) -> int:
     log = run.output_dir / LOG
     if run.is_first_node:
-        if (run.output_dir / FILE_NAME).exists():
+        if (run.output_dir / FILE_NAME).exists() and not run.names_its_start:
             clear_for(run.start, run.output_dir)
-        write_manifest(run.output_dir, run.record, str(run.start) if run.start else None)
+        write_manifest(run.output_dir, run.record, run.resumed_from)
     else:
         log = log.with_name(f"swift-node{os.environ['NODE_RANK']}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-    logger.info("%s", describe(run))
-    code = run_swift(run.command, environment_of(Path(run.command[0]), run.variables), log)
+    code = run_swift(run.command, environment_of(run.swift, run.variables), log)
     if code:
         what = "was interrupted" if code in (130, 143) else f"ended with exit code {code}"
         sys.stderr.write(f"error: swift {what}; what it printed is in {log}\n")
-    elif run.is_first_node:
-        last = keep_final(run.output_dir)
-        state = read_object(last / "trainer_state.json")
-        mark_finished(run.output_dir, {"global_step": state.get("global_step"), "checkpoint": last.name})
-        logger.info("%s is done: %s", run.record["stage"], run.output_dir)
     return code
 
 
@@ -64,7 +73,7 @@ def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run, dry_run = prepare(stage, argv)
     if dry_run:
-        sys.stdout.write(describe(run) + "\n")
+        sys.stdout.write(describe(going_on(run)) + "\n")
         return
     code = train(run)
     if code:
