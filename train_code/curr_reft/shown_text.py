@@ -1,4 +1,4 @@
-"""Text of models and rows, made fit to be shown."""
+"""Text of models and rows: whether it can be written, and how it is shown."""
 
 
 def visible(text: str) -> str:
@@ -6,6 +6,15 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else f"\\u{ord(char):04x}" for char in text)
+
+
+def surrogate_fault(text: str) -> str | None:
+    """Where a text has half of a surrogate pair: JSON can spell it, and no file or tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"unpaired surrogate at character {error.start}"
+    return None
 
 
 def shortened(text: str, most: int) -> tuple[str, int]:

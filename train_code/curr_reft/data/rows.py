@@ -9,7 +9,7 @@ from typing import Any
 
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
-from curr_reft.shown_text import visible
+from curr_reft.shown_text import surrogate_fault, visible
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ def write_rows(path: Path, outcomes: Iterable[Row | BadRecord], drop_bad_rows: b
                 outcome = BadRecord(str(outcome["id"]), "another row has this id")
             if isinstance(outcome, dict):
                 text = json.dumps(outcome, ensure_ascii=False)
-                # JSON can spell half of a surrogate pair; no file can hold it.
-                if not text.isascii() and text.encode(errors="ignore").decode() != text:
+                if surrogate_fault(text):
                     outcome = BadRecord(
                         str(outcome.get("id", text[:80])), "an unpaired surrogate in its text"
                     )

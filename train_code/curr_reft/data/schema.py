@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 import numpy as np
 
 from curr_reft.errors import InputError
+from curr_reft.shown_text import surrogate_fault
 from curr_reft.stages import TASKS
 
 T = TypeVar("T")
@@ -235,11 +236,8 @@ def _checked_text(value: Any, field: str) -> str:
         raise _BadRowError(f"{field}: expected a string, found {_kind(value)}")
     if not value.strip():
         raise _BadRowError(f"{field}: empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell half of a surrogate pair, and tokenizers stop at it.
-        raise _BadRowError(f"{field}: unpaired surrogate at character {error.start}") from error
+    if fault := surrogate_fault(value):
+        raise _BadRowError(f"{field}: {fault}")
     return value
 
 

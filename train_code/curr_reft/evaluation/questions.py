@@ -1,6 +1,5 @@
 """From the rows of a suite to what a model is asked, and the golds in the frame of what it is shown."""
 
-import hashlib
 import json
 import os
 import random
@@ -18,7 +17,7 @@ from curr_reft.data.schema import Example, iter_objects, iter_questions, place
 from curr_reft.errors import InputError
 from curr_reft.evaluation.prompts import Prompts, picture_of, questions_of
 from curr_reft.evaluation.suites import Suite
-from curr_reft.evaluation.turn import Turn
+from curr_reft.evaluation.turn import Turn, content_digest
 from curr_reft.manifest import sha256_of
 from curr_reft.stages import Stage
 
@@ -136,14 +135,13 @@ def _ask(
         problem, solution = texts_in_frame(example, stored, frame)
         golds = {"solution": solution}
     prompt = stage.prompt(suite.task, problem)
-    content = hashlib.sha256(json.dumps([prompt, pictures.digests[row.image], shown]).encode()).hexdigest()
     return Asked(
         id=row.id,
         prompt=prompt,
         image=row.image,
         budget=budget,
         shown=shown,
-        content=content,
+        content=content_digest(prompt, pictures.digests[row.image], shown),
         task=suite.task,
         problem=problem,
         frame=frame,

@@ -1,7 +1,5 @@
 """From the queries of a source to what the model is asked, and what its answers are kept with."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,15 +11,13 @@ from curr_reft.data.images import budget_size
 from curr_reft.data.schema import Example, Query, iter_queries
 from curr_reft.errors import InputError
 from curr_reft.evaluation.questions import Pictures
-from curr_reft.evaluation.turn import Turn
+from curr_reft.evaluation.turn import Turn, content_digest, seed_of
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
 from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES
 
 _ANY_ANSWER = "-"
-# What servers take, whatever they count in.
-_SEED_BITS = 31
 
 
 def read_queries(source: Source, data_root: Path) -> list[Query]:
@@ -112,14 +108,12 @@ def _candidates(
 def turn_of(candidate: Candidate, pictures: Pictures, seed: int) -> Turn:
     """What the model is asked for a candidate; the seed of its draws follows from `seed` and its id."""
     picture = None if candidate.image is None else pictures.digests[candidate.image]
-    content = hashlib.sha256(json.dumps([candidate.prompt, picture, candidate.shown]).encode()).hexdigest()
-    drawn = hashlib.sha256(f"{seed} {candidate.id}".encode()).digest()
     return Turn(
         id=candidate.id,
         prompt=candidate.prompt,
         image=candidate.image,
         budget=STAGES[candidate.stage].budget(candidate.task or ""),
         shown=candidate.shown,
-        content=content,
-        seed=int.from_bytes(drawn[:8], "big") % 2**_SEED_BITS,
+        content=content_digest(candidate.prompt, picture, candidate.shown),
+        seed=seed_of(f"{seed} {candidate.id}"),
     )

@@ -10,6 +10,7 @@ from curr_reft.errors import InputError
 
 CANDIDATES, SCORES = "candidates.jsonl", "scores.jsonl"
 """File names in the folder that the three commands share."""
+TOTAL = "total"
 CRITERIA = ("accuracy", "logical_consistency", "format_compliance", "linguistic_fluency")
 """What a judge scores, each from 0 to 100 (paper, section 3.3)."""
 
@@ -77,9 +78,6 @@ def _candidate(where: str, row: Any) -> Candidate:
     fields["image"] = Path(row["image"]) if row["image"] else None
     fields["shown"] = tuple(row["shown"]) if row["shown"] else None
     return Candidate(**fields, completion=row["model_output"], truncated=row["truncated"])
-
-
-TOTAL = "total"
 
 
 @dataclass(frozen=True, slots=True)

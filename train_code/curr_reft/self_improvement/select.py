@@ -25,6 +25,7 @@ from curr_reft.self_improvement.select_rows import write_examples
 from curr_reft.self_improvement.selection import check_judgements, select
 from curr_reft.self_improvement.sources import load_composition
 from curr_reft.self_improvement.statistics import build_table, write_statistics
+from curr_reft.sft.pictures import default_image_dir
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not flags.output_dir.is_dir():
         raise InputError(f"--output_dir {flags.output_dir}: no such directory")
     if flags.image_dir is None:
-        flags.image_dir = flags.output.absolute().parent.parent / "images"
+        flags.image_dir = default_image_dir(flags.output)
     return flags
 
 

@@ -24,7 +24,7 @@ from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
 from curr_reft.sft.messages import message_row
-from curr_reft.sft.pictures import picture_file
+from curr_reft.sft.pictures import default_image_dir, picture_file
 from curr_reft.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"{flags.mixture}: lists no {flags.split}_datasets")
     sizes, _ = check_images(examples, allow_missing=False, hint="check --image_root")
     check_boxes(examples, stage, sizes, drop=False)
-    image_dir = flags.image_dir or flags.output.absolute().parent.parent / "images"
+    image_dir = flags.image_dir or default_image_dir(flags.output)
     copied = set()
     with replacing(flags.output) as file:
         for example in tqdm(examples, desc="Writing rows", unit="row", disable=None):

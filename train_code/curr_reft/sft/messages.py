@@ -15,6 +15,7 @@ from typing import Any
 
 from curr_reft.data.schema import BrokenLine
 from curr_reft.errors import InputError
+from curr_reft.shown_text import surrogate_fault
 
 IMAGE_TAG = "<image>"
 
@@ -163,11 +164,8 @@ def _text(value: Any, where: str) -> str:
         raise BadRowError(f"{where}: expected a text, found {_short(value)}")
     if not value.strip():
         raise BadRowError(f"{where}: empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell half of a surrogate pair, and tokenizers stop at it.
-        raise BadRowError(f"{where}: unpaired surrogate at character {error.start}") from error
+    if fault := surrogate_fault(value):
+        raise BadRowError(f"{where}: {fault}")
     return value
 
 

@@ -86,6 +86,11 @@ def pixel_digest(picture: Image.Image) -> str:
     return hashlib.sha256(json.dumps(picture.size).encode() + picture.tobytes()).hexdigest()
 
 
+def default_image_dir(output: Path) -> Path:
+    """Where copies of pictures go for a file of rows: `images` beside its folder, as in `SFT_data`."""
+    return output.absolute().parent.parent / "images"
+
+
 def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
     """A file in which any reader finds the picture that a model is shown: the stored one where that is it.
 

@@ -13,6 +13,7 @@ from typing import Any
 from curr_reft.data.boxes import Size
 from curr_reft.data.rows import BadRecord
 from curr_reft.errors import InputError
+from curr_reft.shown_text import surrogate_fault
 
 PixelBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels of the stored picture."""
@@ -114,11 +115,8 @@ def text(record: Any, key: str) -> str:
     value = field(record, key, str).strip()
     if not value:
         raise RecordError(f"{key}: empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        # JSON can spell half of a surrogate pair.
-        raise RecordError(f"{key}: unpaired surrogate at character {error.start}") from error
+    if fault := surrogate_fault(value):
+        raise RecordError(f"{key}: {fault}")
     return value
 
 

@@ -14,11 +14,10 @@ from curr_reft.evaluation import journal
 from curr_reft.evaluation.asking import ask_for_missing
 from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError
 from curr_reft.evaluation.pass_at_k.problems import Problem
+from curr_reft.evaluation.turn import seed_of
 from curr_reft.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
-
-_SEED_BITS = 31
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def collect_samples(
     def ask(item: tuple[Problem, str, int]) -> None:
         problem, digest, number = item
         try:
-            reply = endpoint.ask([turn_of(problem)], **settings.options(), seed=_request_seed(digest, number))
+            reply = endpoint.ask([turn_of(problem)], **settings.options(), seed=seed_of(f"{digest} {number}"))
         except EndpointError as error:
             raise EndpointError(f"{problem.id}, sample {number}: {error}") from error
         row = {"problem": problem.id, "sample": number, "digest": digest}
@@ -105,11 +104,6 @@ def _digests(problems: Sequence[Problem], settings: Settings, model: str) -> lis
         digests.append(hashlib.sha256(f"{content} {times[content]}".encode()).hexdigest())
         times[content] += 1
     return digests
-
-
-def _request_seed(digest: str, number: int) -> int:
-    drawn = hashlib.sha256(f"{digest} {number}".encode()).digest()
-    return int.from_bytes(drawn[:8], "big") % 2**_SEED_BITS
 
 
 def _checked_key(row: journal.Row) -> tuple[str, int]:
