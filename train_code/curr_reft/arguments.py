@@ -1,7 +1,7 @@
 """Flags of the stage scripts: the released ones, TRL's, and a few of ours.
 
-Flags beat the ``--config`` YAML, which beats the defaults. Every default the objective depends on is written
-here, none is left to a library.
+Flags beat the ``--config`` YAML files, the later of which beats the earlier; these beat the defaults. Every
+default the objective depends on is written here, none is left to a library.
 """
 
 import difflib
@@ -115,6 +115,7 @@ class CurriculumConfig(GRPOConfig):
     top_k: int = field(default=50)
     top_p: float = field(default=1.0)
     repetition_penalty: float = field(default=1.0)
+    vllm_importance_sampling_correction: bool = field(default=False)
 
     optim: str = field(default="adamw_torch")
     learning_rate: float = field(default=1e-6)
@@ -126,6 +127,15 @@ class CurriculumConfig(GRPOConfig):
     per_device_eval_batch_size: int = field(default=1, metadata={"help": "Prompts per device in evaluation."})
     gradient_accumulation_steps: int = field(default=1)
     gradient_checkpointing: bool = field(default=False)
+    shared_prefix: bool = field(
+        default=True, metadata={"help": "Compute a prompt once for all its completions; false is TRL's way."}
+    )
+    max_packed_tokens: int | None = field(
+        default=None,
+        metadata={
+            "help": "Most tokens of prompts and completions held in memory at a time (default: no limit)."
+        },
+    )
     num_train_epochs: float = field(default=1.0)
     bf16: bool = field(default=False)
 
@@ -231,16 +241,16 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
         InputError: for an unknown, misspelt, missing or contradictory flag or YAML key.
     """
     config_parser = CommandParser(add_help=False)
-    config_parser.add_argument("--config")
+    config_parser.add_argument("--config", action="append", default=[])
     config, flags = config_parser.parse_known_args(argv)
 
     parser = _Parser(
         (DataArguments, CurriculumConfig, ModelArguments),
         allow_abbrev=False,
-        description="Train one stage. --config FILE.yaml sets any of these flags; the command line beats it.",
+        description="Train one stage. --config FILE.yaml sets any of these flags; of several files the last"
+        " wins, and the command line beats them all.",
     )
-    if config.config is not None:
-        flags = _flags_from_yaml(parser, config.config) + flags
+    flags = [flag for path in config.config for flag in _flags_from_yaml(parser, path)] + flags
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
     except ValueError as error:

@@ -8,13 +8,14 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
-from trl import GRPOTrainer
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
 from curr_reft.progress import HeadlineProgress
 from curr_reft.rewards.functions import NAMES, reward_functions
+from curr_reft.shared_prefix_trainer import SharedPrefixTrainer
 from curr_reft.stages import Stage
+from curr_reft.vllm_rollouts import GroupRollouts
 
 
 def _text_turns(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -26,12 +27,13 @@ def _text_turns(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-class CurriculumGRPOTrainer(GRPOTrainer):
+class CurriculumGRPOTrainer(SharedPrefixTrainer):
     """GRPO on one stage of the curriculum; a subclass names the stage.
 
-    What it adds to TRL: batch sizes in prompts (through `CurriculumConfig`), `data_seed` as the seed of the
-    prompt order, the stage's rewards, weights that are really loaded on a resume, and refusal of what would
-    corrupt a run without an error: rows without a picture, a processor that pads on the right.
+    What it adds to TRL, besides prompts that are computed once: batch sizes in prompts (through
+    `CurriculumConfig`), `data_seed` as the seed of the prompt order, the stage's rewards, weights that are
+    really loaded on a resume, and refusal of what would corrupt a run without an error: rows without a
+    picture, a processor that pads on the right.
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
@@ -71,8 +73,12 @@ class CurriculumGRPOTrainer(GRPOTrainer):
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             reward_funcs=reward_functions(self.stage, rewards, reward_variant),
+            shared_prefix=args.shared_prefix,
+            max_packed_tokens=args.max_packed_tokens,
             **kwargs,
         )
+        if args.use_vllm:
+            self.vllm_generation = GroupRollouts(self.vllm_generation, processing_class)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(HeadlineProgress)

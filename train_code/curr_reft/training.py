@@ -25,6 +25,7 @@ from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
+from curr_reft.vllm_rollouts import check_vllm
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
     resume_from = find_resume_point(config, model.model_name_or_path, stage)
-    obstacles = [*config.machine_notes, *filter(None, [check_attention(model)])]
+    obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
     if obstacles and not config.dry_run:
         raise InputError(obstacles[0])
 

@@ -173,9 +173,8 @@ def _measured(
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
-    budgets = [STAGES[stage_name].budget(task) for task in batch["task"]]
-    images = [
-        fit_to_budget(open_image(Path(path)), budget)
-        for path, budget in zip(batch["image"], budgets, strict=True)
-    ]
-    return {**batch, "image": images}
+    # A row is read once for each of its completions: they share the picture.
+    pictures = dict.fromkeys(zip(batch["image"], batch["task"], strict=True))
+    for path, task in pictures:
+        pictures[path, task] = fit_to_budget(open_image(Path(path)), STAGES[stage_name].budget(task))
+    return {**batch, "image": [pictures[key] for key in zip(batch["image"], batch["task"], strict=True)]}

@@ -1,0 +1,84 @@
+"""Attention of a packed sequence: prompts, and completions that each see their own prompt and themselves.
+
+The layout of the sequence takes the place of the attention mask, so nothing of (tokens x tokens) is stored
+and every part is a small attention of the kinds that kernels are fast at: a prompt sees itself, causally; a
+completion sees its prompt whole and itself causally.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "shared_prefix"
+
+
+@dataclass(frozen=True)
+class GroupLayout:
+    """A prompt and the completions that follow it in a packed sequence, in tokens."""
+
+    prefix: int
+    completions: tuple[int, ...]
+    device: torch.device
+
+    @cached_property
+    def mask(self) -> torch.Tensor:
+        """What the longest completion sees of prompt and itself, bool `[longest, prefix + longest]`.
+
+        That of a shorter one is its upper left corner.
+        """
+        longest = max(self.completions)
+        everything = torch.ones(longest, self.prefix + longest, dtype=torch.bool, device=self.device)
+        return everything.tril(self.prefix)
+
+
+def group_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | list[GroupLayout] | None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention for transformers' interface; given a mask or none instead of layouts, it is sdpa.
+
+    Args:
+        query: `[1, heads, tokens, head_dim]`; keys and values may have fewer heads.
+        attention_mask: The groups of the sequence, in order, together as long as it is.
+
+    Returns:
+        `[1, tokens, heads, head_dim]`, and no weights.
+    """
+    if not isinstance(attention_mask, list):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+
+    def attend(queries: slice, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None):
+        return sdpa_attention_forward(module, query[:, :, queries], keys, values, mask, **kwargs)[0]
+
+    outputs = []
+    start = 0
+    for group in attention_mask:
+        prefix = slice(start, start + group.prefix)
+        start = prefix.stop
+        prefix_keys, prefix_values = key[:, :, prefix], value[:, :, prefix]
+        if group.prefix:
+            outputs.append(attend(prefix, prefix_keys, prefix_values, None))
+        for length in filter(None, group.completions):
+            own = slice(start, start + length)
+            start = own.stop
+            keys = torch.cat([prefix_keys, key[:, :, own]], dim=2)
+            values = torch.cat([prefix_values, value[:, :, own]], dim=2)
+            outputs.append(attend(own, keys, values, group.mask[:length, : group.prefix + length]))
+    return torch.cat(outputs, dim=1), None
+
+
+def use_group_attention(model: PreTrainedModel) -> None:
+    """Let the language model attend by layouts; the vision tower keeps its implementation."""
+    AttentionInterface.register(NAME, group_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation({"text_config": NAME})
