@@ -4,7 +4,9 @@
 
 The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; pictures are decoded
 and resized one after the other by the thread that generates (`qwen_vl_utils`, then the processor); prompts
-are padded on the left to the longest of the batch. Both run the tiny model in float32, greedily, up to 256
+are padded on the left to the longest of the batch. The evaluator runs with its own defaults: batches by
+length, of up to 256 rows and 12,288 tokens on a CPU, and pictures that several suites ask about seen once.
+Both run the tiny model in float32, greedily, up to 256
 tokens; imports and the loading of weights are left out. Rows are those of the embedded world's six suites,
 once with its pictures as drawn and once with pictures enlarged one to five times, as real sizes differ.
 """

@@ -132,6 +132,9 @@ def print_plan(
     facts.add_row("optimizer steps", f"{plan.steps} ({reason})")
     facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
     facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
+    if config.shared_prefix:
+        longest = max(plan.train.prompt_tokens) + config.num_generations * config.max_completion_length
+        facts.add_row("tokens of a prompt with all its completions", f"{longest} at most")
     console.print(facts)
 
     for row, reason in list(plan.dropped.items())[:5]:

@@ -108,21 +108,32 @@ def packed_tokens(rows: Iterable[Row]) -> int:
     )
 
 
+def check_budget(max_tokens: int, prompt: int, completion: int) -> None:
+    """Refuse a budget that a prompt and a single completion of these lengths exceed.
+
+    Raises:
+        InputError: with the numbers.
+    """
+    tokens = prompt - 1 + completion
+    if tokens > max_tokens:
+        raise InputError(
+            f"--max_packed_tokens {max_tokens}: a prompt of {prompt} tokens with a completion of {completion}"
+            f" takes {tokens}; raise it, or lower --max_prompt_length or --max_completion_length"
+        )
+
+
 def split_rows(rows: Sequence[Row], max_tokens: int | None) -> list[list[Row]]:
     """Cut rows into parts of at most `max_tokens` packed tokens; a group that is cut repeats its prompt.
 
     Raises:
         InputError: when one completion with its prompt is longer than that.
     """
+    if max_tokens is None:
+        return [list(rows)]
     parts: list[list[Row]] = [[]]
     for row in rows:
-        if max_tokens is not None and (tokens := packed_tokens([row])) > max_tokens:
-            raise InputError(
-                f"--max_packed_tokens {max_tokens}: a prompt of {len(row.prompt)} tokens with a completion of"
-                f" {len(row.completion)} takes {tokens}; raise it, or lower --max_prompt_length or"
-                " --max_completion_length"
-            )
-        if max_tokens is not None and packed_tokens([*parts[-1], row]) > max_tokens:
+        check_budget(max_tokens, len(row.prompt), len(row.completion))
+        if packed_tokens([*parts[-1], row]) > max_tokens:
             parts.append([])
         parts[-1].append(row)
     return parts

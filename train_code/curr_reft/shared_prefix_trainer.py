@@ -12,6 +12,7 @@ from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from curr_reft.errors import InputError
+from curr_reft.patches import multiply_patches
 from curr_reft.rollouts import distinct, once_per_picture, once_per_prompt
 from curr_reft.shared_prefix import (
     Row,
@@ -57,9 +58,10 @@ class SharedPrefixTrainer(GRPOTrainer):
         if reason is not None:
             logger.warning("--shared_prefix: each completion is computed with its prompt, because %s", reason)
             return False
-        add_packed_forward(policy)
-        if self.ref_model is not None:
-            add_packed_forward(self.accelerator.unwrap_model(self.ref_model))
+        reference = [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
+        for model in [policy, *reference]:
+            multiply_patches(model)
+            add_packed_forward(model)
         logger.info(
             "--shared_prefix: a prompt is computed once for its completions; the language model attends by"
             " torch's sdpa, the vision tower by %s",

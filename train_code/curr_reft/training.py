@@ -23,6 +23,7 @@ from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
 from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
+from curr_reft.shared_prefix import check_budget
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
 from curr_reft.vllm_rollouts import check_vllm
@@ -71,6 +72,8 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
     weights = config.reward_weights
     if weights is not None and len(weights) != len(data.reward_funcs):
         raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
+    if config.max_packed_tokens is not None and not config.shared_prefix:
+        raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
 
@@ -123,6 +126,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
 
     check_golds(kept(examples), stage, data.reward_variant)
     train = split(mixture.train)
+    if config.max_packed_tokens is not None:
+        check_budget(config.max_packed_tokens, max(train.prompt_tokens), config.max_completion_length)
     prompts, completions, steps = step_counts(config, len(train.dataset))
     if len(train.dataset) < prompts:
         raise InputError(

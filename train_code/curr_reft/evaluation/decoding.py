@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
+from curr_reft.evaluation.growing_cache import let_grow
+
 # What grows with the answer and has a row for each prompt, and the dimension of the rows.
 _ROW_DIMENSIONS = {"attention_mask": 0, "mm_token_type_ids": 0, "position_ids": -2}
 
@@ -91,6 +93,8 @@ def decode(
         outputs = model(**model_inputs)
         inputs = model._update_model_kwargs_for_generation(outputs, inputs)
         logits = outputs.logits[:, -1].float()
+        if step == 0:
+            let_grow(inputs["past_key_values"])
         if step == 0 and len(origins) > len(input_ids):
             texts, logits = prompts, logits[origins]
             _take(inputs, origins)

@@ -82,7 +82,7 @@ def add_model_flags(parser: CommandParser) -> None:
     who.add_argument(
         "--batch_size",
         type=int,
-        default=128,
+        default=256,
         help="most rows of a batch; fewer where they are long, or memory runs out",
     )
     who.add_argument("--torch_dtype", choices=("auto", "bfloat16", "float16", "float32"), default="auto")

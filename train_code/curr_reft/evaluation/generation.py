@@ -5,8 +5,6 @@ come.
 """
 
 import functools
-import logging
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,19 +15,19 @@ from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import image_token_count, prompt_token_counts, render_prompt
+from curr_reft.data.dataset import image_token_count, prompt_token_counts
 from curr_reft.errors import InputError
+from curr_reft.evaluation.batches import batches_of
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding, decode
+from curr_reft.evaluation.memory import in_halves
+from curr_reft.evaluation.model_inputs import model_inputs
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
-
-logger = logging.getLogger(__name__)
+from curr_reft.patches import multiply_patches
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
-_BATCH_TOKENS = {"cpu": 6144, "cuda": 65536}
-# Decoding a picture takes some ten times as long as shrinking it for the processor.
-_DECODE_THREADS = 4
+_BATCH_TOKENS = {"cpu": 12288, "cuda": 65536}
 
 
 class Completion(NamedTuple):
@@ -54,7 +52,7 @@ class Backend(Protocol):
 
 
 class TransformersBackend:
-    """A model in this process; each process of several answers every n-th batch."""
+    """A model in this process; each process of several answers what is asked about every n-th picture."""
 
     def __init__(
         self,
@@ -70,28 +68,39 @@ class TransformersBackend:
         self._decoding = decoding
         self._batch_size = batch_size
         self._model = load_model(checkpoint, dtype, attention)
-        settings = self._model.generation_config
-        if settings.eos_token_id is None:
-            settings.eos_token_id = processor.tokenizer.eos_token_id
-        self._stop_tokens = torch.tensor(settings.eos_token_id).reshape(-1)
+        self._inputs = model_inputs(processor, self._model)
+        # Passed to `generate` whole, which takes 0.1 s to look for such settings elsewhere when it gets none.
+        self._settings = self._model.generation_config
+        self._settings.update(
+            max_new_tokens=decoding.max_new_tokens,
+            repetition_penalty=decoding.repetition_penalty,
+            do_sample=False,
+            top_k=None,
+            top_p=None,
+            temperature=None,
+        )
+        if self._settings.eos_token_id is None:
+            self._settings.eos_token_id = processor.tokenizer.eos_token_id
+        self._stop_tokens = torch.tensor(self._settings.eos_token_id).reshape(-1)
 
     def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
-        """Batches of like length, the longest first, so that memory runs out early or not at all.
+        """Batches of like length, the longest first, in which turns about one picture stand together.
 
         Samples of one prompt come one after the other, and it is computed once for those in a batch.
 
-        The next batch's pictures are decoded and resized while the model answers the one before.
+        The next batch's pictures are decoded and resized while the model answers the one before, which by
+        then has seen its own: none is prepared twice.
         """
-        mine = self._batches(turns, processes.count)[processes.rank :: processes.count]
-        with ThreadPoolExecutor(_DECODE_THREADS) as decoders, ThreadPoolExecutor(1) as ahead:
-            prepared = [ahead.submit(self._prepare, batch, decoders) for batch in mine[:1]]
+        mine = self._batches(turns, processes)
+        with ThreadPoolExecutor(1) as ahead:
+            prepared = [ahead.submit(self._inputs.prepare, _prompts(batch)) for batch in mine[:1]]
             for number, batch in enumerate(mine):
-                inputs = prepared.pop().result()
+                inputs = self._inputs.finish(prepared.pop().result())
                 if number + 1 < len(mine):
-                    prepared.append(ahead.submit(self._prepare, mine[number + 1], decoders))
-                save(list(zip(batch, self._complete(batch, inputs, decoders), strict=True)))
+                    prepared.append(ahead.submit(self._inputs.prepare, _prompts(mine[number + 1])))
+                save(list(zip(batch, self._complete(batch, inputs), strict=True)))
 
-    def _batches(self, turns: Sequence[Turn], processes: int) -> list[list[Turn]]:
+    def _batches(self, turns: Sequence[Turn], processes: Processes) -> list[list[Turn]]:
         # One count for all samples of a query.
         pictures = {
             turn.content: None if turn.shown is None else image_token_count(turn.shown, self._processor)
@@ -100,44 +109,15 @@ class TransformersBackend:
         prompts = {turn.content: turn.prompt for turn in turns}
         counts = prompt_token_counts(self._processor, list(prompts.values()), list(pictures.values()))
         lengths = dict(zip(prompts, counts, strict=True))
-        order = sorted(turns, key=lambda turn: -lengths[turn.content])
-        # No process is left without work for the sake of a full batch.
-        most = min(self._batch_size, math.ceil(len(order) / processes))
-        batches = []
-        while order:
-            # The first is the longest, and the others are padded to it.
-            count = min(most, max(1, self._batch_tokens // lengths[order[0].content]))
-            batches.append(order[:count])
-            order = order[count:]
-        return batches
+        return batches_of(turns, lengths, pictures, self._batch_size, self._batch_tokens, processes)
 
-    def _prepare(self, batch: Sequence[Turn], decoders: ThreadPoolExecutor) -> BatchFeature:
-        turns = list({turn.content: turn for turn in batch}.values())
-        pictures = [picture for picture in decoders.map(Turn.open_image, turns) if picture is not None]
-        return self._processor(
-            text=[render_prompt(self._processor, turn.prompt, turn.image is not None) for turn in turns],
-            images=pictures or None,
-            padding=True,
-            return_tensors="pt",
-        )
+    def _complete(self, batch: Sequence[Turn], inputs: BatchFeature) -> list[Completion]:
+        def complete(turns: Sequence[Turn]) -> list[Completion]:
+            if len(turns) == len(batch):
+                return self._generate(inputs, turns)
+            return self._generate(self._inputs.finish(self._inputs.prepare(_prompts(turns))), turns)
 
-    def _complete(
-        self, batch: Sequence[Turn], inputs: BatchFeature, decoders: ThreadPoolExecutor
-    ) -> list[Completion]:
-        """The answers to a batch, in two halves where the GPU's memory is too small for it."""
-        try:
-            return self._generate(inputs, batch)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-            logger.warning("out of memory with %d rows: answering them in two halves", len(batch))
-        torch.cuda.empty_cache()
-        halves = batch[: len(batch) // 2], batch[len(batch) // 2 :]
-        return [
-            completion
-            for half in halves
-            for completion in self._complete(half, self._prepare(half, decoders), decoders)
-        ]
+        return in_halves(complete, batch, "rows")
 
     @torch.inference_mode()
     def _generate(self, inputs: BatchFeature, batch: Sequence[Turn]) -> list[Completion]:
@@ -148,12 +128,7 @@ class TransformersBackend:
         choose = self._decoding.chooser([turn.seed for turn in batch])
         outputs = self._model.generate(
             **inputs.to(self._model.device),
-            max_new_tokens=self._decoding.max_new_tokens,
-            repetition_penalty=self._decoding.repetition_penalty,
-            do_sample=False,
-            top_k=None,
-            top_p=None,
-            temperature=None,
+            generation_config=self._settings,
             custom_generate=functools.partial(decode, choose=choose, origins=origins),
         )
         tokens = outputs[:, inputs["input_ids"].shape[1] :].cpu()
@@ -167,6 +142,11 @@ class TransformersBackend:
             Completion(text, length, not end)
             for text, length, end in zip(texts, lengths.tolist(), ended.tolist(), strict=True)
         ]
+
+
+def _prompts(batch: Sequence[Turn]) -> list[Turn]:
+    """A turn for each prompt; others of the batch are samples of the same."""
+    return list({turn.content: turn for turn in batch}.values())
 
 
 def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> PreTrainedModel:
@@ -193,6 +173,7 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> Pre
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"--model {checkpoint.path}: the weights cannot be loaded ({reason})") from error
+    multiply_patches(model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

@@ -30,6 +30,13 @@ class Turn:
     seed: int = 0
     """Of the draws of a sampled answer."""
 
+    @property
+    def picture(self) -> tuple[Path, Size | None, str | None] | None:
+        """What tells the picture, as it is shown, from all others of a run."""
+        if self.image is None:
+            return None
+        return self.image, self.shown, self.budget and self.budget.resample
+
     def open_image(self) -> Image.Image | None:
         """The picture at its `shown` size."""
         return None if self.image is None else fit_to_budget(open_image(self.image), self.budget)

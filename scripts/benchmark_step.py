@@ -1,0 +1,196 @@
+#!/usr/bin/env python
+"""What an optimizer step costs here and in TRL: same model, rows and seeds, in turns, in one run.
+
+    python scripts/benchmark_step.py                  # small shapes, for any CPU: ten minutes on 2 cores
+    python scripts/benchmark_step.py --preset 3b      # shapes of Qwen2.5-VL-3B, for one GPU of 80 GB
+
+The policy pass (forward and backward of the loss) is measured for every group size and completion length of
+the preset, the whole step (rollout, reference, policy, update) for the first: by `trl.GRPOTrainer` as it
+comes, by `SharedPrefixTrainer`, and by the latter with either half switched off. Weights are random, the
+learning rate is 0, and no answer ends before its length. `--check` exits with 1 when a target is missed.
+"""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import trl
+from rich.console import Console
+from rich.table import Table
+
+from curr_reft.command_line import CommandParser
+from curr_reft.errors import command
+from curr_reft.step_benchmark.measure import HALVES, TRAINERS, Measurements, measure
+from curr_reft.step_benchmark.meters import product_rate
+from curr_reft.step_benchmark.shapes import PRESETS, Preset, Shape, forward_flops, step_flops
+
+
+def parse_arguments(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    parser.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
+    parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--attn_implementation", default="sdpa", help="TRL's, and our vision tower's")
+    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    options = parser.parse_args(argv)
+    if options.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    if options.preset == "3b" and not torch.cuda.is_available():
+        parser.error("--preset 3b needs a GPU")
+    return options
+
+
+def by_shape(values: dict[Shape, float]) -> dict[str, dict[str, float]]:
+    """Values by group size and then completion length, as JSON has them."""
+    nested: dict[str, dict[str, float]] = {}
+    for (group, length), value in values.items():
+        nested.setdefault(str(group), {})[str(length)] = value
+    return nested
+
+
+def speedup(theirs: list[float], ours: list[float]) -> float:
+    """The median of what was measured in turns."""
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
+
+
+def summary(preset: Preset, options: argparse.Namespace, found: Measurements) -> dict[str, Any]:
+    """What `--json` prints."""
+    rate = product_rate(preset.dtype)
+    first = preset.shapes[0]
+    steps = {name: [each["step"] for each in each_time] for name, each_time in found.step_seconds.items()}
+    policy = {shape: speedup(each["TRL"], each["ours"]) for shape, each in found.pass_seconds.items()}
+    limits = {
+        shape: 3 * forward_flops(preset, shape) / rate / min(each["ours"])
+        for shape, each in found.pass_seconds.items()
+    }
+    return {
+        "preset": options.preset,
+        "machine": machine(),
+        "policy_speedup": by_shape(policy),
+        "step_speedup": by_shape({first: speedup(steps["TRL"], steps["ours"])}),
+        "memory_ratio": by_shape(
+            {shape: each["ours"] / each["TRL"] for shape, each in found.pass_bytes.items()}
+        ),
+        "max_logp_diff": found.max_logp_diff,
+        "policy_seconds": {f"{group}x{length}": each for (group, length), each in found.pass_seconds.items()},
+        "policy_bytes": {f"{group}x{length}": each for (group, length), each in found.pass_bytes.items()},
+        "step_seconds": found.step_seconds,
+        "step_bytes": found.step_bytes,
+        "matrix_product_flops_per_second": rate,
+        "policy_share_of_limit": by_shape(limits),
+        "step_share_of_limit": by_shape({first: step_flops(preset, first) / rate / min(steps["ours"])}),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "trl": trl.__version__,
+    }
+
+
+def missed(preset: Preset, results: dict[str, Any]) -> list[str]:
+    """The preset's targets that were not reached, each with its number."""
+    faults = []
+    for name, least in (("policy_speedup", True), ("step_speedup", True), ("memory_ratio", False)):
+        for (group, length), target in getattr(preset.targets, name).items():
+            value = results[name][str(group)][str(length)]
+            if value < target if least else value > target:
+                faults.append(
+                    f"{name}, {group} completions of {length} tokens: {value:.2f}, target"
+                    f" {'at least' if least else 'at most'} {target:g}"
+                )
+    return faults
+
+
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print the tables."""
+    info = results["machine"]
+    console.print(
+        f"preset {results['preset']}; {', '.join(f'{name} {value}' for name, value in info.items())}"
+    )
+    table = Table(title="Policy pass: forward and backward of the loss")
+    for column in (
+        "completions",
+        "tokens",
+        "TRL s",
+        "ours s",
+        "speed-up",
+        "spread",
+        "memory",
+        "of the limit",
+    ):
+        table.add_column(column, justify="right")
+    for shape, seconds in results["policy_seconds"].items():
+        group, length = shape.split("x")
+        ratios = [a / b for a, b in zip(seconds["TRL"], seconds["ours"], strict=True)]
+        table.add_row(
+            group,
+            length,
+            *(f"{statistics.median(seconds[name]):.2f}" for name in TRAINERS),
+            f"{results['policy_speedup'][group][length]:.2f}x",
+            f"{min(ratios):.2f}-{max(ratios):.2f}",
+            f"{results['memory_ratio'][group][length]:.0%}",
+            f"{results['policy_share_of_limit'][group][length]:.0%}",
+        )
+    console.print(table)
+
+    ((group, lengths),) = results["step_speedup"].items()
+    ((length, ratio),) = lengths.items()
+    table = Table(title=f"Optimizer step, {group} completions of {length} tokens: seconds (peak memory, GB)")
+    phases = ("rollout", "reference", "policy", "update", "step")
+    for column in ("", *phases):
+        table.add_column(column, justify="right")
+    for name in [*TRAINERS, *HALVES]:
+        cells = []
+        for phase in phases:
+            seconds = statistics.median(each[phase] for each in results["step_seconds"][name])
+            most = results["step_bytes"].get(name, {}).get(phase)
+            cells.append(f"{seconds:.2f}" + ("" if most is None else f" ({most / 1e9:.2f})"))
+        table.add_row(name, *cells)
+    console.print(table)
+    console.print(
+        f"step {ratio:.2f} times as fast; log-probabilities differ by {results['max_logp_diff']:.1e} at most;"
+        f" {results['matrix_product_flops_per_second'] / 1e9:,.0f} GFLOP/s in products of matrices, by which"
+        f" our step reaches {results['step_share_of_limit'][group][length]:.0%} of the limit"
+    )
+
+
+@command
+def main() -> None:
+    """Measure and print."""
+    options = parse_arguments(sys.argv[1:])
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    preset = PRESETS[options.preset]
+    with tempfile.TemporaryDirectory() as folder:
+        results = summary(preset, options, measure(preset, options, Path(folder)))
+    faults = missed(preset, results)
+    if options.json:
+        json.dump({**results, "missed": faults}, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        show(results, Console(width=None if sys.stdout.isatty() else 140))
+    for fault in faults:
+        logging.getLogger("benchmark_step").warning("missed: %s", fault)
+    if options.check and faults:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

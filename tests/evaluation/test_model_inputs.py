@@ -1,0 +1,147 @@
+"""Pictures are seen once: the same answers as without, within the memory allowed."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from curr_reft.data.images import budget_size
+from curr_reft.evaluation import model_inputs
+from curr_reft.evaluation.checkpoints import Checkpoint
+from curr_reft.evaluation.decoding import Decoding
+from curr_reft.evaluation.generation import TransformersBackend
+from curr_reft.evaluation.model_inputs import Features, KeptFeatures, ModelInputs
+from curr_reft.evaluation.processes import Processes
+from curr_reft.evaluation.turn import Turn
+from curr_reft.patches import multiply_patches
+from curr_reft.processor import load_processor
+from curr_reft.stages import ImageBudget
+
+
+@pytest.fixture(scope="module")
+def turns(world, tmp_path_factory):
+    """Three questions about each of three pictures of different sizes, and one without a picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    asked = []
+    for number, path in enumerate(sorted((world / "images").glob("*/*.png"))[:3]):
+        side = 84 + 56 * number
+        image = folder / f"{number}.png"
+        Image.open(path).resize((side, side)).save(image)
+        for words in ("How many shapes are there?", "Where is the red circle?", "Which shapes? " * 4):
+            name = f"{number} {words}"
+            asked.append(Turn(id=name, prompt=words, image=image, shown=(side, side), content=name))
+    return [*asked, Turn(id="text", prompt="What is 2 + 2?", image=None, content="text")]
+
+
+@pytest.fixture
+def backend(tiny_base):
+    """Makes a backend, and counts the pictures that its vision tower gets at a time."""
+
+    def make(batch_size: int = 4, penalty: float = 1.0) -> tuple[TransformersBackend, list[int]]:
+        checkpoint = Checkpoint("base", tiny_base, None)
+        decoding = Decoding(24, penalty)
+        made = TransformersBackend(
+            checkpoint, load_processor(str(tiny_base)), decoding, batch_size, "float32", None
+        )
+        looks = []
+        made._model.model.visual.register_forward_pre_hook(
+            lambda _, __, inputs: looks.append(len(inputs["grid_thw"])), with_kwargs=True
+        )
+        return made, looks
+
+    return make
+
+
+def answers(backend, turns, processes=None):
+    saved = []
+    backend.answer(turns, processes or Processes(), saved.extend)
+    return {turn.id: completion for turn, completion in saved}
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.2])
+def test_answers_are_those_of_pictures_that_are_seen_each_time(turns, backend, penalty, monkeypatch):
+    kept, looks = backend(penalty=penalty)
+    found = answers(kept, turns)
+    assert sum(looks) == 3
+    # Another suite about the same pictures.
+    again = [replace(turn, id=f"again {turn.id}", content=f"again {turn.id}") for turn in turns]
+    assert list(answers(kept, again).values()) == list(found.values())
+    assert sum(looks) == 3
+    # A family whose pictures are more than embeddings.
+    monkeypatch.setattr(model_inputs, "_EMBEDS_PICTURES", ())
+    plain, looks = backend(penalty=penalty)
+    assert type(plain._inputs) is ModelInputs
+    assert answers(plain, turns) == found
+    assert sum(looks) == 9
+
+
+def test_a_process_gets_the_same_pictures_of_every_suite(turns, backend):
+    parts = [backend() for _ in range(2)]
+    for prefix in ("", "longer " * 3):
+        suite = [replace(turn, content=prefix + turn.content, prompt=prefix + turn.prompt) for turn in turns]
+        found = {}
+        for rank, (part, _) in enumerate(parts):
+            found |= answers(part, suite, Processes(rank, 2))
+        assert found.keys() == {turn.id for turn in turns}
+    assert sum(sum(looks) for _, looks in parts) == 3
+
+
+def test_answers_hold_where_nothing_can_be_kept(turns, backend, monkeypatch):
+    found = answers(backend()[0], turns)
+    monkeypatch.setattr(model_inputs, "_KEPT_BYTES", 0)
+    forgetful, looks = backend(batch_size=1)
+    assert answers(forgetful, turns) == found
+    assert looks == [1] * 9
+
+
+def test_one_picture_of_two_sizes_is_two(turns, backend):
+    large = next(turn for turn in turns if turn.shown == (196, 196))
+    budget = ImageBudget(trigger=10_000, max_pixels=10_000)
+    small = replace(large, id="small", content="small", budget=budget, shown=budget_size(large.shown, budget))
+    both, looks = backend()
+    found = answers(both, [large, small])
+    assert sum(looks) == 2
+    for turn in (large, small):
+        assert answers(backend()[0], [turn])[turn.id] == found[turn.id]
+    resampled = replace(small, id="bicubic", content="bicubic", budget=replace(budget, resample="BICUBIC"))
+    answers(both, [resampled])
+    assert sum(looks) == 3
+
+
+def test_the_tower_takes_fewer_pictures_where_memory_runs_out(turns, backend, caplog):
+    found = answers(backend()[0], turns)
+    short, _ = backend(batch_size=10)
+    look, sizes = short._model.get_image_features, []
+
+    def out_of_memory_above_one(patches, grids):
+        sizes.append(len(grids))
+        if len(grids) > 1:
+            raise torch.OutOfMemoryError
+        return look(patches, grids)
+
+    short._model.get_image_features = out_of_memory_above_one
+    assert answers(short, turns) == found
+    assert sizes == [3, 1, 2, 1, 1]
+    assert "out of memory with 3 pictures" in caplog.text
+
+
+def test_what_was_longest_not_asked_for_is_given_up():
+    features = Features(torch.ones(3, dtype=torch.long), torch.zeros(10, 4))
+    kept = KeptFeatures(2 * features.embeddings.nbytes)
+    kept.keep("a", features)
+    kept.keep("b", features)
+    assert kept.find(["a", "c"]).keys() == {"a"}
+    kept.keep("c", features)
+    assert kept.find(["a", "b", "c"]).keys() == {"a", "c"}
+    kept.keep("large", Features(features.grid, torch.zeros(21, 4)))
+    assert kept.find(["a", "b", "c", "large"]) == {}
+
+
+def test_a_product_is_the_convolution():
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv3d(3, 16, (2, 14, 14), (2, 14, 14))
+    patches = torch.randn(5, 3, 2, 14, 14)
+    expected = convolution(patches).view(5, 16)
+    multiply_patches(convolution)
+    assert torch.allclose(convolution(patches), expected, atol=1e-5)

@@ -1,0 +1,1 @@
+"""What an optimizer step costs here and in TRL (`scripts/benchmark_step.py`)."""
