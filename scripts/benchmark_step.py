@@ -31,7 +31,14 @@ from curr_reft.command_line import CommandParser
 from curr_reft.errors import command
 from curr_reft.step_benchmark.measure import HALVES, TRAINERS, Measurements, measure
 from curr_reft.step_benchmark.meters import product_rate
-from curr_reft.step_benchmark.shapes import PRESETS, Preset, Shape, forward_flops, step_flops
+from curr_reft.step_benchmark.shapes import (
+    PRESETS,
+    Preset,
+    Shape,
+    forward_flops,
+    repeated_flops,
+    step_flops,
+)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -74,6 +81,7 @@ def summary(preset: Preset, options: argparse.Namespace, found: Measurements) ->
         shape: 3 * forward_flops(preset, shape) / rate / min(each["ours"])
         for shape, each in found.pass_seconds.items()
     }
+    saved = {shape: repeated_flops(preset, shape) / forward_flops(preset, shape) for shape in preset.shapes}
     return {
         "preset": options.preset,
         "machine": machine(),
@@ -88,6 +96,7 @@ def summary(preset: Preset, options: argparse.Namespace, found: Measurements) ->
         "step_seconds": found.step_seconds,
         "step_bytes": found.step_bytes,
         "matrix_product_flops_per_second": rate,
+        "policy_flops_ratio": by_shape(saved),
         "policy_share_of_limit": by_shape(limits),
         "step_share_of_limit": by_shape({first: step_flops(preset, first) / rate / min(steps["ours"])}),
     }
@@ -96,7 +105,7 @@ def summary(preset: Preset, options: argparse.Namespace, found: Measurements) ->
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -126,16 +135,7 @@ def show(results: dict[str, Any], console: Console) -> None:
         f"preset {results['preset']}; {', '.join(f'{name} {value}' for name, value in info.items())}"
     )
     table = Table(title="Policy pass: forward and backward of the loss")
-    for column in (
-        "completions",
-        "tokens",
-        "TRL s",
-        "ours s",
-        "speed-up",
-        "spread",
-        "memory",
-        "of the limit",
-    ):
+    for column in ("group", "tokens", "TRL s", "ours s", "speed-up", "spread", "FLOPs", "memory", "of limit"):
         table.add_column(column, justify="right")
     for shape, seconds in results["policy_seconds"].items():
         group, length = shape.split("x")
@@ -146,6 +146,7 @@ def show(results: dict[str, Any], console: Console) -> None:
             *(f"{statistics.median(seconds[name]):.2f}" for name in TRAINERS),
             f"{results['policy_speedup'][group][length]:.2f}x",
             f"{min(ratios):.2f}-{max(ratios):.2f}",
+            f"{results['policy_flops_ratio'][group][length]:.2f}x",
             f"{results['memory_ratio'][group][length]:.0%}",
             f"{results['policy_share_of_limit'][group][length]:.0%}",
         )

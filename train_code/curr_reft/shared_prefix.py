@@ -14,7 +14,6 @@ go on where the prompt ended. Log-probabilities and gradients are those of the o
 """
 
 import functools
-import types
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,11 +21,10 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
-from trl.trainer.utils import FusedCausalLMOutput, split_pixel_values_by_grid
+from transformers.modeling_outputs import BaseModelOutput
+from trl.trainer.utils import split_pixel_values_by_grid
 
 from curr_reft.errors import InputError
 from curr_reft.group_attention import GroupLayout, use_group_attention
@@ -203,41 +201,28 @@ def add_packed_forward(model: PreTrainedModel) -> None:
     """Teach a model with TRL's fused head to take `packs`: the inputs of sequences, all in one call.
 
     One call, because distributed training counts on one forward of the wrapped model for each backward. With
-    several packs each is computed again in the backward pass, so only one is held in memory at a time.
+    several packs each is computed again in the backward pass, so only one is held in memory at a time. The
+    head is given the states that predict (`shift_labels` of all packs, joined), and is not computed again:
+    what is saved there has lost what DeepSpeed knows of a scattered weight.
     """
     use_group_attention(model)
-    ordinary = model.forward
+    backbone = model.base_model
+    ordinary = backbone.forward
 
-    def log_probs_of(pack: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        inputs = {name: value for name, value in pack.items() if name != "predicts"}
-
-        def drop_prompts(module: nn.Module, args: Any, output: ModelOutput) -> ModelOutput:
-            output.last_hidden_state = output.last_hidden_state[:, pack["predicts"]]
-            return output
-
-        # Off a GPU the fused head computes whatever it is given, so it is not given the prompts.
-        hook = model.base_model.register_forward_hook(drop_prompts)
-        try:
-            output = ordinary(**inputs, fused_lm_head=True)
-        finally:
-            hook.remove()
-        return output.log_probs[0], None if output.entropy is None else output.entropy[0]
+    def predicting_states(pack: dict[str, Any]) -> torch.Tensor:
+        inputs = {name: value for name, value in pack.items() if name not in ("predicts", "shift_labels")}
+        return ordinary(**inputs, use_cache=False).last_hidden_state[:, pack["predicts"]]
 
     @functools.wraps(ordinary)
-    def forward(self: PreTrainedModel, *args: Any, packs: Sequence[dict] | None = None, **kwargs: Any) -> Any:
+    def forward(*args: Any, packs: Sequence[dict] | None = None, **kwargs: Any) -> Any:
         if packs is None:
             return ordinary(*args, **kwargs)
-        again = len(packs) > 1 and torch.is_grad_enabled()
-        outputs = [
-            checkpoint(log_probs_of, pack, use_reentrant=False) if again else log_probs_of(pack)
-            for pack in packs
-        ]
-        log_probs, entropies = zip(*outputs, strict=True)
-        return FusedCausalLMOutput(
-            log_probs=torch.cat(log_probs), entropy=None if entropies[0] is None else torch.cat(entropies)
-        )
+        compute = predicting_states
+        if len(packs) > 1 and torch.is_grad_enabled():
+            compute = functools.partial(checkpoint, predicting_states, use_reentrant=False)
+        return BaseModelOutput(last_hidden_state=torch.cat([compute(pack) for pack in packs], dim=1))
 
-    model.forward = types.MethodType(forward, model)
+    backbone.forward = forward
 
 
 def unpack(values: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:

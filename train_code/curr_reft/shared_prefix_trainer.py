@@ -155,16 +155,17 @@ class SharedPrefixTrainer(GRPOTrainer):
         outputs = []
         for start in range(0, len(rows), batch_size):
             packs = self._packs(rows[start : start + batch_size])
+            labels = torch.cat([pack["shift_labels"] for pack in packs], dim=1)
             with self.accelerator.autocast():
-                outputs.append(model(packs=packs))
+                outputs.append(model(packs=packs, shift_labels=labels, fused_lm_head=True))
         mask = attention_mask[:, -logits_to_keep:]
-        log_probs = unpack(torch.cat([output.log_probs for output in outputs]), mask)
+        log_probs = unpack(torch.cat([output.log_probs[0] for output in outputs]), mask)
         if not compute_entropy:
             return log_probs, None, None
         together = sum(len(group) for group in groups_of(rows) if len(group) > 1)
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["shared_prefix/packed"].append(together / len(rows))
-        return log_probs, unpack(torch.cat([output.entropy for output in outputs]), mask), None
+        return log_probs, unpack(torch.cat([output.entropy[0] for output in outputs]), mask), None
 
     def _packs(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """The packed sequences of one forward pass, as many on every process."""

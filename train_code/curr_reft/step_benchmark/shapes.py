@@ -171,6 +171,13 @@ def forward_flops(preset: Preset, shape: Shape) -> float:
     return vision_flops(preset) + language_flops(preset, tokens, pairs, group * length)
 
 
+def repeated_flops(preset: Preset, shape: Shape) -> float:
+    """The same with the prompt computed once for each completion."""
+    group, length = shape
+    tokens = PROMPT_TOKENS + length
+    return group * (vision_flops(preset) + language_flops(preset, tokens, tokens**2 / 2, length))
+
+
 def step_flops(preset: Preset, shape: Shape) -> float:
     """Of a rollout, the reference's forward pass, and the policy's forward and backward (twice a forward)."""
     # What a rollout computes token by token is what a forward pass over the whole computes at once.
