@@ -30,7 +30,7 @@ from rich.table import Table
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import command
 from curr_reft.step_benchmark.measure import HALVES, TRAINERS, Measurements, measure
-from curr_reft.step_benchmark.meters import product_rate
+from curr_reft.step_benchmark.meters import Meter, product_rate
 from curr_reft.step_benchmark.shapes import (
     PRESETS,
     Preset,
@@ -40,11 +40,13 @@ from curr_reft.step_benchmark.shapes import (
     step_flops,
 )
 
+PHASES = ("rollout", "reference", "policy", "update", "step")
+
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--repeats", type=int, default=3, help="measurements of each (default 3)")
+    parser.add_argument("--repeats", type=int, default=2, help="measurements of each (default 2)")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--attn_implementation", default="sdpa", help="TRL's, and our vision tower's")
     parser.add_argument("--gradient_checkpointing", action="store_true")
@@ -58,47 +60,56 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def by_shape(values: dict[Shape, float]) -> dict[str, dict[str, float]]:
+def by_shape(values: dict[Shape, Any]) -> dict[str, dict[str, Any]]:
     """Values by group size and then completion length, as JSON has them."""
-    nested: dict[str, dict[str, float]] = {}
+    nested: dict[str, dict[str, Any]] = {}
     for (group, length), value in values.items():
         nested.setdefault(str(group), {})[str(length)] = value
     return nested
 
 
-def speedup(theirs: list[float], ours: list[float]) -> float:
+def seconds_of(meters: dict[str, list[Meter]], phase: str) -> dict[str, list[float]]:
+    """Seconds of a phase, by who did it."""
+    return {name: [meter.seconds[phase] for meter in each] for name, each in meters.items()}
+
+
+def bytes_of(meters: dict[str, list[Meter]], phase: str) -> dict[str, int]:
+    """Most bytes of a phase, by who did it."""
+    return {name: max(meter.most[phase] for meter in each) for name, each in meters.items()}
+
+
+def speedup(seconds: dict[str, list[float]]) -> float:
     """The median of what was measured in turns."""
-    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
+    return statistics.median(a / b for a, b in zip(seconds["TRL"], seconds["ours"], strict=True))
 
 
 def summary(preset: Preset, options: argparse.Namespace, found: Measurements) -> dict[str, Any]:
     """What `--json` prints."""
     rate = product_rate(preset.dtype)
     first = preset.shapes[0]
-    steps = {name: [each["step"] for each in each_time] for name, each_time in found.step_seconds.items()}
-    policy = {shape: speedup(each["TRL"], each["ours"]) for shape, each in found.pass_seconds.items()}
-    limits = {
-        shape: 3 * forward_flops(preset, shape) / rate / min(each["ours"])
-        for shape, each in found.pass_seconds.items()
-    }
-    saved = {shape: repeated_flops(preset, shape) / forward_flops(preset, shape) for shape in preset.shapes}
+    passes = {shape: seconds_of(meters, "policy") for shape, meters in found.passes.items()}
+    memory = {shape: bytes_of(meters, "policy") for shape, meters in found.passes.items()}
+    steps = seconds_of(found.steps, "step")
+    flops = {shape: forward_flops(preset, shape) for shape in preset.shapes}
     return {
         "preset": options.preset,
         "machine": machine(),
-        "policy_speedup": by_shape(policy),
-        "step_speedup": by_shape({first: speedup(steps["TRL"], steps["ours"])}),
-        "memory_ratio": by_shape(
-            {shape: each["ours"] / each["TRL"] for shape, each in found.pass_bytes.items()}
-        ),
+        "policy_speedup": by_shape({shape: speedup(seconds) for shape, seconds in passes.items()}),
+        "step_speedup": by_shape({first: speedup(steps)}),
+        "memory_ratio": by_shape({shape: each["ours"] / each["TRL"] for shape, each in memory.items()}),
         "max_logp_diff": found.max_logp_diff,
-        "policy_seconds": {f"{group}x{length}": each for (group, length), each in found.pass_seconds.items()},
-        "policy_bytes": {f"{group}x{length}": each for (group, length), each in found.pass_bytes.items()},
-        "step_seconds": found.step_seconds,
-        "step_bytes": found.step_bytes,
+        "policy_seconds": by_shape(passes),
+        "policy_bytes": by_shape(memory),
+        "policy_flops_ratio": by_shape(
+            {shape: repeated_flops(preset, shape) / flops[shape] for shape in preset.shapes}
+        ),
+        "policy_share_of_limit": by_shape(
+            {shape: 3 * flops[shape] / rate / min(passes[shape]["ours"]) for shape in preset.shapes}
+        ),
+        "step_seconds": {phase: seconds_of(found.steps, phase) for phase in PHASES},
+        "step_bytes": {phase: bytes_of(found.steps, phase) for phase in PHASES},
+        "step_share_of_limit": step_flops(preset, first) / rate / min(steps["ours"]),
         "matrix_product_flops_per_second": rate,
-        "policy_flops_ratio": by_shape(saved),
-        "policy_share_of_limit": by_shape(limits),
-        "step_share_of_limit": by_shape({first: step_flops(preset, first) / rate / min(steps["ours"])}),
     }
 
 
@@ -130,46 +141,43 @@ def missed(preset: Preset, results: dict[str, Any]) -> list[str]:
 
 def show(results: dict[str, Any], console: Console) -> None:
     """Print the tables."""
-    info = results["machine"]
-    console.print(
-        f"preset {results['preset']}; {', '.join(f'{name} {value}' for name, value in info.items())}"
-    )
+    machine_words = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    console.print(f"preset {results['preset']}; {machine_words}")
     table = Table(title="Policy pass: forward and backward of the loss")
     for column in ("group", "tokens", "TRL s", "ours s", "speed-up", "spread", "FLOPs", "memory", "of limit"):
         table.add_column(column, justify="right")
-    for shape, seconds in results["policy_seconds"].items():
-        group, length = shape.split("x")
-        ratios = [a / b for a, b in zip(seconds["TRL"], seconds["ours"], strict=True)]
-        table.add_row(
-            group,
-            length,
-            *(f"{statistics.median(seconds[name]):.2f}" for name in TRAINERS),
-            f"{results['policy_speedup'][group][length]:.2f}x",
-            f"{min(ratios):.2f}-{max(ratios):.2f}",
-            f"{results['policy_flops_ratio'][group][length]:.2f}x",
-            f"{results['memory_ratio'][group][length]:.0%}",
-            f"{results['policy_share_of_limit'][group][length]:.0%}",
-        )
+    for group, lengths in results["policy_seconds"].items():
+        for length, seconds in lengths.items():
+            ratios = [a / b for a, b in zip(seconds["TRL"], seconds["ours"], strict=True)]
+            table.add_row(
+                group,
+                length,
+                *(f"{statistics.median(seconds[name]):.2f}" for name in TRAINERS),
+                f"{results['policy_speedup'][group][length]:.2f}x",
+                f"{min(ratios):.2f}-{max(ratios):.2f}",
+                f"{results['policy_flops_ratio'][group][length]:.2f}x",
+                f"{results['memory_ratio'][group][length]:.0%}",
+                f"{results['policy_share_of_limit'][group][length]:.0%}",
+            )
     console.print(table)
 
     ((group, lengths),) = results["step_speedup"].items()
     ((length, ratio),) = lengths.items()
     table = Table(title=f"Optimizer step, {group} completions of {length} tokens: seconds (peak memory, GB)")
-    phases = ("rollout", "reference", "policy", "update", "step")
-    for column in ("", *phases):
+    for column in ("", *PHASES):
         table.add_column(column, justify="right")
     for name in [*TRAINERS, *HALVES]:
-        cells = []
-        for phase in phases:
-            seconds = statistics.median(each[phase] for each in results["step_seconds"][name])
-            most = results["step_bytes"].get(name, {}).get(phase)
-            cells.append(f"{seconds:.2f}" + ("" if most is None else f" ({most / 1e9:.2f})"))
+        cells = [
+            f"{statistics.median(results['step_seconds'][phase][name]):.2f}"
+            f" ({results['step_bytes'][phase][name] / 1e9:.2f})"
+            for phase in PHASES
+        ]
         table.add_row(name, *cells)
     console.print(table)
     console.print(
         f"step {ratio:.2f} times as fast; log-probabilities differ by {results['max_logp_diff']:.1e} at most;"
         f" {results['matrix_product_flops_per_second'] / 1e9:,.0f} GFLOP/s in products of matrices, by which"
-        f" our step reaches {results['step_share_of_limit'][group][length]:.0%} of the limit"
+        f" our step reaches {results['step_share_of_limit']:.0%} of the limit"
     )
 
 

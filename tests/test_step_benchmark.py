@@ -89,9 +89,9 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
         "4": ["6"],
     }
     assert list(results["step_speedup"]) == ["2"]
-    assert 0 < results["memory_ratio"]["2"]["8"] < 1
-    assert [len(runs) for runs in results["step_seconds"].values()] == [1, 1, 1, 1]
-    assert set(results["step_bytes"]["ours"]) == {"rollout", "reference", "policy", "update", "step"}
+    assert list(results["step_seconds"]) == ["rollout", "reference", "policy", "update", "step"]
+    for seconds in results["step_seconds"].values():
+        assert [len(runs) for runs in seconds.values()] == [1, 1, 1, 1]
     assert [fault.split(":")[0] for fault in results["missed"]] == [
         "policy_speedup, 2 completions of 8 tokens"
     ]

@@ -3,8 +3,8 @@
 import argparse
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from transformers import ProcessorMixin, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from curr_reft.shared_prefix_trainer import SharedPrefixTrainer
-from curr_reft.step_benchmark.meters import Clock, Scale
+from curr_reft.step_benchmark.meters import Meter
 from curr_reft.step_benchmark.shapes import Preset, Shape, make_row, save_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -24,18 +24,13 @@ TRAINERS = {"TRL": GRPOTrainer, "ours": SharedPrefixTrainer}
 HALVES = {"ours, TRL's rollouts": "shares_rollouts", "ours, TRL's passes": "shares_prefix"}
 """Variants of ours, each with one half of it switched off."""
 
-Meter = Callable[[str], AbstractContextManager[None]]
-
 
 @dataclass
 class Measurements:
-    """Each by who did it; seconds as often as they were measured."""
+    """By who did it, each as often as it was measured."""
 
-    pass_seconds: dict[Shape, dict[str, list[float]]] = field(default_factory=dict)
-    pass_bytes: dict[Shape, dict[str, int]] = field(default_factory=dict)
-    step_seconds: dict[str, list[dict[str, float]]] = field(default_factory=lambda: defaultdict(list))
-    """By phase."""
-    step_bytes: dict[str, dict[str, int]] = field(default_factory=dict)
+    passes: dict[Shape, dict[str, list[Meter]]] = field(default_factory=dict)
+    steps: dict[str, list[Meter]] = field(default_factory=lambda: defaultdict(list))
     max_logp_diff: float = 0.0
 
 
@@ -51,40 +46,29 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
     }
     row = make_row(processor)
     found = Measurements()
+    for trainer in trainers.values():
+        _policy_pass(trainer, _policy_inputs(trainer, row, (2, 8)), Meter())
     for shape in preset.shapes:
         inputs = {name: _policy_inputs(trainer, row, shape) for name, trainer in trainers.items()}
         theirs, ours = (_log_probs(trainers[name], inputs[name]) for name in TRAINERS)
         found.max_logp_diff = max(found.max_logp_diff, float((theirs - ours).abs().max()))
-        seconds: dict[str, list[float]] = defaultdict(list)
-        bytes_: dict[str, int] = {}
-        for name, trainer in trainers.items():
-            scale = Scale()
-            _policy_pass(trainer, inputs[name], scale)
-            bytes_[name] = scale.most["policy"]
+        meters: dict[str, list[Meter]] = defaultdict(list)
         for _ in range(options.repeats):
             for name, trainer in trainers.items():
-                clock = Clock()
-                _policy_pass(trainer, inputs[name], clock)
-                seconds[name].append(clock.seconds["policy"])
-        found.pass_seconds[shape], found.pass_bytes[shape] = seconds, bytes_
-        logger.info("policy pass, %d completions of %d tokens: %s s", *shape, dict(seconds))
-
+                meter = Meter()
+                _policy_pass(trainer, inputs[name], meter)
+                meters[name].append(meter)
+                seconds = meter.seconds["policy"]
+                logger.info("policy pass, %d completions of %d tokens, %s: %.2f s", *shape, name, seconds)
+        found.passes[shape] = meters
     for repeat in range(options.repeats):
         for name in [*TRAINERS, *HALVES]:
             set_seed(options.seed + repeat)
-            clock = Clock()
-            with _variant(trainers, name) as trainer, clock("step"):
-                _step(trainer, row, clock)
-            found.step_seconds[name].append(dict(clock.seconds))
-            logger.info("step by %s: %.2f s", name, clock.seconds["step"])
-    for name, trainer in trainers.items():
-        set_seed(options.seed)
-        scale = Scale()
-        _step(trainer, row, scale)
-        set_seed(options.seed)
-        with scale("step"):
-            _step(trainer, row, _unmetered)
-        found.step_bytes[name] = dict(scale.most)
+            meter = Meter()
+            with _variant(trainers, name) as trainer, meter("step"):
+                _step(trainer, row, meter)
+            found.steps[name].append(meter)
+            logger.info("step, %s: %.2f s", name, meter.seconds["step"])
     return found
 
 
@@ -195,10 +179,6 @@ def _step(trainer: GRPOTrainer, row: dict[str, Any], meter: Meter) -> None:
     with meter("update"):
         trainer.optimizer.step()
         trainer.model.zero_grad()
-
-
-def _unmetered(phase: str) -> AbstractContextManager[None]:
-    return nullcontext()
 
 
 @contextmanager
