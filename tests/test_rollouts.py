@@ -159,11 +159,13 @@ def test_a_picture_is_processed_once_however_often_it_is_asked_for(processor, pi
 
 def test_completions_of_a_prompt_share_the_opened_picture(stage_flags, trainers, monkeypatch):
     dataset = prepare(trainers["open"].stage, stage_flags("open")).plan.train.dataset
+    curr_reft.data.dataset._open_shown.cache_clear()
     opened = []
     monkeypatch.setattr(
         curr_reft.data.dataset, "open_image", lambda path: opened.append(path) or open_image(path)
     )
     rows = dataset.__getitems__([0, 0, 0, 5, 5, 5])
+    dataset.__getitems__([5, 0])
     assert len(opened) == 2
     assert [row["image"] is rows[0]["image"] for row in rows] == [True] * 3 + [False] * 3
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -55,6 +56,8 @@ def group_attention(
         `[1, tokens, heads, head_dim]`, and no weights.
     """
     if not isinstance(attention_mask, list):
+        if query.shape[2] == 1:
+            return _one_token(query, key, value, attention_mask, kwargs["scaling"]), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
     def attend(queries: slice, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None):
@@ -75,6 +78,19 @@ def group_attention(
             values = torch.cat([prefix_values, value[:, :, own]], dim=2)
             outputs.append(attend(own, keys, values, group.mask[:length, : group.prefix + length]))
     return torch.cat(outputs, dim=1), None
+
+
+def _one_token(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> torch.Tensor:
+    """Attention of a sampled token, whose heads that share keys stand in for as many tokens.
+
+    Otherwise all keys and values would be copied for each of these heads, for each token.
+    """
+    rows, heads, _, width = query.shape
+    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
+    output = functional.scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scale)
+    return output.reshape(rows, 1, heads, width)
 
 
 def use_group_attention(model: PreTrainedModel) -> None:

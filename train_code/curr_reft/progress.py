@@ -19,6 +19,11 @@ _HEADLINES = {
 class HeadlineProgress(ProgressCallback):
     """One short line per log; every metric is in trainer_state.json and the trackers."""
 
+    def close(self) -> None:
+        """Leave the line, for what is to be said about a run that ended too soon."""
+        if self.training_bar is not None:
+            self.training_bar.close()
+
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs
     ) -> None:

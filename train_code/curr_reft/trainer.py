@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
+from transformers.trainer_utils import TrainOutput
 
 from curr_reft.arguments import CurriculumConfig
 from curr_reft.errors import InputError
@@ -82,6 +83,15 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(HeadlineProgress)
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        try:
+            return super().train(*args, **kwargs)
+        except BaseException:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, HeadlineProgress):
+                    callback.close()
+            raise
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         # Completions tables hold one type per column: wandb rejects the mixed parts of a turn with a picture.

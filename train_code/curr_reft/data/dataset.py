@@ -4,12 +4,13 @@ import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Value
+from PIL import Image
 from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
@@ -18,11 +19,13 @@ from curr_reft.data.boxes import BoxFrame, Size, texts_in_frame
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
-from curr_reft.stages import STAGES, Stage
+from curr_reft.stages import STAGES, ImageBudget, Stage
 
 logger = logging.getLogger(__name__)
 
 _BATCH = 256
+# The trainer reads a row for each of its completions, and again for each step that they are dealt to.
+_OPEN_PICTURES = 64
 _FEATURES = Features(
     {
         "id": Value("string"),
@@ -118,6 +121,7 @@ def build_split(
     """
     prompt_tokens, image_tokens = array("i"), array("i")
     too_long: list[str] = []
+    _open_shown.cache_clear()
 
     def rows() -> Iterator[dict[str, Any]]:
         remaining = iter(examples)
@@ -173,8 +177,10 @@ def _measured(
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
-    # A row is read once for each of its completions: they share the picture.
-    pictures = dict.fromkeys(zip(batch["image"], batch["task"], strict=True))
-    for path, task in pictures:
-        pictures[path, task] = fit_to_budget(open_image(Path(path)), STAGES[stage_name].budget(task))
-    return {**batch, "image": [pictures[key] for key in zip(batch["image"], batch["task"], strict=True)]}
+    rows = zip(batch["image"], batch["task"], strict=True)
+    return {**batch, "image": [_open_shown(path, STAGES[stage_name].budget(task)) for path, task in rows]}
+
+
+@lru_cache(maxsize=_OPEN_PICTURES)
+def _open_shown(path: str, budget: ImageBudget | None) -> Image.Image:
+    return fit_to_budget(open_image(Path(path)), budget)
