@@ -193,3 +193,12 @@ def test_a_step_processes_a_picture_and_computes_a_prompt_once(stage_flags, trai
     their_count, (their_rollout, *their_learning) = step("--shared_prefix", "false")
     assert their_count == 2 * 4 * 4
     assert their_rollout == sum(their_learning) == 4 * rollout
+
+
+@pytest.mark.parametrize("settings", ['{"do_sample": false}', '{"num_beams": 2}'])
+def test_other_ways_to_generate_are_left_to_trl(settings, stage_flags, trainers, caplog):
+    flags = stage_flags("open", "--generation_kwargs", settings)
+    trainer = build_trainer(prepare(trainers["open"].stage, flags), trainers["open"])
+    assert trainer.shares_prefix
+    assert not trainer.shares_rollouts
+    assert "--generation_kwargs" in caplog.text

@@ -397,7 +397,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_change(stage_flags, trainer
     assert caught.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == (
-        "error: out of memory: set or lower --max_packed_tokens, lower --per_device_train_batch_size and"
-        " raise --gradient_accumulation_steps by as much, or pass --gradient_checkpointing true"
-        " (CUDA out of memory. Tried to allocate 9.00 GiB.)"
+        "error: out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
+        " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
+        " --gradient_checkpointing true (CUDA out of memory. Tried to allocate 9.00 GiB.)"
     )

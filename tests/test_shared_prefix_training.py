@@ -46,11 +46,12 @@ def trained(stage_flags, trainers, tmp_path_factory):
 DEALT = ("entropy", "kl", "clip_ratio", "step_time")
 
 
-def assert_same_run(ours, theirs):
+def assert_same_run(ours, theirs, packed=1.0):
     assert ours.completions == theirs.completions
     assert any(entry["reward_std"] > 0 for entry in theirs.history), "choose rows to learn from"
     for our, their in zip(ours.history, theirs.history, strict=True):
-        assert our["shared_prefix/packed"] == 1.0
+        assert our["shared_prefix/packed"] <= packed
+        assert (our["shared_prefix/packed"] == 1.0) == (packed == 1.0)
         assert "shared_prefix/packed" not in their
         names = {name for name in their if not name.startswith(DEALT)}
         assert {name: our[name] for name in names} == pytest.approx(
@@ -78,4 +79,4 @@ def test_rollouts_for_several_steps_are_learned_from_as_trl_does(trained):
 
 def test_small_packs_and_checkpointing_end_in_the_same_weights(trained):
     ours = trained("--max_steps", "2", "--max_packed_tokens", "90", "--gradient_checkpointing", "true")
-    assert_same_run(ours, trained("--max_steps", "2", "--shared_prefix", "false"))
+    assert_same_run(ours, trained("--max_steps", "2", "--shared_prefix", "false"), packed=0.99)

@@ -89,7 +89,7 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
         "4": ["6"],
     }
     assert list(results["step_speedup"]) == ["2"]
-    assert list(results["step_seconds"]) == ["rollout", "reference", "policy", "update", "step"]
+    assert list(results["step_seconds"]) == list(script.PHASES)
     for seconds in results["step_seconds"].values():
         assert [len(runs) for runs in seconds.values()] == [1, 1, 1, 1]
     assert [fault.split(":")[0] for fault in results["missed"]] == [

@@ -24,6 +24,7 @@ class GroupLayout:
     """A prompt and the completions that follow it in a packed sequence, in tokens."""
 
     prefix: int
+    """The prompt without its last token, which each completion starts with."""
     completions: tuple[int, ...]
     device: torch.device
 
@@ -76,7 +77,9 @@ def group_attention(
             start = own.stop
             keys = torch.cat([prefix_keys, key[:, :, own]], dim=2)
             values = torch.cat([prefix_values, value[:, :, own]], dim=2)
-            outputs.append(attend(own, keys, values, group.mask[:length, : group.prefix + length]))
+            # A model spread over several GPUs has its layers on others than the first.
+            mask = group.mask[:length, : group.prefix + length].to(query.device)
+            outputs.append(attend(own, keys, values, mask))
     return torch.cat(outputs, dim=1), None
 
 

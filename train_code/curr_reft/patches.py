@@ -8,7 +8,9 @@ from torch.nn import functional
 
 
 def _product(convolution: nn.Conv3d, patches: torch.Tensor) -> torch.Tensor:
-    """Patches `[patches, channels, *kernel]` to embeddings `[patches, width]`."""
+    """Patches `[patches, channels, *kernel]` to embeddings `[patches, width]`; volumes as ever."""
+    if patches.shape[2:] != convolution.weight.shape[2:]:
+        return nn.Conv3d.forward(convolution, patches)
     return functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 

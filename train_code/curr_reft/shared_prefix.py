@@ -15,7 +15,7 @@ go on where the prompt ended. Log-probabilities and gradients are those of the o
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -37,7 +37,7 @@ class Row:
     """A prompt with one completion, without padding."""
 
     group: int
-    """Rows in a row with the same number have the same prompt and pictures."""
+    """Neighbouring rows with the same number share prompt and pictures."""
     prompt: torch.Tensor
     """Token ids `[prompt]`."""
     completion: torch.Tensor
@@ -89,7 +89,7 @@ def rows_of(
             image_grid_thw=pictures["image_grid_thw"][index] if pictures else None,
         )
         if rows and row.same_prompt(rows[-1]):
-            row = Row(**{**vars(row), "group": rows[-1].group})
+            row = replace(row, group=rows[-1].group)
         rows.append(row)
     return rows
 
@@ -203,7 +203,7 @@ def add_packed_forward(model: PreTrainedModel) -> None:
     One call, because distributed training counts on one forward of the wrapped model for each backward. With
     several packs each is computed again in the backward pass, so only one is held in memory at a time. The
     head is given the states that predict (`shift_labels` of all packs, joined), and is not computed again:
-    what is saved there has lost what DeepSpeed knows of a scattered weight.
+    under ZeRO-3 its weight is gathered by TRL's head alone, which a recomputed copy of it cannot be.
     """
     use_group_attention(model)
     backbone = model.base_model
@@ -211,7 +211,8 @@ def add_packed_forward(model: PreTrainedModel) -> None:
 
     def predicting_states(pack: dict[str, Any]) -> torch.Tensor:
         inputs = {name: value for name, value in pack.items() if name not in ("predicts", "shift_labels")}
-        return ordinary(**inputs, use_cache=False).last_hidden_state[:, pack["predicts"]]
+        states = ordinary(**inputs, use_cache=False).last_hidden_state
+        return states[:, pack["predicts"].to(states.device)]
 
     @functools.wraps(ordinary)
     def forward(*args: Any, packs: Sequence[dict] | None = None, **kwargs: Any) -> Any:

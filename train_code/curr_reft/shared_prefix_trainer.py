@@ -44,25 +44,46 @@ class SharedPrefixTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self._max_packed_tokens = max_packed_tokens
         self.shares_prefix = shared_prefix and self._share_prefix()
-        # Under ZeRO-3 with its weights left scattered, all processes must go on until the last has ended.
-        gathered = self.args.deepspeed is None or self.args.ds3_gather_for_generation
-        own_loop = (
-            self.use_vllm or self.use_transformers_continuous_batching or self.args.cache_implementation
-        )
-        self.shares_rollouts = self.shares_prefix and gathered and not own_loop
+        self.shares_rollouts = self.shares_prefix and self._share_rollouts()
+
+    def _share_rollouts(self) -> bool:
+        """Whether a rollout is plain sampling by transformers, which ours does; says so when it is not."""
+        args = self.args
+        if self.use_vllm or self.use_transformers_continuous_batching:
+            return False
+        # Where weights are left scattered, all processes must go on until the last has ended.
+        scattered = self.is_deepspeed_enabled and not args.ds3_gather_for_generation
+        special = args.generation_kwargs or args.cache_implementation
+        if scattered or self.is_fsdp_enabled or special:
+            self._say(
+                logging.WARNING,
+                "--shared_prefix: rollouts compute a prompt for each completion, because of"
+                " --generation_kwargs, --cache_implementation, --ds3_gather_for_generation false or FSDP",
+            )
+            return False
+        return True
+
+    def _say(self, level: int, message: str, *values: Any) -> None:
+        if self.accelerator.is_main_process:
+            logger.log(level, message, *values)
 
     def _share_prefix(self) -> bool:
         """Teach policy and reference to compute a group in one pass; says why when they cannot."""
         policy = self._base_model()
         reason = obstacle(policy)
         if reason is not None:
-            logger.warning("--shared_prefix: each completion is computed with its prompt, because %s", reason)
+            self._say(
+                logging.WARNING,
+                "--shared_prefix: each completion is computed with its prompt, because %s",
+                reason,
+            )
             return False
         reference = [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
         for model in [policy, *reference]:
             multiply_patches(model)
             add_packed_forward(model)
-        logger.info(
+        self._say(
+            logging.INFO,
             "--shared_prefix: a prompt is computed once for its completions; the language model attends by"
             " torch's sdpa, the vision tower by %s",
             policy.config.vision_config._attn_implementation,
@@ -78,8 +99,9 @@ class SharedPrefixTrainer(GRPOTrainer):
             return super().training_step(*args, **kwargs)
         except torch.OutOfMemoryError as error:
             raise InputError(
-                "out of memory: set or lower --max_packed_tokens, lower --per_device_train_batch_size and"
-                " raise --gradient_accumulation_steps by as much, or pass --gradient_checkpointing true"
+                "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
+                " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
+                " --gradient_checkpointing true"
                 f" ({' '.join(str(error).split())[:200]})"
             ) from error
 
@@ -153,8 +175,12 @@ class SharedPrefixTrainer(GRPOTrainer):
         rows = rows_of(input_ids, attention_mask, logits_to_keep, fields)
         batch_size = batch_size or len(rows)
         outputs = []
+        together = 0
         for start in range(0, len(rows), batch_size):
-            packs = self._packs(rows[start : start + batch_size])
+            parts = self._parts(rows[start : start + batch_size])
+            together += sum(len(group) for part in parts for group in groups_of(part) if len(group) > 1)
+            rope_index = self._base_model().model.get_rope_index
+            packs = [pack(part, rope_index) for part in parts]
             labels = torch.cat([pack["shift_labels"] for pack in packs], dim=1)
             with self.accelerator.autocast():
                 outputs.append(model(packs=packs, shift_labels=labels, fused_lm_head=True))
@@ -162,25 +188,26 @@ class SharedPrefixTrainer(GRPOTrainer):
         log_probs = unpack(torch.cat([output.log_probs[0] for output in outputs]), mask)
         if not compute_entropy:
             return log_probs, None, None
-        together = sum(len(group) for group in groups_of(rows) if len(group) > 1)
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["shared_prefix/packed"].append(together / len(rows))
         return log_probs, unpack(torch.cat([output.entropy[0] for output in outputs]), mask), None
 
-    def _packs(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """The packed sequences of one forward pass, as many on every process."""
+    def _parts(self, rows: Sequence[Row]) -> list[list[Row]]:
+        """The rows of each packed sequence of one forward pass, as many sequences on every process."""
         parts = split_rows(rows, self._max_packed_tokens)
         if self._max_packed_tokens is not None:
             count = torch.tensor([len(parts)], device=self.accelerator.device)
             parts = split_further(parts, int(self.accelerator.gather(count).max()))
-        rope_index = self._base_model().model.get_rope_index
-        return [pack(part, rope_index) for part in parts]
+        return parts
 
 
 def _shuffle_groups(batch: dict[str, Any], group_size: int) -> dict[str, Any]:
     """Shuffle a batch's groups, where TRL shuffles single completions and so parts what shares a prompt."""
+    rows = len(batch["prompt_ids"])
+    if rows % group_size:
+        group_size = 1  # groups are spread over processes
     # As many random numbers as TRL draws, so that a run samples the same completions with and without.
-    order = torch.randperm(len(batch["prompt_ids"]))
+    order = torch.randperm(rows)
     firsts = order[order % group_size == 0]
     order = (firsts[:, None] + torch.arange(group_size)).flatten()
 

@@ -126,8 +126,10 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
 
     check_golds(kept(examples), stage, data.reward_variant)
     train = split(mixture.train)
+    val = split(mixture.val) if mixture.val else None
     if config.max_packed_tokens is not None:
-        check_budget(config.max_packed_tokens, max(train.prompt_tokens), config.max_completion_length)
+        longest = max(max(each.prompt_tokens) for each in (train, val) if each)
+        check_budget(config.max_packed_tokens, longest, config.max_completion_length)
     prompts, completions, steps = step_counts(config, len(train.dataset))
     if len(train.dataset) < prompts:
         raise InputError(
@@ -137,7 +139,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     plan = Plan(
         stage=stage,
         train=train,
-        val=split(mixture.val) if mixture.val else None,
+        val=val,
         dropped=dropped,
         shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
         prompts_per_step=prompts,

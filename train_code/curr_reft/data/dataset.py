@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 256
 # The trainer reads a row for each of its completions, and again for each step that they are dealt to.
-_OPEN_PICTURES = 64
+_OPEN_PICTURES = 16
 _FEATURES = Features(
     {
         "id": Value("string"),

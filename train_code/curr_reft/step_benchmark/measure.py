@@ -48,6 +48,7 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
     found = Measurements()
     for trainer in trainers.values():
         _policy_pass(trainer, _policy_inputs(trainer, row, (2, 8)), Meter())
+        trainer.model.zero_grad()
     for shape in preset.shapes:
         inputs = {name: _policy_inputs(trainer, row, shape) for name, trainer in trainers.items()}
         theirs, ours = (_log_probs(trainers[name], inputs[name]) for name in TRAINERS)
@@ -57,6 +58,7 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
             for name, trainer in trainers.items():
                 meter = Meter()
                 _policy_pass(trainer, inputs[name], meter)
+                trainer.model.zero_grad()
                 meters[name].append(meter)
                 seconds = meter.seconds["policy"]
                 logger.info("policy pass, %d completions of %d tokens, %s: %.2f s", *shape, name, seconds)
@@ -86,8 +88,6 @@ def _make_trainer(
         per_device_train_batch_size=group,
         num_generations=group,
         max_completion_length=length,
-        # Random weights end an answer at random.
-        generation_kwargs={"min_new_tokens": length},
         temperature=1.0,
         top_k=50,
         beta=0.04,
@@ -107,6 +107,8 @@ def _make_trainer(
         train_dataset=unused,
         processing_class=processor,
     )
+    # Random weights end an answer at random.
+    trainer.generation_config.min_new_tokens = length
     trainer.create_optimizer()
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
@@ -163,8 +165,9 @@ def _log_probs(trainer: GRPOTrainer, inputs: dict[str, Any]) -> torch.Tensor:
 def _policy_pass(trainer: GRPOTrainer, inputs: dict[str, Any], meter: Meter) -> None:
     """Forward and backward of the loss."""
     with meter("policy"):
-        trainer.accelerator.backward(trainer._compute_loss(trainer.model, inputs))
-    trainer.model.zero_grad()
+        loss = trainer._compute_loss(trainer.model, inputs)
+        with meter("backward"):
+            trainer.accelerator.backward(loss)
 
 
 def _step(trainer: GRPOTrainer, row: dict[str, Any], meter: Meter) -> None:
@@ -174,8 +177,7 @@ def _step(trainer: GRPOTrainer, row: dict[str, Any], meter: Meter) -> None:
         _metered(trainer, "_get_per_token_logps_and_entropies", "reference", meter),
     ):
         inputs = trainer._prepare_inputs([row] * trainer.num_generations)
-    with meter("policy"):
-        trainer.accelerator.backward(trainer._compute_loss(trainer.model, inputs))
+    _policy_pass(trainer, inputs, meter)
     with meter("update"):
         trainer.optimizer.step()
         trainer.model.zero_grad()
