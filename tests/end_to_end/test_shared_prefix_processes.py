@@ -28,12 +28,12 @@ def launch(root, tmp_path_factory, world, tiny_base, trainers):
         ]
 
         class Counting(trainers["open"]):
-            def _packs(self, rows):
-                packs = super()._packs(rows)
-                line = [len(split_rows(rows, self._max_packed_tokens)), len(packs)]
+            def _parts(self, rows):
+                parts = super()._parts(rows)
+                line = [len(split_rows(rows, self._max_packed_tokens)), len(parts)]
                 with open(out.parent / f"packs-{self.args.process_index}.jsonl", "a") as file:
                     file.write(json.dumps(line) + "\n")
-                return packs
+                return parts
 
         def main(flags):
             # A forked process has its parent's: that of an earlier test, which trained alone.
