@@ -1,10 +1,22 @@
-"""Patch embeddings as a product of matrices."""
+"""Pictures cut into patches, and their embeddings as a product of matrices."""
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
+
+
+def cut_into_patches(
+    image_processor: Any, pictures: Sequence[Image.Image], **kwargs: Any
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each picture's patches `[patches, values]`, and how many there are in time, height and width, `[3]`."""
+    made = image_processor(list(pictures), **{**kwargs, "return_tensors": "pt"})
+    grids = made["image_grid_thw"]
+    return list(zip(made["pixel_values"].split(grids.prod(dim=1).tolist()), grids, strict=True))
 
 
 def _product(convolution: nn.Conv3d, patches: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 
 from curr_reft.evaluation.decoding import Chooser, decode
+from curr_reft.patches import cut_into_patches
 
 
 def distinct(prompts: Sequence[Any]) -> tuple[list[int], list[int]]:
@@ -38,10 +39,8 @@ class _OncePerPicture:
         pictures = make_flat_list_of_images(images)
         new = {id(picture): picture for picture in pictures if id(picture) not in self._processed}
         if new:
-            made = self._image_processor(list(new.values()), **{**kwargs, "return_tensors": "pt"})
-            grids = made["image_grid_thw"]
-            patches = made["pixel_values"].split(grids.prod(dim=1).tolist())
-            for picture, patch, grid in zip(new.values(), patches, grids, strict=True):
+            made = cut_into_patches(self._image_processor, list(new.values()), **kwargs)
+            for picture, (patch, grid) in zip(new.values(), made, strict=True):
                 self._processed[id(picture)] = picture, patch, grid
         _, patches, grids = zip(*(self._processed[id(picture)] for picture in pictures), strict=True)
         return BatchFeature({"pixel_values": torch.cat(patches), "image_grid_thw": torch.stack(grids)})

@@ -174,14 +174,14 @@ class SharedPrefixTrainer(GRPOTrainer):
             )
         rows = rows_of(input_ids, attention_mask, logits_to_keep, fields)
         batch_size = batch_size or len(rows)
+        rope_index = self._base_model().model.get_rope_index
         outputs = []
         together = 0
         for start in range(0, len(rows), batch_size):
             parts = self._parts(rows[start : start + batch_size])
             together += sum(len(group) for part in parts for group in groups_of(part) if len(group) > 1)
-            rope_index = self._base_model().model.get_rope_index
             packs = [pack(part, rope_index) for part in parts]
-            labels = torch.cat([pack["shift_labels"] for pack in packs], dim=1)
+            labels = torch.cat([inputs["shift_labels"] for inputs in packs], dim=1)
             with self.accelerator.autocast():
                 outputs.append(model(packs=packs, shift_labels=labels, fused_lm_head=True))
         mask = attention_mask[:, -logits_to_keep:]

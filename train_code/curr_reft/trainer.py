@@ -87,11 +87,10 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         try:
             return super().train(*args, **kwargs)
-        except BaseException:
+        finally:
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, HeadlineProgress):
                     callback.close()
-            raise
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         # Completions tables hold one type per column: wandb rejects the mixed parts of a turn with a picture.

@@ -18,6 +18,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from curr_reft.data.dataset import render_prompt
 from curr_reft.evaluation.memory import in_halves
 from curr_reft.evaluation.turn import Turn
+from curr_reft.patches import cut_into_patches
 
 # Decoding a picture takes some ten times as long as shrinking it for the processor.
 _DECODE_THREADS = 4
@@ -113,12 +114,8 @@ class KeptPictures(ModelInputs):
         seen = self._kept.find(pictured)
         unseen = [turn for picture, turn in pictured.items() if picture not in seen]
         images = self._processor.image_processor
-        grids, patches = (), ()
-        if unseen:
-            made = images(images=list(self._decoders.map(Turn.open_image, unseen)), return_tensors="pt")
-            grids = made["image_grid_thw"]
-            patches = made["pixel_values"].split(grids.prod(dim=1).tolist())
-        grid_of = {turn.picture: grid for turn, grid in zip(unseen, grids, strict=True)}
+        made = cut_into_patches(images, list(self._decoders.map(Turn.open_image, unseen))) if unseen else []
+        grid_of = {turn.picture: grid for turn, (_, grid) in zip(unseen, made, strict=True)}
         grid_of |= {picture: features.grid for picture, features in seen.items()}
         texts = []
         for turn in turns:
@@ -132,7 +129,7 @@ class KeptPictures(ModelInputs):
             self._processor(text=texts, padding=True, return_tensors="pt"),
             [turn.picture for turn in turns if turn.picture],
             seen,
-            [(turn.picture, grid, patch) for turn, grid, patch in zip(unseen, grids, patches, strict=True)],
+            [(turn.picture, grid, patches) for turn, (patches, grid) in zip(unseen, made, strict=True)],
         )
 
     @torch.inference_mode()

@@ -47,8 +47,7 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
     row = make_row(processor)
     found = Measurements()
     for trainer in trainers.values():
-        _policy_pass(trainer, _policy_inputs(trainer, row, (2, 8)), Meter())
-        trainer.model.zero_grad()
+        _measured_pass(trainer, _policy_inputs(trainer, row, (2, 8)))
     for shape in preset.shapes:
         inputs = {name: _policy_inputs(trainer, row, shape) for name, trainer in trainers.items()}
         theirs, ours = (_log_probs(trainers[name], inputs[name]) for name in TRAINERS)
@@ -56,9 +55,7 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
         meters: dict[str, list[Meter]] = defaultdict(list)
         for _ in range(options.repeats):
             for name, trainer in trainers.items():
-                meter = Meter()
-                _policy_pass(trainer, inputs[name], meter)
-                trainer.model.zero_grad()
+                meter = _measured_pass(trainer, inputs[name])
                 meters[name].append(meter)
                 seconds = meter.seconds["policy"]
                 logger.info("policy pass, %d completions of %d tokens, %s: %.2f s", *shape, name, seconds)
@@ -168,6 +165,14 @@ def _policy_pass(trainer: GRPOTrainer, inputs: dict[str, Any], meter: Meter) -> 
         loss = trainer._compute_loss(trainer.model, inputs)
         with meter("backward"):
             trainer.accelerator.backward(loss)
+
+
+def _measured_pass(trainer: GRPOTrainer, inputs: dict[str, Any]) -> Meter:
+    """A policy pass by itself, whose gradients nobody needs."""
+    meter = Meter()
+    _policy_pass(trainer, inputs, meter)
+    trainer.model.zero_grad()
+    return meter
 
 
 def _step(trainer: GRPOTrainer, row: dict[str, Any], meter: Meter) -> None:
