@@ -6,9 +6,9 @@
 
 The policy pass (forward and backward of the loss) is measured for every group size and completion length of
 the preset, the whole step (rollout, reference, policy, update) for the first: by `trl.GRPOTrainer` as it
-comes, by `SharedPrefixTrainer`, and by the latter with either half switched off; "backward" is a part of
-"policy". Weights are random, the learning rate is 0, and no answer ends before its length. The faster of the
-repeats counts. `--check` exits with 1 when a target is missed; the 3b preset has none.
+comes, by `SharedPrefixTrainer`, and by the latter with one part of it switched off at a time; "backward" is a
+part of "policy". Weights are random, the learning rate is 0, and no answer ends before its length. The
+fastest of the repeats counts. `--check` exits with 1 when a target is missed; the 3b preset has none.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from rich.table import Table
 
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import command
-from curr_reft.step_benchmark.measure import HALVES, TRAINERS, Measurements, measure
+from curr_reft.step_benchmark.measure import PARTS, TRAINERS, Measurements, measure
 from curr_reft.step_benchmark.meters import Meter, product_rate
 from curr_reft.step_benchmark.shapes import (
     PRESETS,
@@ -167,7 +167,7 @@ def show(results: dict[str, Any], console: Console) -> None:
     table = Table(title=f"Optimizer step, {group} completions of {length} tokens: seconds (peak memory, GB)")
     for column in ("", *PHASES):
         table.add_column(column, justify="right")
-    for name in [*TRAINERS, *HALVES]:
+    for name in [*TRAINERS, *PARTS]:
         cells = [
             f"{min(results['step_seconds'][phase][name]):.2f}"
             f" ({results['step_bytes'][phase][name] / 1e9:.2f})"

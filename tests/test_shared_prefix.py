@@ -20,16 +20,8 @@ from transformers import (
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from curr_reft.errors import InputError
-from curr_reft.shared_prefix import (
-    Row,
-    groups_of,
-    obstacle,
-    pack,
-    packed_tokens,
-    rows_of,
-    split_further,
-    split_rows,
-)
+from curr_reft.packing_budget import packed_tokens, split_further, split_rows
+from curr_reft.shared_prefix import Row, groups_of, obstacle, pack, rows_of
 from curr_reft.training import build_trainer, prepare, run_stage
 
 TOLERANCE = 1e-5
@@ -385,19 +377,21 @@ def test_other_families_are_named():
     )
 
 
-@pytest.mark.slow
-def test_out_of_memory_is_one_line_that_says_what_to_change(stage_flags, trainers, capsys):
-    class NoMemory(trainers["open"]):
-        def compute_loss(self, *args, **kwargs):
-            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9.00 GiB.")
+@pytest.mark.parametrize("where", ["training_step", "prediction_step", "create_optimizer"])
+def test_out_of_memory_is_one_line_that_says_what_to_change(where, stage_flags, trainers, capsys):
+    def no_memory(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9.00 GiB.")
 
-    flags = stage_flags("open", "--max_completion_length", "4", "--disable_tqdm", "true")
+    trainer = type("NoMemory", (trainers["open"],), {where: no_memory})
+    evaluation = ("--eval_strategy", "steps", "--eval_steps", "1", "--eval_on_start", "true")
+    flags = stage_flags("open", "--max_completion_length", "4", "--disable_tqdm", "true", *evaluation)
     with pytest.raises(SystemExit) as caught:
-        run_stage(NoMemory, flags)
+        run_stage(trainer, flags)
     assert caught.value.code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error == (
         "error: out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
         " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
-        " --gradient_checkpointing true (CUDA out of memory. Tried to allocate 9.00 GiB.)"
+        " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size (CUDA out of"
+        " memory. Tried to allocate 9.00 GiB.)"
     )

@@ -91,7 +91,14 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
     assert list(results["step_speedup"]) == ["2"]
     assert list(results["step_seconds"]) == list(script.PHASES)
     for seconds in results["step_seconds"].values():
-        assert [len(runs) for runs in seconds.values()] == [1, 1, 1, 1]
+        assert {name: len(runs) for name, runs in seconds.items()} == {
+            "TRL": 1,
+            "ours": 1,
+            "ours, TRL's rollouts": 1,
+            "ours, TRL's passes": 1,
+            "ours, a picture each": 1,
+            "ours, patches convolved": 1,
+        }
     assert [fault.split(":")[0] for fault in results["missed"]] == [
         "policy_speedup, 2 completions of 8 tokens"
     ]

@@ -138,10 +138,14 @@ def test_what_was_longest_not_asked_for_is_given_up():
     assert kept.find(["a", "b", "c", "large"]) == {}
 
 
-def test_a_product_is_the_convolution():
+def test_a_product_is_the_convolution_and_is_taken_back():
     torch.manual_seed(0)
     convolution = torch.nn.Conv3d(3, 16, (2, 14, 14), (2, 14, 14))
     patches = torch.randn(5, 3, 2, 14, 14)
     expected = convolution(patches).view(5, 16)
     multiply_patches(convolution)
-    assert torch.allclose(convolution(patches), expected, atol=1e-5)
+    product = convolution(patches)
+    assert product.shape == expected.shape
+    assert torch.allclose(product, expected, atol=1e-5)
+    multiply_patches(convolution, False)
+    assert torch.equal(convolution(patches).view(5, 16), expected)

@@ -7,6 +7,7 @@ completion sees its prompt whole and itself causally.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
@@ -58,42 +59,46 @@ def group_attention(
     """
     if not isinstance(attention_mask, list):
         if query.shape[2] == 1:
-            return _one_token(query, key, value, attention_mask, kwargs["scaling"]), None
+            return _attend(query, key, value, attention_mask, **kwargs), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
 
-    def attend(queries: slice, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None):
-        return sdpa_attention_forward(module, query[:, :, queries], keys, values, mask, **kwargs)[0]
-
+    lengths = [length for group in attention_mask for length in (group.prefix, *group.completions)]
+    pieces = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
     outputs = []
-    start = 0
     for group in attention_mask:
-        prefix = slice(start, start + group.prefix)
-        start = prefix.stop
-        prefix_keys, prefix_values = key[:, :, prefix], value[:, :, prefix]
+        prefix = next(pieces)
         if group.prefix:
-            outputs.append(attend(prefix, prefix_keys, prefix_values, None))
-        for length in filter(None, group.completions):
-            own = slice(start, start + length)
-            start = own.stop
-            keys = torch.cat([prefix_keys, key[:, :, own]], dim=2)
-            values = torch.cat([prefix_values, value[:, :, own]], dim=2)
-            # A model spread over several GPUs has its layers on others than the first.
-            mask = group.mask[:length, : group.prefix + length].to(query.device)
-            outputs.append(attend(own, keys, values, mask))
+            outputs.append(sdpa_attention_forward(module, *prefix, None, **kwargs)[0])
+        for own_query, *own in islice(pieces, len(group.completions)):
+            if length := own_query.shape[2]:
+                keys, values = (torch.cat(states, dim=2) for states in zip(prefix[1:], own, strict=True))
+                # A model spread over several GPUs has its layers on others than the first.
+                mask = group.mask[:length, : group.prefix + length].to(query.device)
+                outputs.append(_attend(own_query, keys, values, mask, **kwargs))
     return torch.cat(outputs, dim=1), None
 
 
-def _one_token(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scale: float
+def _attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
 ) -> torch.Tensor:
-    """Attention of a sampled token, whose heads that share keys stand in for as many tokens.
+    """Attention under a mask, in which heads that share keys stand in for as many tokens.
 
-    Otherwise all keys and values would be copied for each of these heads, for each token.
+    Otherwise sdpa would be given a copy of all keys and values for each of these heads.
     """
-    rows, heads, _, width = query.shape
-    grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], width)
-    output = functional.scaled_dot_product_attention(grouped, key, value, attn_mask=mask, scale=scale)
-    return output.reshape(rows, 1, heads, width)
+    rows, heads, tokens, width = query.shape
+    shared = key.shape[1]
+    if mask is not None and tokens > 1:
+        mask = mask.repeat(heads // shared, 1)
+    output = functional.scaled_dot_product_attention(
+        query.reshape(rows, shared, -1, width), key, value, attn_mask=mask, dropout_p=dropout, scale=scaling
+    )
+    return output.reshape(rows, heads, tokens, width).transpose(1, 2)
 
 
 def use_group_attention(model: PreTrainedModel) -> None:

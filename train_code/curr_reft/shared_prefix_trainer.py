@@ -8,10 +8,12 @@ import torch
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
 from curr_reft.errors import InputError
+from curr_reft.packing_budget import split_further, split_rows
 from curr_reft.patches import multiply_patches
 from curr_reft.rollouts import distinct, once_per_picture, once_per_prompt
 from curr_reft.shared_prefix import (
@@ -21,8 +23,6 @@ from curr_reft.shared_prefix import (
     obstacle,
     pack,
     rows_of,
-    split_further,
-    split_rows,
     unpack,
 )
 
@@ -44,6 +44,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self._max_packed_tokens = max_packed_tokens
         self.shares_prefix = shared_prefix and self._share_prefix()
+        self.shares_pictures = self.shares_prefix
         self.shares_rollouts = self.shares_prefix and self._share_rollouts()
 
     def _share_rollouts(self) -> bool:
@@ -94,21 +95,21 @@ class SharedPrefixTrainer(GRPOTrainer):
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if isinstance(model, PeftModel) else model
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         try:
-            return super().training_step(*args, **kwargs)
+            return super().train(*args, **kwargs)
         except torch.OutOfMemoryError as error:
             raise InputError(
                 "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
                 " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
-                " --gradient_checkpointing true"
+                " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size"
                 f" ({' '.join(str(error).split())[:200]})"
             ) from error
 
     # Rollouts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if not self.shares_prefix:
+        if not self.shares_pictures:
             return super()._generate_and_score_completions(inputs)
         with once_per_picture(self.processing_class):
             return super()._generate_and_score_completions(inputs)

@@ -19,11 +19,11 @@ from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
 from curr_reft.manifest import mark_finished, write_manifest
+from curr_reft.packing_budget import check_budget
 from curr_reft.plan import Plan, print_plan, step_counts
 from curr_reft.processor import load_processor
 from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
-from curr_reft.shared_prefix import check_budget
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
 from curr_reft.vllm_rollouts import check_vllm

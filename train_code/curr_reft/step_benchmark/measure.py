@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import ProcessorMixin, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
+from curr_reft.patches import multiply_patches
 from curr_reft.shared_prefix_trainer import SharedPrefixTrainer
 from curr_reft.step_benchmark.meters import Meter
 from curr_reft.step_benchmark.shapes import Preset, Shape, make_row, save_checkpoint
@@ -21,8 +22,13 @@ from curr_reft.step_benchmark.shapes import Preset, Shape, make_row, save_checkp
 logger = logging.getLogger(__name__)
 
 TRAINERS = {"TRL": GRPOTrainer, "ours": SharedPrefixTrainer}
-HALVES = {"ours, TRL's rollouts": "shares_rollouts", "ours, TRL's passes": "shares_prefix"}
-"""Variants of ours, each with one half of it switched off."""
+PARTS = {
+    "ours, TRL's rollouts": "shares_rollouts",
+    "ours, TRL's passes": "shares_prefix",
+    "ours, a picture each": "shares_pictures",
+    "ours, patches convolved": None,
+}
+"""Variants of ours, each with one part of it off, and the trainer's switch of that part."""
 
 
 @dataclass
@@ -61,7 +67,7 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
                 logger.info("policy pass, %d completions of %d tokens, %s: %.2f s", *shape, name, seconds)
         found.passes[shape] = meters
     for repeat in range(options.repeats):
-        for name in [*TRAINERS, *HALVES]:
+        for name in [*TRAINERS, *PARTS]:
             set_seed(options.seed + repeat)
             meter = Meter()
             with _variant(trainers, name) as trainer, meter("step"):
@@ -206,13 +212,21 @@ def _metered(trainer: GRPOTrainer, method: str, phase: str, meter: Meter) -> Ite
 
 @contextmanager
 def _variant(trainers: dict[str, GRPOTrainer], name: str) -> Iterator[GRPOTrainer]:
-    """A trainer, or ours with one half of it switched off."""
+    """A trainer, or ours with one part of it switched off."""
     if name in trainers:
         yield trainers[name]
         return
     trainer = trainers["ours"]
-    setattr(trainer, HALVES[name], False)
+    _switch(trainer, PARTS[name], on=False)
     try:
         yield trainer
     finally:
-        setattr(trainer, HALVES[name], True)
+        _switch(trainer, PARTS[name], on=True)
+
+
+def _switch(trainer: SharedPrefixTrainer, part: str | None, on: bool) -> None:
+    if part is not None:
+        setattr(trainer, part, on)
+        return
+    for model in (trainer.model, trainer.ref_model):
+        multiply_patches(model, on)
