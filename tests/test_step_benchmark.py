@@ -97,7 +97,7 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
             "ours, TRL's rollouts": 1,
             "ours, TRL's passes": 1,
             "ours, a picture each": 1,
-            "ours, patches convolved": 1,
+            "ours, TRL's vision tower": 1,
         }
     assert [fault.split(":")[0] for fault in results["missed"]] == [
         "policy_speedup, 2 completions of 8 tokens"

@@ -14,7 +14,6 @@ from curr_reft.evaluation.generation import TransformersBackend
 from curr_reft.evaluation.model_inputs import Features, KeptFeatures, ModelInputs
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
-from curr_reft.patches import multiply_patches
 from curr_reft.processor import load_processor
 from curr_reft.stages import ImageBudget
 
@@ -136,16 +135,3 @@ def test_what_was_longest_not_asked_for_is_given_up():
     assert kept.find(["a", "b", "c"]).keys() == {"a", "c"}
     kept.keep("large", Features(features.grid, torch.zeros(21, 4)))
     assert kept.find(["a", "b", "c", "large"]) == {}
-
-
-def test_a_product_is_the_convolution_and_is_taken_back():
-    torch.manual_seed(0)
-    convolution = torch.nn.Conv3d(3, 16, (2, 14, 14), (2, 14, 14))
-    patches = torch.randn(5, 3, 2, 14, 14)
-    expected = convolution(patches).view(5, 16)
-    multiply_patches(convolution)
-    product = convolution(patches)
-    assert product.shape == expected.shape
-    assert torch.allclose(product, expected, atol=1e-5)
-    multiply_patches(convolution, False)
-    assert torch.equal(convolution(patches).view(5, 16), expected)

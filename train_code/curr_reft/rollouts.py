@@ -10,7 +10,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 
 from curr_reft.evaluation.decoding import Chooser, decode
-from curr_reft.patches import cut_into_patches
+from curr_reft.vision_tower import cut_into_patches
 
 
 def distinct(prompts: Sequence[Any]) -> tuple[list[int], list[int]]:

@@ -27,8 +27,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from trl.trainer.utils import split_pixel_values_by_grid
 
 from curr_reft.group_attention import GroupLayout, use_group_attention
-
-FAMILIES = ("qwen2_vl", "qwen2_5_vl")
+from curr_reft.vision_tower import FAMILIES
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, uns
 
 from curr_reft.errors import InputError
 from curr_reft.packing_budget import split_further, split_rows
-from curr_reft.patches import multiply_patches
 from curr_reft.rollouts import distinct, once_per_picture, once_per_prompt
 from curr_reft.shared_prefix import (
     Row,
@@ -25,6 +24,7 @@ from curr_reft.shared_prefix import (
     rows_of,
     unpack,
 )
+from curr_reft.vision_tower import quicken
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +79,16 @@ class SharedPrefixTrainer(GRPOTrainer):
                 reason,
             )
             return False
+        vision = policy.config.vision_config._attn_implementation
         reference = [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
         for model in [policy, *reference]:
-            multiply_patches(model)
+            quicken(model)
             add_packed_forward(model)
         self._say(
             logging.INFO,
             "--shared_prefix: a prompt is computed once for its completions; the language model attends by"
             " torch's sdpa, the vision tower by %s",
-            policy.config.vision_config._attn_implementation,
+            vision,
         )
         return True
 

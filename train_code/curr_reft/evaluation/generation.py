@@ -24,7 +24,7 @@ from curr_reft.evaluation.memory import in_halves
 from curr_reft.evaluation.model_inputs import model_inputs
 from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
-from curr_reft.patches import multiply_patches
+from curr_reft.vision_tower import quicken
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
 _BATCH_TOKENS = {"cpu": 12288, "cuda": 65536}
@@ -173,7 +173,7 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> Pre
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"--model {checkpoint.path}: the weights cannot be loaded ({reason})") from error
-    multiply_patches(model)
+    quicken(model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

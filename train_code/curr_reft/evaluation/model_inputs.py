@@ -18,15 +18,12 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from curr_reft.data.dataset import render_prompt
 from curr_reft.evaluation.memory import in_halves
 from curr_reft.evaluation.turn import Turn
-from curr_reft.patches import cut_into_patches
+from curr_reft.vision_tower import FAMILIES, cut_into_patches
 
 # Decoding a picture takes some ten times as long as shrinking it for the processor.
 _DECODE_THREADS = 4
 # A thousand pictures of the training budget take 2.2 GB with the 3B model.
 _KEPT_BYTES = 4 * 2**30
-# Families whose language model gets a picture as the embeddings of its tokens, and nothing else. (Qwen3-VL,
-# say, adds features to later layers.)
-_EMBEDS_PICTURES = ("qwen2_vl", "qwen2_5_vl")
 
 
 class Features(NamedTuple):
@@ -162,6 +159,6 @@ class KeptPictures(ModelInputs):
 
 def model_inputs(processor: ProcessorMixin, model: PreTrainedModel) -> ModelInputs:
     """What fits the model's family."""
-    if model.config.model_type in _EMBEDS_PICTURES:
+    if model.config.model_type in FAMILIES:
         return KeptPictures(processor, model)
     return ModelInputs(processor)

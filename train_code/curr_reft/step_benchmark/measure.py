@@ -14,10 +14,10 @@ from datasets import Dataset
 from transformers import ProcessorMixin, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from curr_reft.patches import multiply_patches
 from curr_reft.shared_prefix_trainer import SharedPrefixTrainer
 from curr_reft.step_benchmark.meters import Meter
 from curr_reft.step_benchmark.shapes import Preset, Shape, make_row, save_checkpoint
+from curr_reft.vision_tower import quicken
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ PARTS = {
     "ours, TRL's rollouts": "shares_rollouts",
     "ours, TRL's passes": "shares_prefix",
     "ours, a picture each": "shares_pictures",
-    "ours, patches convolved": None,
+    "ours, TRL's vision tower": None,
 }
 """Variants of ours, each with one part of it off, and the trainer's switch of that part."""
 
@@ -229,4 +229,4 @@ def _switch(trainer: SharedPrefixTrainer, part: str | None, on: bool) -> None:
         setattr(trainer, part, on)
         return
     for model in (trainer.model, trainer.ref_model):
-        multiply_patches(model, on)
+        quicken(model, on)
