@@ -68,7 +68,7 @@ def test_answers_are_those_of_pictures_that_are_seen_each_time(turns, backend, p
     assert list(answers(kept, again).values()) == list(found.values())
     assert sum(looks) == 3
     # A family whose pictures are more than embeddings.
-    monkeypatch.setattr(model_inputs, "_EMBEDS_PICTURES", ())
+    monkeypatch.setattr(model_inputs, "FAMILIES", ())
     plain, looks = backend(penalty=penalty)
     assert type(plain._inputs) is ModelInputs
     assert answers(plain, turns) == found
