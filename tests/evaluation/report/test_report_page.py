@@ -287,6 +287,16 @@ def test_rows_that_are_gone_or_broken(write_evaluation, report, fails, tmp_path)
     assert "Right by the strict scoring: 6 of 15" in text
 
 
+def test_a_suite_that_is_being_answered_again_has_its_scores_and_no_cards_yet(write_evaluation, report):
+    folder = write_evaluation("a", math_in=0.5, classify_in=0.5)
+    waiting = {"id": "x:31", "digest": "0" * 64, "model_output": "<answer>3</answer>", "truncated": False}
+    with (folder / "math_in.jsonl").open("a") as file:
+        file.write(json.dumps({**waiting, "new_tokens": 5}) + "\n")
+    text = (report(folder) / "report.html").read_text()
+    assert "1 of its 31 answers are not scored yet: eval/evaluate.py is at work on them" in text
+    assert text.count("Right by the strict scoring") == 1
+
+
 def test_a_report_is_written_whole_or_not_at_all(write_evaluation, report, fails, tmp_path):
     folder = write_evaluation("a", math_in=0.5)
     output = report(folder)

@@ -83,7 +83,14 @@ def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) ->
         if not path.is_file():
             yield Shelf(score.suite, [], f"{path.name} does not lie beside scores.json.")
             continue
-        verdicts = [(row["strict"], row["released"]) for row in _rows(path)]
+        verdicts = [None if _waits(row) else (row["strict"], row["released"]) for row in _rows(path)]
+        if waiting := verdicts.count(None):
+            why = (
+                f"{waiting} of its {len(verdicts)} answers are not scored yet: eval/evaluate.py is at work"
+                " on them, or was stopped and goes on when started again."
+            )
+            yield Shelf(score.suite, [], why)
+            continue
         titles = {1: "Right by the strict scoring", 0: "Wrong by the strict scoring"}
         drawn = {strict: _draw(verdicts, strict, each) for strict in titles}
         wanted = {index for indices in drawn.values() for index in indices}
@@ -101,12 +108,19 @@ def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) ->
         )
 
 
+def _waits(row: dict[str, Any]) -> bool:
+    """Whether a row is an answer that its suite's scoring has not come to."""
+    return "digest" in row and "strict" not in row and "released" not in row
+
+
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The scored rows of a suite, one at a time: their outputs may be long."""
+    """The rows of a suite, one at a time: their outputs may be long."""
     for number, row in iter_objects(path):
         fault = None
         if isinstance(row, BrokenLine) or not isinstance(row, dict):
             fault = "not a JSON object"
+        elif _waits(row):
+            pass
         elif row.get("strict") not in (0, 1) or row.get("released") not in (0, 1):
             fault = "no strict and released score"
         elif not isinstance(row.get("model_output"), str) or not isinstance(row.get("example"), dict):
