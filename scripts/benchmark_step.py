@@ -5,7 +5,7 @@
     python scripts/benchmark_step.py --preset 3b      # shapes of Qwen2.5-VL-3B, for one large GPU
 
 The policy pass (forward and backward of the loss) is measured for every group size and completion length of
-the preset, the whole step (rollout, reference, policy, update) for the first: by `trl.GRPOTrainer` as it
+the preset, the whole step (rollout, reference, policy, update) for the first alone: by `trl.GRPOTrainer` as it
 comes, by `SharedPrefixTrainer`, and by the latter with one part of it switched off at a time; "backward" is a
 part of "policy". Weights are random, the learning rate is 0, and no answer ends before its length. The
 fastest of the repeats counts. `--check` exits with 1 when a target is missed; the 3b preset has none.
@@ -84,6 +84,12 @@ def speedup(seconds: dict[str, list[float]]) -> float:
     return min(seconds["TRL"]) / min(seconds["ours"])
 
 
+def spread(seconds: dict[str, list[float]]) -> str:
+    """Least and largest ratio of runs that followed one another."""
+    ratios = [theirs / ours for theirs, ours in zip(seconds["TRL"], seconds["ours"], strict=True)]
+    return f"{min(ratios):.2f}-{max(ratios):.2f}"
+
+
 def summary(preset: Preset, options: argparse.Namespace, found: Measurements) -> dict[str, Any]:
     """What `--json` prints."""
     rate = product_rate(preset.dtype)
@@ -149,13 +155,12 @@ def show(results: dict[str, Any], console: Console) -> None:
         table.add_column(column, justify="right")
     for group, lengths in results["policy_seconds"].items():
         for length, seconds in lengths.items():
-            ratios = [a / b for a, b in zip(seconds["TRL"], seconds["ours"], strict=True)]
             table.add_row(
                 group,
                 length,
                 *(f"{min(seconds[name]):.2f}" for name in TRAINERS),
                 f"{results['policy_speedup'][group][length]:.2f}x",
-                f"{min(ratios):.2f}-{max(ratios):.2f}",
+                spread(seconds),
                 f"{results['policy_flops_ratio'][group][length]:.2f}x",
                 f"{results['memory_ratio'][group][length]:.0%}",
                 f"{results['policy_share_of_limit'][group][length]:.0%}",
@@ -176,7 +181,8 @@ def show(results: dict[str, Any], console: Console) -> None:
         table.add_row(name, *cells)
     console.print(table)
     console.print(
-        f"step {ratio:.2f} times as fast; log-probabilities differ by {results['max_logp_diff']:.1e} at most;"
+        f"step {ratio:.2f} times as fast (spread {spread(results['step_seconds']['step'])});"
+        f" log-probabilities differ by {results['max_logp_diff']:.1e} at most;"
         f" {results['matrix_product_flops_per_second'] / 1e9:,.0f} GFLOP/s in products of matrices, by which"
         f" our step reaches {results['step_share_of_limit']:.0%} of the limit"
     )

@@ -21,7 +21,8 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from curr_reft.errors import InputError
 from curr_reft.packing_budget import packed_tokens, split_further, split_rows
-from curr_reft.shared_prefix import Row, groups_of, obstacle, pack, rows_of
+from curr_reft.padded_rows import Row, groups_of, rows_of
+from curr_reft.shared_prefix import obstacle, pack
 from curr_reft.training import build_trainer, prepare, run_stage
 
 TOLERANCE = 1e-5
@@ -291,21 +292,26 @@ def test_a_completion_that_does_not_fit_is_named_with_its_lengths():
 
 
 ADAPTER = (
-    *("--use_peft", "true", "--lora_r", "4", "--lora_dropout", "0"),
-    *("--lora_target_modules", "all-linear", "--temperature", "0.7"),
+    *("--use_peft", "true", "--lora_r", "4", "--lora_dropout", "0", "--temperature", "0.7"),
+    "--lora_target_modules",
 )
 
 
+# The last of the second kind is the convolution of patches.
 @pytest.mark.slow
-def test_an_adapter_gets_the_same_loss_and_gradient_and_is_off_in_the_reference(build):
-    trainers = [build(*ADAPTER, "--shared_prefix", flag) for flag in ("true", "false")]
+@pytest.mark.parametrize("modules", [["all-linear"], ["q_proj", "v_proj", "qkv", "proj"]])
+def test_an_adapter_gets_the_same_loss_and_gradient_and_is_off_in_the_reference(modules, build):
+    trainers = [build(*ADAPTER, *modules, "--shared_prefix", flag) for flag in ("true", "false")]
+    adapted = set()
     for trainer in trainers:
         torch.manual_seed(1)
         with torch.no_grad():
             for name, value in trainer.model.named_parameters():
                 if value.requires_grad:
                     assert "lora" in name
+                    adapted.add(name.partition(".lora")[0].rpartition(".")[2])
                     value.copy_(0.05 * torch.randn_like(value))
+    assert adapted >= set(modules) - {"all-linear"}
     batch = batch_of("one and two pictures", trainers[1])
     actual, expected = (results(trainer, batch) for trainer in trainers)
     assert actual.gradients
@@ -377,7 +383,9 @@ def test_other_families_are_named():
     )
 
 
-@pytest.mark.parametrize("where", ["training_step", "prediction_step", "create_optimizer"])
+@pytest.mark.parametrize(
+    "where", ["__init__", "training_step", "prediction_step", "create_optimizer", "save_model"]
+)
 def test_out_of_memory_is_one_line_that_says_what_to_change(where, stage_flags, trainers, capsys):
     def no_memory(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9.00 GiB.")
@@ -392,6 +400,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_change(where, stage_flags, 
     assert error == (
         "error: out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
         " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
-        " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size (CUDA out of"
-        " memory. Tried to allocate 9.00 GiB.)"
+        " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size; where the weights"
+        " alone are too much, share them with --deepspeed configs/deepspeed/zero3.json (CUDA out of memory."
+        " Tried to allocate 9.00 GiB.)"
     )

@@ -180,6 +180,7 @@ def test_strict_prompt_length_names_the_row(stage_flags, trainers):
         ("--max_pixels", "-5", "expected 1 <= min <= max"),
         ("--reward_variant", "papers", "invalid choice: 'papers' (choose from 'paper', 'released')"),
         ("--attn_implementation", "flash_attention_2", "setup.sh --flash-attn"),
+        ("--attn_implementation", "flash_attention_3", "flash_attention_3: not usable here"),
         ("--resume_from_checkpoint", "./nowhere", "./nowhere: no such directory"),
     ],
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from curr_reft.errors import InputError
-from curr_reft.shared_prefix import Row, groups_of
+from curr_reft.padded_rows import Row, groups_of
 
 
 def packed_tokens(rows: Iterable[Row]) -> int:

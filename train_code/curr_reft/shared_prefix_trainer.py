@@ -8,22 +8,13 @@ import torch
 from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from curr_reft.errors import InputError
 from curr_reft.packing_budget import split_further, split_rows
+from curr_reft.padded_rows import Row, groups_of, padded, rows_of
 from curr_reft.rollouts import distinct, once_per_picture, once_per_prompt
-from curr_reft.shared_prefix import (
-    Row,
-    add_packed_forward,
-    groups_of,
-    obstacle,
-    pack,
-    rows_of,
-    unpack,
-)
+from curr_reft.shared_prefix import add_packed_forward, obstacle, pack
 from curr_reft.vision_tower import quicken
 
 logger = logging.getLogger(__name__)
@@ -36,6 +27,9 @@ class SharedPrefixTrainer(GRPOTrainer):
         shared_prefix: Compute a prompt once for all its completions; off, everything is done TRL's way.
         max_packed_tokens: Most tokens of prompts and completions in memory at a time; what does not fit is
             computed in several parts, each with the prompt, and once more in the backward pass.
+
+    A rollout knows a prompt again by its tokens and by its pictures being the same objects, as TRL's sampler
+    hands them on from datasets that keep what they decode (`curr_reft.data.dataset`).
     """
 
     def __init__(
@@ -95,17 +89,6 @@ class SharedPrefixTrainer(GRPOTrainer):
     def _base_model(self) -> PreTrainedModel:
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if isinstance(model, PeftModel) else model
-
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        try:
-            return super().train(*args, **kwargs)
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
-                " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
-                " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size"
-                f" ({' '.join(str(error).split())[:200]})"
-            ) from error
 
     # Rollouts
 
@@ -187,12 +170,12 @@ class SharedPrefixTrainer(GRPOTrainer):
             with self.accelerator.autocast():
                 outputs.append(model(packs=packs, shift_labels=labels, fused_lm_head=True))
         mask = attention_mask[:, -logits_to_keep:]
-        log_probs = unpack(torch.cat([output.log_probs[0] for output in outputs]), mask)
+        log_probs = padded(torch.cat([output.log_probs[0] for output in outputs]), mask)
         if not compute_entropy:
             return log_probs, None, None
         mode = "train" if self.model.training else "eval"
         self._metrics[mode]["shared_prefix/packed"].append(together / len(rows))
-        return log_probs, unpack(torch.cat([output.entropy[0] for output in outputs]), mask), None
+        return log_probs, padded(torch.cat([output.entropy[0] for output in outputs]), mask), None
 
     def _parts(self, rows: Sequence[Row]) -> list[list[Row]]:
         """The rows of each packed sequence of one forward pass, as many sequences on every process."""

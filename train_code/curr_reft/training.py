@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from transformers import ProcessorMixin
-from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available
+from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
@@ -30,7 +31,11 @@ from curr_reft.vllm_rollouts import check_vllm
 
 logger = logging.getLogger(__name__)
 
-_ATTENTIONS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
+_FLASH_ATTENTIONS = {
+    "flash_attention_2": is_flash_attn_2_available,
+    "flash_attention_3": is_flash_attn_3_available,
+}
+_ATTENTIONS = ("eager", "sdpa", *_FLASH_ATTENTIONS)
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,10 @@ def check_attention(model: ModelArguments) -> str | None:
     name = model.attn_implementation
     if name is not None and name not in _ATTENTIONS:
         raise InputError(f"--attn_implementation {name}: use one of {', '.join(_ATTENTIONS)}")
-    if name == "flash_attention_2" and not is_flash_attn_2_available():
+    if name in _FLASH_ATTENTIONS and not _FLASH_ATTENTIONS[name]():
         return (
-            "--attn_implementation flash_attention_2: flash-attn is not usable here; on a GPU install it with"
-            " 'bash scripts/setup.sh --flash-attn', elsewhere pass --attn_implementation sdpa"
+            f"--attn_implementation {name}: not usable here; on a GPU 'bash scripts/setup.sh --flash-attn'"
+            " installs flash_attention_2, elsewhere pass --attn_implementation sdpa"
         )
     return None
 
@@ -212,5 +217,15 @@ def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | 
     if run.config.process_index == 0:
         console = Console(width=None if sys.stdout.isatty() else 140)
         print_plan(run.plan, run.config, run.processor, run.data, console)
-    if not run.config.dry_run:
+    if run.config.dry_run:
+        return
+    try:
         train(run, trainer_class)
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
+            " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
+            " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size; where the"
+            " weights alone are too much, share them with --deepspeed configs/deepspeed/zero3.json"
+            f" ({' '.join(str(error).split())[:200]})"
+        ) from error

@@ -33,7 +33,7 @@ def quicken(model: PreTrainedModel, on: bool = True) -> None:
 
     Convolutions over patches of the very size of their kernel are products with their flat weights, which on
     a CPU take a fifth of the time. Where attention is torch's sdpa, neighbouring windows of one size, and
-    pictures of one size, attend in one call.
+    pictures of one size, attend in one call; no second model can be made from such a model's configuration.
     """
     for module in model.modules():
         if not isinstance(module, nn.Conv3d) or module.kernel_size != module.stride:
@@ -50,10 +50,11 @@ def quicken(model: PreTrainedModel, on: bool = True) -> None:
 
 
 def _product(convolution: nn.Conv3d, patches: torch.Tensor) -> torch.Tensor:
-    """Patches `[patches, channels, *kernel]` to embeddings `[patches, width]`; volumes as ever."""
+    """Patches `[patches, channels, *kernel]` to embeddings `[patches, width, 1, 1, 1]`; volumes as ever."""
     if patches.shape[2:] != convolution.weight.shape[2:]:
         return nn.Conv3d.forward(convolution, patches)
-    return functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+    embeddings = functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+    return embeddings[..., None, None, None]
 
 
 def window_attention(

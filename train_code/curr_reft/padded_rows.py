@@ -1,0 +1,82 @@
+"""TRL's padded batches as rows of prompt and completion, and values of completions padded again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import torch
+from trl.trainer.utils import split_pixel_values_by_grid
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt with one completion, without padding."""
+
+    group: int
+    """Neighbouring rows with the same number share prompt and pictures."""
+    prompt: torch.Tensor
+    """Token ids `[prompt]`."""
+    completion: torch.Tensor
+    """Token ids `[completion]`; may be empty."""
+    token_types: torch.Tensor
+    """1 where the prompt's token is a picture's, `[prompt]`."""
+    pixel_values: torch.Tensor | None
+    """Patches of the prompt's pictures `[patches, patch size]`."""
+    image_grid_thw: torch.Tensor | None
+    """Patches of each picture along time, height and width `[pictures, 3]`."""
+
+    def same_prompt(self, other: "Row") -> bool:
+        """Whether both rows ask the same about the same pictures."""
+        if not torch.equal(self.prompt, other.prompt):
+            return False
+        if self.pixel_values is None or other.pixel_values is None:
+            return self.pixel_values is other.pixel_values
+        return torch.equal(self.image_grid_thw, other.image_grid_thw) and torch.equal(
+            self.pixel_values, other.pixel_values
+        )
+
+
+def rows_of(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_length: int, fields: dict[str, Any]
+) -> list[Row]:
+    """The rows of a padded batch, numbered by prompt.
+
+    Args:
+        input_ids: `[rows, prompt + completion]`, prompts padded on the left, completions on the right.
+        attention_mask: 1 where there is a token, of the same shape.
+        completion_length: Columns that hold completions.
+        fields: The batch's pictures as TRL keeps them: `pixel_values`, `image_grid_thw`, `num_images`,
+            `mm_token_type_ids`, each possibly `None` or missing.
+    """
+    given = {name: value for name, value in fields.items() if value is not None}
+    pictures = split_pixel_values_by_grid(given) if "pixel_values" in given else {}
+    token_types = given.get("mm_token_type_ids", torch.zeros_like(input_ids))
+    rows: list[Row] = []
+    for index, present in enumerate(attention_mask.bool()):
+        prompt, completion = present.clone(), present.clone()
+        prompt[-completion_length:] = False
+        completion[:-completion_length] = False
+        row = Row(
+            group=index,
+            prompt=input_ids[index, prompt],
+            completion=input_ids[index, completion],
+            token_types=token_types[index, prompt],
+            pixel_values=pictures["pixel_values"][index] if pictures else None,
+            image_grid_thw=pictures["image_grid_thw"][index] if pictures else None,
+        )
+        if rows and row.same_prompt(rows[-1]):
+            row = replace(row, group=rows[-1].group)
+        rows.append(row)
+    return rows
+
+
+def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows in a row that share a prompt, together."""
+    return [list(group) for _, group in groupby(rows, key=attrgetter("group"))]
+
+
+def padded(values: torch.Tensor, completion_mask: torch.Tensor) -> torch.Tensor:
+    """Put all completions' values in order, `[tokens]`, where the mask `[rows, longest]` is 1; else 0."""
+    return values.new_zeros(completion_mask.shape).masked_scatter(completion_mask.bool(), values)
