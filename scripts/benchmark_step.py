@@ -5,9 +5,9 @@
     python scripts/benchmark_step.py --preset 3b      # shapes of Qwen2.5-VL-3B, for one large GPU
 
 The policy pass (forward and backward of the loss) is measured for every group size and completion length of
-the preset, the whole step (rollout, reference, policy, update) for the first alone: by `trl.GRPOTrainer` as it
-comes, by `SharedPrefixTrainer`, and by the latter with one part of it switched off at a time; "backward" is a
-part of "policy". Weights are random, the learning rate is 0, and no answer ends before its length. The
+the preset, the whole step (rollout, reference, policy, update) for the first alone: by `trl.GRPOTrainer` as
+it comes, by `SharedPrefixTrainer`, and by the latter with one part of it switched off at a time; "backward"
+is a part of "policy". Weights are random, the learning rate is 0, and no answer ends before its length. The
 fastest of the repeats counts. `--check` exits with 1 when a target is missed; the 3b preset has none.
 """
 
