@@ -170,6 +170,7 @@ def test_suites_are_selected_by_name_task_and_domain(root):
     assert names("all") == ["detection_in", "classify_in", "math_in", "refgta", "classify_out", "math_out"]
     assert names("out") == ["refgta", "classify_out", "math_out"]
     assert names("math", "refgta") == ["math_in", "refgta", "math_out"]
+    assert names("math,refgta", "classify_in") == ["classify_in", "math_in", "refgta", "math_out"]
     assert names("detection_out") == ["refgta"]
     assert names("classify_in", "classify_in") == ["classify_in"]
     with pytest.raises(InputError, match=r"--suites maths: no such suite; there are detection_in"):

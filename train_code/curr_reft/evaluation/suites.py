@@ -60,13 +60,13 @@ def select_suites(suites: Sequence[Suite], names: Sequence[str]) -> list[Suite]:
     """The suites that a selection names, in the order of the configuration.
 
     A name is a suite's, a task's or a domain's (`in`, `out`), a task and domain as in `detection_out`, or
-    `all`.
+    `all`; one text may hold several between commas.
 
     Raises:
         InputError: for a name that selects none.
     """
     chosen = set()
-    for name in names:
+    for name in ",".join(names).split(","):
         found = {suite.name for suite in suites if name in _names_of(suite)}
         if not found:
             known = dict.fromkeys(known for suite in suites for known in _names_of(suite))
