@@ -10,6 +10,7 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 from transformers.image_utils import make_flat_list_of_images
 
 from curr_reft.evaluation.decoding import Chooser, decode
+from curr_reft.thin_products import thin_products
 from curr_reft.vision_tower import cut_into_patches
 
 
@@ -85,7 +86,8 @@ def once_per_prompt(model: PreTrainedModel, origins: Sequence[int]) -> Iterator[
     def generate(*args: Any, **kwargs: Any) -> torch.Tensor:
         places = torch.tensor(origins, device=model.device)
         loop = functools.partial(decode, choose=sampler(len(origins)), origins=places)
-        return ordinary(*args, custom_generate=loop, **kwargs)
+        with thin_products(model):
+            return ordinary(*args, custom_generate=loop, **kwargs)
 
     model.generate = generate
     try:
