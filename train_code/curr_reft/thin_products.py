@@ -1,7 +1,8 @@
 """Products of a few rows with large weights, on all threads of a CPU.
 
-A sampled token is one row for each completion. MKL leaves a product of so few rows to one thread; as a batch
-of products with blocks of the weights' rows, all threads take part.
+A sampled token is one row for each completion. A product of so few rows gains next to nothing by a second
+thread (seen with MKL). As a batch of products with blocks of the weights' rows it takes 0.4 to 0.8 of
+the time with two threads, and about as long with one.
 """
 
 import functools
