@@ -10,9 +10,9 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.generation import TransformersBackend
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
 from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
+from curr_reft.processes import Processes
 from curr_reft.processor import load_processor
 
 

@@ -12,8 +12,8 @@ from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.generation import TransformersBackend
 from curr_reft.evaluation.model_inputs import Features, KeptFeatures, ModelInputs
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 from curr_reft.processor import load_processor
 from curr_reft.stages import ImageBudget
 

@@ -18,9 +18,11 @@ env >"{folder}/environment"
 echo "swift is here"
 {more}
 OUTPUT=$(grep -A1 -x -e --output_dir "{folder}/arguments" | tail -1)
+MODEL=$(grep -A1 -x -e --model "{folder}/arguments" | tail -1)
 mkdir -p "$OUTPUT/checkpoint-4"
-echo '{{"global_step": 4}}' >"$OUTPUT/checkpoint-4/trainer_state.json"
-for NAME in model.safetensors config.json processor_config.json optimizer.pt args.json; do
+cp "$MODEL"/{{*.safetensors,*config.json,tokenizer*}} "$OUTPUT/checkpoint-4"
+echo '{{"global_step": 4, "max_steps": 4}}' >"$OUTPUT/checkpoint-4/trainer_state.json"
+for NAME in optimizer.pt args.json; do
     echo "$NAME" >"$OUTPUT/checkpoint-4/$NAME"
 done
 ln -sfn checkpoint-4 "$OUTPUT/last-checkpoint"

@@ -3,14 +3,17 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from training_checkpoints import write_checkpoint
 
 from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import find_checkpoints, recorded_box_frame
@@ -44,7 +47,7 @@ def test_configurations_plan(path, swift, sft_flags, capsys, monkeypatch):
     command = text.splitlines()[-1]
     assert "MAX_PIXELS=" in command
     assert "/swift sft " in command
-    assert command.endswith("--strict true --add_version false")
+    assert "--strict true --add_version false" in command
     assert "--held_out_suites" not in command
     if path.stem == "normal_sft" and "tiny" not in str(path):
         assert "note: --attn_impl flash_attn: flash-attn is not installed" in text
@@ -149,11 +152,10 @@ def test_a_run_leaves_what_evaluation_needs(swift, sft_flags, tmp_path, tiny_bas
         assert (output / name).samefile(output / "checkpoint-4" / name)
     assert not (output / "optimizer.pt").exists()
     assert "swift is here" in (output / "swift.log").read_text()
-    assert "--strict" in (folder / "arguments").read_text()
+    arguments = (folder / "arguments").read_text()
+    assert "--strict" in arguments
+    assert "sft/stop_on_signal.py\n--callbacks\nstop_on_signal\n" in arguments
     assert f"PATH={folder}:" in (folder / "environment").read_text()
-    (output / "model.safetensors").unlink()
-    for path in (output, output / "checkpoint-4"):
-        (path / "model.safetensors").write_bytes((tiny_base / "model.safetensors").read_bytes())
     found = find_checkpoints(str(output), False, {})
     assert [checkpoint.name for checkpoint in found] == ["checkpoint-4", "final"]
     assert {recorded_box_frame(checkpoint) for checkpoint in found} == {"processed"}
@@ -172,32 +174,38 @@ def test_a_failure_names_the_log_and_keeps_the_code(swift, sft_flags, capsys, tm
     assert error.splitlines()[-1].startswith("error: swift ended with exit code 7")
     assert f"{tmp_path}/run/swift.log" in error
     assert "boom" in (tmp_path / "run/swift.log").read_text()
-    assert read_manifest(tmp_path / "run")["status"] == "running"
+    assert read_manifest(tmp_path / "run")["status"] == "failed"
 
 
-def interrupted(swift, sft_flags, tmp_path, optimizer: bool, *flags) -> Path:
-    """A run that was killed after two checkpoints of steps 4 and 6, the second half written."""
-    swift(more="exit 1")
-    with pytest.raises(SystemExit):
-        run_sft("reject_sft", sft_flags(*flags))
-    output = tmp_path / "run"
-    for step in (4, 6):
-        (output / f"checkpoint-{step}").mkdir()
-    if optimizer:
-        (output / "checkpoint-4/optimizer.pt").touch()
-    (output / "checkpoint-4/trainer_state.json").write_text('{"global_step": 4}')
-    lines = [{"loss": 1, "global_step/max_steps": f"{step}/8"} for step in (2, 4, 6)]
-    (output / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (output / "val_dataset.jsonl").write_text("{}\n")
-    return output
+@pytest.fixture
+def interrupted(swift, sft_flags, tmp_path, tiny_base, capsys):
+    """Makes a run that was killed after two checkpoints of steps 4 and 6, the second half written."""
+
+    def make(without: tuple[str, ...] = ()) -> Path:
+        swift(more="exit 1")
+        with pytest.raises(SystemExit):
+            run_sft("reject_sft", sft_flags())
+        output = tmp_path / "run"
+        write_checkpoint(output, tiny_base, 4, without=without)
+        (output / "checkpoint-6").mkdir()
+        lines = [{"loss": 1, "global_step/max_steps": f"{step}/8"} for step in (2, 4, 6)]
+        (output / "logging.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (output / "val_dataset.jsonl").write_text("{}\n")
+        (swift() / "arguments").unlink()
+        capsys.readouterr()
+        return output
+
+    return make
 
 
-def test_an_interrupted_run_goes_on(swift, sft_flags, tmp_path):
-    output = interrupted(swift, sft_flags, tmp_path, True)
+def test_an_interrupted_run_goes_on(interrupted, swift, sft_flags):
+    output = interrupted()
     folder = swift()
     run_sft("reject_sft", sft_flags())
     arguments = (folder / "arguments").read_text().splitlines()
     assert arguments[arguments.index("--resume_from_checkpoint") + 1] == str(output / "checkpoint-4")
+    # Swift would not find one weight of its own model in the file, and go on from the base.
+    assert arguments[arguments.index("--model") + 1] == str(output / "checkpoint-4")
     assert not (output / "checkpoint-6").exists()
     assert not (output / "val_dataset.jsonl").exists()
     assert [json.loads(line)["global_step/max_steps"] for line in (output / "logging.jsonl").open()] == [
@@ -209,26 +217,22 @@ def test_an_interrupted_run_goes_on(swift, sft_flags, tmp_path):
     assert len(record["earlier_starts"]) == 1
 
 
-def test_a_whole_checkpoint_is_never_removed(swift, sft_flags, tmp_path):
-    output = interrupted(swift, sft_flags, tmp_path, True)
-    (output / "checkpoint-8").mkdir()
-    (output / "checkpoint-8/trainer_state.json").write_text('{"global_step": 8}')
-    swift()
+def test_a_whole_checkpoint_is_never_removed(interrupted, swift, sft_flags, tiny_base):
+    output = interrupted()
+    write_checkpoint(output, tiny_base, 7, without=("rng_state.pth",))
     run_sft("reject_sft", sft_flags())
-    assert (output / "checkpoint-8").is_dir()
+    assert (output / "checkpoint-7").is_dir()
     assert not (output / "checkpoint-6").exists()
 
 
-def test_one_with_weights_only_is_left_as_it_is(swift, sft_flags, tmp_path, capsys):
-    output = interrupted(swift, sft_flags, tmp_path, False)
-    capsys.readouterr()
+def test_weights_alone_are_kept_aside_and_the_run_begins_again(interrupted, swift, sft_flags, caplog):
+    output = interrupted(without=("optimizer.pt",))
     folder = swift()
-    (folder / "arguments").unlink()
-    before = sorted(output.rglob("*"))
-    error = fails(capsys, *sft_flags())
-    assert f"{output}/checkpoint-4: holds weights only (--save_only_model true)" in error
-    assert sorted(output.rglob("*")) == before
-    assert not (folder / "arguments").exists()
+    run_sft("reject_sft", sft_flags())
+    assert "--resume_from_checkpoint" not in (folder / "arguments").read_text()
+    assert (output / "earlier-start-1/checkpoint-4/model.safetensors").exists()
+    assert "weights only, from which no run can go on" in caplog.text
+    assert read_manifest(output)["status"] == "finished"
 
 
 def test_one_that_was_killed_before_it_saved_starts_over(swift, sft_flags, tmp_path):
@@ -244,29 +248,30 @@ def test_one_that_was_killed_before_it_saved_starts_over(swift, sft_flags, tmp_p
     assert read_manifest(output)["status"] == "finished"
 
 
-def test_a_start_that_the_user_names_removes_nothing(swift, sft_flags, tmp_path):
-    output = interrupted(swift, sft_flags, tmp_path, False)
+def test_a_start_that_the_user_names_removes_nothing(interrupted, swift, sft_flags):
+    output = interrupted(without=("optimizer.pt",))
     folder = swift()
     named = ["--resume_from_checkpoint", str(output / "checkpoint-4"), "--resume_only_model", "true"]
-    run_sft("reject_sft", sft_flags(*named))
+    run_sft("reject_sft", sft_flags(*named, "--learning_rate", "1e-9", "--accept_changes"))
     assert (folder / "arguments").read_text().count("--resume_from_checkpoint") == 1
     assert (output / "checkpoint-6").is_dir()
     assert (output / "val_dataset.jsonl").exists()
     assert len((output / "logging.jsonl").read_text().splitlines()) == 3
-    assert read_manifest(output)["resumed_from"] == str(output / "checkpoint-4")
+    record = read_manifest(output)
+    assert record["resumed_from"] == str(output / "checkpoint-4")
+    assert record["accepted_changes"] == {"learning_rate": [None, "1e-9"]}
 
 
-def test_a_run_killed_after_its_last_step_is_only_finished(swift, sft_flags, tmp_path, capsys):
-    output = interrupted(swift, sft_flags, tmp_path, False)
-    (output / "checkpoint-6/trainer_state.json").write_text('{"global_step": 6, "max_steps": 6}')
-    (output / "checkpoint-6/model.safetensors").touch()
-    folder = swift()
-    (folder / "arguments").unlink()
-    capsys.readouterr()
+def test_a_run_killed_after_its_last_step_is_only_finished(
+    interrupted, swift, sft_flags, tiny_base, capsys, tmp_path
+):
+    output = interrupted()
+    shutil.rmtree(output / "checkpoint-6")
+    write_checkpoint(output, tiny_base, 6, max_steps=6, without=("optimizer.pt",))
     run_sft("reject_sft", sft_flags("--dry_run"))
     assert "swift is not started" in capsys.readouterr().out
     run_sft("reject_sft", sft_flags())
-    assert not (folder / "arguments").exists()
+    assert not (swift() / "arguments").exists()
     record = read_manifest(output)
     assert record["status"] == "finished"
     assert record["results"] == {"global_step": 6, "checkpoint": "checkpoint-6"}
@@ -277,29 +282,33 @@ def test_a_run_killed_after_its_last_step_is_only_finished(swift, sft_flags, tmp
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--learning_rate", "1e-9"), "--learning_rate 1e-9: the unfinished run in "),
-        (("--freeze_vit", "false"), "has not set"),
+        (("--learning_rate", "1e-9"), "learning_rate 1e-9 instead of not set"),
+        (("--freeze_vit", "false"), "freeze_vit false instead of not set"),
     ],
 )
-def test_other_flags_are_another_run(flags, message, swift, sft_flags, tmp_path, capsys):
-    interrupted(swift, sft_flags, tmp_path, True)
-    capsys.readouterr()
+def test_other_flags_are_another_run(flags, message, interrupted, swift, sft_flags, capsys):
+    output = interrupted()
     error = fails(capsys, *sft_flags(*flags))
     assert message in error
-    assert flags[0] in error
+    assert "--accept_changes" in error
+    run_sft("reject_sft", sft_flags(*flags, "--accept_changes"))
+    assert read_manifest(output)["accepted_changes"] == {flags[0].strip("-"): [None, flags[1]]}
 
 
-def test_other_pictures_are_another_run(swift, sft_flags, tmp_path, capsys, monkeypatch):
-    interrupted(swift, sft_flags, tmp_path, True)
-    capsys.readouterr()
+def test_other_pictures_are_another_run(interrupted, sft_flags, capsys, monkeypatch):
+    interrupted()
     monkeypatch.setenv("MAX_PIXELS", "3136")
-    assert "MAX_PIXELS 3136: the unfinished run" in fails(capsys, *sft_flags())
+    assert "MAX_PIXELS 3136 instead of not set" in fails(capsys, *sft_flags())
 
 
-def test_other_rows_of_the_same_file_are_other_data(swift, sft_flags, tmp_path, rows_file, capsys):
-    interrupted(swift, sft_flags, tmp_path, True)
-    capsys.readouterr()
-    assert "on other data" in fails(capsys, *sft_flags("--dataset", f"{rows_file()}#1"))
+def test_other_rows_are_another_run(interrupted, sft_flags, rows_file, capsys):
+    interrupted()
+    assert "other rows of data" in fails(capsys, *sft_flags("--dataset", f"{rows_file()}#1"))
+    other = rows_file(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+        name="o.jsonl",
+    )
+    assert "other rows of data" in fails(capsys, *sft_flags("--dataset", str(other)))
 
 
 def test_two_runs_do_not_share_a_directory(swift, sft_flags, tmp_path, capsys, monkeypatch):
@@ -320,16 +329,6 @@ def test_the_lock_covers_the_training(swift, sft_flags, tmp_path):
     command = f"{sys.executable} -c \"import fcntl, os; fcntl.flock(os.open('{tmp_path}/run', 0), 6)\""
     swift(more=f"{command} 2>/dev/null && exit 9")
     run_sft("reject_sft", sft_flags())
-
-
-def test_an_unfinished_run_on_other_data_is_refused(swift, sft_flags, rows_file, tmp_path, capsys):
-    interrupted(swift, sft_flags, tmp_path, True)
-    capsys.readouterr()
-    other = rows_file(
-        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
-        name="o.jsonl",
-    )
-    assert "on other data" in fails(capsys, *sft_flags("--dataset", str(other)))
 
 
 def test_checkpoints_of_nobody_are_left_alone(swift, sft_flags, tmp_path, capsys):
@@ -444,31 +443,44 @@ def test_swift_is_found_where_it_is_named(swift, monkeypatch, tmp_path):
     assert find_swift() == folder / "swift"
 
 
+@pytest.fixture
+def training_swift(tmp_path):
+    """A stand-in whose process below it, as swift's own, trains until a signal, which it obeys or not."""
+    script = tmp_path / "swift/cli/sft.py"
+    script.parent.mkdir(parents=True)
+
+    def start(obeys: bool) -> tuple[subprocess.Popen, int]:
+        handler = "lambda *_: sys.exit(75)" if obeys else "signal.SIG_IGN"
+        script.write_text(
+            "import os, pathlib, signal, sys, time\n"
+            + f"for name in ('SIGINT', 'SIGTERM'): signal.signal(getattr(signal, name), {handler})\n"
+            + f"pathlib.Path('{tmp_path}/trainer').write_text(str(os.getpid()))\n"
+            + "print('ready', flush=True)\ntime.sleep(60)\n"
+        )
+        command = [sys.executable, "-c", f"import subprocess; subprocess.run(['python', '{script}'])"]
+        code = (
+            "import os, sys; from pathlib import Path; from curr_reft.sft.swift import run_swift;"
+            f"print(*run_swift({command}, os.environ, Path('{tmp_path}/log')))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        return process, int((tmp_path / "trainer").read_text())
+
+    return start
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_swift_and_what_it_started(number, tmp_path):
-    script = tmp_path / "swift"
-    # As swift's torchrun does, it starts a process of its own and waits for it.
-    script.write_text(f"#!/usr/bin/env bash\necho ready\nsleep 60 & echo $! >{tmp_path}/child\nwait\n")
-    script.chmod(0o755)
-    code = (
-        "import os, sys; from pathlib import Path; from curr_reft.sft.swift import run_swift;"
-        f"sys.exit(run_swift(['{script}'], os.environ, Path('{tmp_path}/log')))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    for _ in range(100):
-        if (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip():
-            break
-        time.sleep(0.05)
-    child = int((tmp_path / "child").read_text())
-    process.send_signal(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)
-    if number == signal.SIGINT:
-        # A background process of a shell without job control ignores SIGINT; swift's own do not.
-        time.sleep(0.2)
-        os.kill(child, signal.SIGKILL)
-    assert process.wait(timeout=20) == 128 + number
-    for _ in range(100):
-        if not Path(f"/proc/{child}").exists():
-            break
-        time.sleep(0.05)
-    assert not Path(f"/proc/{child}").exists()
+def test_a_signal_reaches_what_trains(number, training_swift):
+    process, trainer = training_swift(obeys=True)
+    process.send_signal(number)
+    assert process.communicate(timeout=20)[0].split()[-1] == str(int(number)) or process.returncode == 0
+    assert not psutil.pid_exists(trainer)
+
+
+def test_a_second_signal_kills(training_swift):
+    process, trainer = training_swift(obeys=False)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+    process.communicate(timeout=20)
+    assert not psutil.pid_exists(trainer)

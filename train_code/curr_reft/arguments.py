@@ -7,6 +7,7 @@ default the objective depends on is written here, none is left to a library.
 import difflib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,11 @@ from trl import GRPOConfig, ModelConfig
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
+from curr_reft.stopping import GRACE_SECONDS
 from curr_reft.yaml_file import read_mapping
+
+ALL_LINEAR = "all-linear"
+_MODULE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 @dataclass
@@ -85,6 +90,13 @@ class ModelArguments(ModelConfig):
         },
     )
 
+    def __post_init__(self) -> None:
+        names = self.lora_target_modules
+        super().__post_init__()
+        if names and len(names) == 1 and _MODULE_NAME.fullmatch(names[0]) and names != [ALL_LINEAR]:
+            # TRL makes a regular expression of a single name, which must then match a module's whole path.
+            self.lora_target_modules = names
+
 
 @dataclass
 class CurriculumConfig(GRPOConfig):
@@ -97,6 +109,27 @@ class CurriculumConfig(GRPOConfig):
 
     dry_run: bool = field(
         default=False, metadata={"help": "Check everything, print the plan, load no weights."}
+    )
+    accept_changes: bool = field(
+        default=False,
+        metadata={"help": "Go on with an unfinished run although settings differ; the manifest says which."},
+    )
+    resumable_checkpoints: int | None = field(
+        default=None,
+        metadata={
+            "help": "Newest checkpoints that a run can go on from; older ones keep weights (default: all)."
+        },
+    )
+    stop_grace_seconds: float = field(
+        default=GRACE_SECONDS,
+        metadata={"help": "Time from SIGTERM to the end, for the step at work and a checkpoint."},
+    )
+    max_kl: float = field(
+        default=10.0, metadata={"help": "Mean KL from the reference above which a run is warned about."}
+    )
+    stop_on_divergence: bool = field(
+        default=False,
+        metadata={"help": "End a run whose KL exceeds --max_kl or whose format reward collapses."},
     )
     prompts_per_device: int = field(init=False, default=0)
     machine_notes: list[str] = field(init=False, default_factory=list)
@@ -159,6 +192,10 @@ class CurriculumConfig(GRPOConfig):
             raise InputError("--per_device_eval_batch_size and --max_completion_length must be at least 1")
         if self.num_generations_eval is not None and self.num_generations_eval < 2:
             raise InputError(f"--num_generations_eval {self.num_generations_eval}: must be at least 2")
+        if self.resumable_checkpoints is not None and self.resumable_checkpoints < 1:
+            raise InputError(f"--resumable_checkpoints {self.resumable_checkpoints}: must be at least 1")
+        # Signals are handled here (`curr_reft.stopping`); transformers' own way ends as if all were done.
+        self.enable_jit_checkpoint = False
         if self.deepspeed in ("none", ""):
             self.deepspeed = None
         _check_trackers(self.report_to)

@@ -1,25 +1,72 @@
-"""The one exception for input a user can mend, and the way commands report it."""
+"""The exceptions that end a command with one line, the exit codes, and the way commands report them.
 
+0    done
+1    an error of this program, with a traceback
+2    wrong input: a flag, file, row, image, model or folder that cannot be used, or a disk without room
+4    the run diverged; its last checkpoint is kept
+75   stopped by a signal, with a checkpoint; the same command goes on
+130  interrupted (Ctrl-C) where nothing can be gone on with
+"""
+
+import errno
 import functools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _SECONDS_FOR_THE_FIRST_PROCESS = 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# What libraries that write in other languages make of the same: torch, safetensors, Arrow.
+_NO_ROOM_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
 
 
-class InputError(Exception):
+class CommandError(Exception):
+    """Ends a command with its one line on standard error and its exit code."""
+
+    exit_code = 1
+
+
+class InputError(CommandError):
     """Something the user gave (flag, file, row, image, model path) is wrong.
 
     The message is one line: what is wrong, where (``file:line``, flag or row id), and what to do about it.
     """
 
+    exit_code = 2
+
+
+class DivergedError(CommandError):
+    """Training went where no further step makes sense; the message names the step and what to try."""
+
+    exit_code = 4
+
+
+class StoppedError(CommandError):
+    """A signal ended a run that can go on; the message says from where."""
+
+    exit_code = 75
+
+
+def out_of_room(error: BaseException) -> bool:
+    """Whether a full disk or quota is behind an error, whatever libraries wrapped it in."""
+    return any(
+        (isinstance(each, OSError) and each.errno in _NO_ROOM)
+        or any(text in str(each) for text in _NO_ROOM_TEXTS)
+        for each in _chain(error)
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
 
 def command(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a command's ``main``: an `InputError` becomes one line on standard error and exit code 2.
+    """Wrap a command's ``main``: a `CommandError` becomes one line on standard error and its exit code.
 
-    Ctrl-C ends it with one line and 130, a closed pipe (``| head``) quietly.
+    So does a disk without room. Ctrl-C ends it with one line and 130, a closed pipe (``| head``) quietly.
     """
 
     @functools.wraps(main)
@@ -31,8 +78,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 # The first process of the node finds the same fault and says so; its exit ends this one.
                 # If it does not within this time, the fault is this process's own.
                 time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
-            sys.stderr.write(f"error: {error}\n")
-            sys.exit(2)
+            _end(error)
+        except CommandError as error:
+            _end(error)
         except KeyboardInterrupt:
             sys.stderr.write("interrupted\n")
             sys.exit(130)
@@ -40,5 +88,15 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             # Whoever read the output has gone; without this, Python would report it again while it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except OSError as error:
+            if not out_of_room(error):
+                raise
+            where = error.filename or "the disk written to"
+            _end(InputError(f"{where}: {os.strerror(error.errno)}; make room and start again"))
 
     return run
+
+
+def _end(error: CommandError) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(error.exit_code)

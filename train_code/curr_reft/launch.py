@@ -1,26 +1,61 @@
-"""torchrun, with the exit code of a command that was given something wrong: ``python -m curr_reft.launch …``.
+"""torchrun, with the exit codes of `curr_reft.errors`: ``python -m curr_reft.launch …``.
 
-torchrun turns every failure into exit code 1 and a traceback. Here a stage script that exits with 2,
-after its one line, makes this exit with 2; other failures are reported as torchrun does.
+torchrun turns every failure into exit code 1 and a traceback, and kills its processes 30 seconds after a
+signal. Here a script that ends with a code of ours, after its one line, makes this end with the same
+code; signals go to the scripts, which take the time they need for a last checkpoint; and a second signal
+kills them.
 """
 
 import logging
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
+import psutil
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from curr_reft.errors import DivergedError, InputError, StoppedError
+from curr_reft.lifetime import follow_owner, own_children
+
+# What came first explains the others: after a wrong input in one process, the others are stopped.
+_CODES = tuple(kind.exit_code for kind in (InputError, DivergedError, StoppedError))
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def _pass_on_signals() -> None:
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        children = psutil.Process().children()
+        if not children:
+            sys.exit(128 + number)
+        for child in children:
+            child.send_signal(number if len(received) == 1 else signal.SIGKILL)
+
+    for number in _SIGNALS:
+        # Under nohup hang-ups are ignored, and stay so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Take torchrun's flags, the script and the script's flags."""
-    elastic = logging.getLogger("torch.distributed.elastic")
-    elastic.setLevel(logging.CRITICAL)
+    follow_owner()
+    own_children()
+    _pass_on_signals()
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        run.main(argv)
+        # torchrun handles at least one signal itself; this one nobody sends to a training run.
+        run.main(["--signals-to-handle=SIGQUIT", *argv])
     except ChildFailedError as error:
-        if any(failure.exitcode == 2 for failure in error.failures.values()):
-            sys.exit(2)
+        ends = [failure.exitcode for failure in error.failures.values()]
+        for code in _CODES:
+            if code in ends:
+                sys.exit(code)
         raise
 
 

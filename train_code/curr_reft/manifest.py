@@ -1,4 +1,4 @@
-"""The record of a run: what went in, on which versions, and whether it finished."""
+"""The record of a run: what went in, on which versions, and how it ended."""
 
 import hashlib
 import importlib.metadata
@@ -36,12 +36,6 @@ def checkpoints_below(run: Path) -> list[Path]:
     return sorted((path for path, step in steps.items() if step is not None), key=steps.__getitem__)
 
 
-def can_go_on(checkpoint: Path) -> bool:
-    """Whether a checkpoint has the optimizer's state, and the file that is written last."""
-    optimizer = (checkpoint / "optimizer.pt").exists() or (checkpoint / "latest").exists()
-    return optimizer and (checkpoint / "trainer_state.json").exists()
-
-
 def git_revision() -> str:
     """The commit this code was run from, `-dirty` when the tree differs, `unknown` outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
@@ -64,23 +58,33 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_manifest(output_dir: Path, contents: dict[str, Any], resumed_from: str | None = None) -> None:
+def write_manifest(output_dir: Path, contents: dict[str, Any]) -> None:
     """Write `contents` with the environment and the starting time, marked as running.
 
-    After a resume the records of the earlier starts are kept under `earlier_starts`.
+    The records of earlier starts in the same directory are kept under `earlier_starts`.
     """
     record = {**contents, **environment(), "status": "running", "started": _now()}
-    if resumed_from is not None:
-        before = read_manifest(output_dir) or {}
-        record["resumed_from"] = resumed_from
+    before = read_manifest(output_dir)
+    if before is not None:
         record["earlier_starts"] = [*before.pop("earlier_starts", []), before]
     _write(output_dir, record)
 
 
 def mark_finished(output_dir: Path, results: dict[str, Any]) -> None:
     """Add the results to the manifest and mark the run as finished."""
+    mark_ended(output_dir, "finished", results=results)
+
+
+def mark_ended(output_dir: Path, status: str, **details: Any) -> None:
+    """Write down how a run ended.
+
+    Args:
+        status: `finished` when the last step was reached; `stopped` by a signal; `diverged`; `failed`. A
+            run that was killed stays `running`.
+        details: What else there is to say: `step`, `reason`, `results`.
+    """
     record = read_manifest(output_dir) or {}
-    _write(output_dir, {**record, "status": "finished", "finished": _now(), "results": results})
+    _write(output_dir, {**record, "status": status, "ended": _now(), **details})
 
 
 def _write(output_dir: Path, record: dict[str, Any]) -> None:

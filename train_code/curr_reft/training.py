@@ -3,10 +3,11 @@
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 from transformers import ProcessorMixin
 from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
@@ -18,12 +19,23 @@ from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
-from curr_reft.errors import InputError, command
-from curr_reft.manifest import mark_finished, write_manifest
+from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
+from curr_reft.evaluation.journal import sole_writer
+from curr_reft.failures import failures_in_words
+from curr_reft.lifetime import follow_owner
+from curr_reft.manifest import checkpoints_below, mark_ended, mark_finished, write_manifest
+from curr_reft.models.weights import (
+    adapter_model,
+    check_finite,
+    local_folder,
+    skeleton,
+    weights_fault,
+)
 from curr_reft.packing_budget import check_budget
 from curr_reft.plan import Plan, print_plan, step_counts
+from curr_reft.processes import Processes
 from curr_reft.processor import load_processor
-from curr_reft.resume import find_resume_point
+from curr_reft.resume import Start, check_unfinished, find_start, started
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 from curr_reft.trainer import CurriculumGRPOTrainer
@@ -45,10 +57,18 @@ class Run:
     data: DataArguments
     config: CurriculumConfig
     model: ModelArguments
+    processes: Processes
     mixture: Mixture
     processor: ProcessorMixin
     plan: Plan
-    resume_from: str | None
+    record: dict[str, Any]
+    """What the manifest will hold."""
+    start: Start
+
+    @property
+    def resume_from(self) -> str | None:
+        """The checkpoint it goes on from, `None` for the beginning."""
+        return None if self.start.checkpoint is None else str(self.start.checkpoint)
 
 
 def check_attention(model: ModelArguments) -> str | None:
@@ -81,6 +101,11 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
+    if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
+        raise InputError(
+            "--use_peft needs --lora_target_modules, such as q_proj k_proj v_proj o_proj gate_proj up_proj"
+            " down_proj, or all-linear"
+        )
 
 
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
@@ -90,9 +115,11 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         InputError: for the first thing that is wrong.
     """
     data, config, model = parse_arguments(argv)
+    processes = Processes(config.process_index, config.world_size)
     reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
-    resume_from = find_resume_point(config, model.model_name_or_path, stage)
+    output_dir = Path(config.output_dir)
+    check_unfinished(output_dir)
     obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
     if obstacles and not config.dry_run:
         raise InputError(obstacles[0])
@@ -110,6 +137,13 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
     )
+    weights = local_folder(
+        model.model_name_or_path, "--model_name_or_path", model.model_revision, config.dry_run
+    )
+    if weights is None:
+        warnings.append(f"{model.model_name_or_path} is not on this machine yet: its weights are not checked")
+    else:
+        check_weights(weights, model, processes)
     examples = mixture.rows
     sizes, missing = check_images(examples, data.allow_missing_images)
     faults = check_boxes(examples, stage, sizes, data.drop_bad_boxes)
@@ -153,7 +187,52 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         processes=config.world_size,
         notes=[*obstacles, *warnings],
     )
-    return Run(data, config, model, mixture, processor, plan, resume_from)
+    record = {
+        "stage": stage.name,
+        "reward_variant": data.reward_variant,
+        "config": {**asdict(data), **config.to_dict(), **asdict(model)},
+        "processes": config.world_size,
+        "prompts_per_device": config.prompts_per_device,
+        "data": [asdict(file) for file in mixture.files],
+    }
+    start = find_start(
+        output_dir,
+        record,
+        lambda checkpoint: weights_fault(checkpoint, weights),
+        config.accept_changes,
+        _requested(config, output_dir),
+    )
+    if start.step > steps:
+        raise InputError(
+            f"--output_dir {output_dir}: its run has done {start.step} steps, over the {steps} asked for"
+        )
+    return Run(data, config, model, processes, mixture, processor, plan, record, start)
+
+
+def check_weights(weights: Path, model: ModelArguments, processes: Processes) -> None:
+    """Refuse weights that are not all there, and adapters that fit nowhere.
+
+    The first process also reads all of them.
+
+    Raises:
+        InputError: for the first fault.
+    """
+    flag = "--model_name_or_path"
+    bones = skeleton(weights, flag)
+    adapter = get_peft_config(model)
+    if adapter is not None:
+        adapter_model(bones, adapter, "--lora_target_modules")
+    processes.shared(lambda: check_finite(weights, flag))
+
+
+def _requested(config: CurriculumConfig, output_dir: Path) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint` names; `true` asks for the newest one."""
+    requested = config.resume_from_checkpoint
+    if requested not in ("true", "True"):
+        return requested
+    if not checkpoints_below(output_dir):
+        raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
+    return None
 
 
 def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> CurriculumGRPOTrainer:
@@ -185,47 +264,66 @@ def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> Curri
 
 
 def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
-    """Train, and leave the final model, processor and manifest in the output directory."""
+    """Train, and leave the final model, processor and manifest in the output directory.
+
+    Raises:
+        StoppedError: when a signal ended it before the last step.
+        DivergedError: when it cannot go on learning.
+        InputError: when the directory is another run's, memory or disk do not suffice.
+    """
     output_dir = Path(run.config.output_dir)
-    if run.config.process_index == 0:
-        settings = {**asdict(run.data), **run.config.to_dict(), **asdict(run.model)}
-        record = {
-            "stage": run.plan.stage.name,
-            "reward_variant": run.data.reward_variant,
-            "config": settings,
-            "processes": run.plan.processes,
-            "prompts_per_device": run.config.prompts_per_device,
-            "data": [asdict(file) for file in run.mixture.files],
-        }
-        write_manifest(output_dir, record, run.resume_from)
-    trainer = build_trainer(run, trainer_class)
-    if run.resume_from is not None:
-        logger.info("going on from %s", run.resume_from)
-    result = trainer.train(resume_from_checkpoint=run.resume_from)
-    trainer.save_model()
-    trainer.save_state()
+    with ExitStack() as held:
+        run.processes.shared(lambda: _take(run, output_dir, held))
+        try:
+            _train(run, trainer_class, output_dir)
+        except BaseException as error:
+            if run.processes.rank == 0:
+                _record_end(output_dir, error)
+            raise
+
+
+def _take(run: Run, output_dir: Path, held: ExitStack) -> None:
+    """Take the output directory for this run alone, and write down that it runs."""
+    held.enter_context(sole_writer(output_dir))
+    check_unfinished(output_dir)
+    run.start.clear(output_dir)
+    write_manifest(output_dir, run.record | started(run.resume_from, run.start.changes))
+
+
+def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Path) -> None:
+    with failures_in_words(output_dir):
+        trainer = build_trainer(run, trainer_class)
+        if run.resume_from is not None:
+            logger.info("going on from %s", run.resume_from)
+        result = trainer.train(resume_from_checkpoint=run.resume_from)
+        state = trainer.state
+        if state.global_step < state.max_steps:
+            raise StoppedError(
+                f"stopped by {trainer.stopped_by} after step {state.global_step} of {state.max_steps}; the"
+                f" same command goes on from {output_dir / f'checkpoint-{state.global_step}'}"
+            )
+        trainer.save_model()
+        trainer.save_state()
     if trainer.is_world_process_zero():
         mark_finished(output_dir, result.metrics)
         logger.info("stage %s is done: %s", run.plan.stage.name, output_dir)
+
+
+def _record_end(output_dir: Path, error: BaseException) -> None:
+    statuses = {StoppedError: "stopped", DivergedError: "diverged"}
+    reason = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+    mark_ended(output_dir, statuses.get(type(error), "failed"), reason=reason)
 
 
 @command
 def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
     """The main function of a stage script."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    follow_owner()
     run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
-    if run.config.process_index == 0:
+    if run.processes.rank == 0:
         console = Console(width=None if sys.stdout.isatty() else 140)
         print_plan(run.plan, run.config, run.processor, run.data, console)
     if run.config.dry_run:
         return
-    try:
-        train(run, trainer_class)
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
-            " --per_device_train_batch_size and raise --gradient_accumulation_steps by as much, or pass"
-            " --gradient_checkpointing true; in evaluation lower --per_device_eval_batch_size; where the"
-            " weights alone are too much, share them with --deepspeed configs/deepspeed/zero3.json"
-            f" ({' '.join(str(error).split())[:200]})"
-        ) from error
+    train(run, trainer_class)

@@ -14,8 +14,8 @@ from tqdm import tqdm
 from curr_reft.evaluation.endpoint import EndpointError
 from curr_reft.evaluation.generation import Backend, Completion
 from curr_reft.evaluation.journal import Row, append, recover
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 
 
 def batches_of(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError, RefusedError, data_uri, user_turn
 from curr_reft.evaluation.generation import Completion, Save
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.refusals import Refusals
 from curr_reft.evaluation.threads import for_each
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,6 @@ from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.evaluation.journal import sole_writer
-from curr_reft.evaluation.processes import Processes, processes
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.tables import comparison_grid
@@ -34,6 +33,7 @@ from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.evaluation.subjects import Subject, find_subjects
 from curr_reft.evaluation.suites import Suite, load_suites, select_suites
 from curr_reft.manifest import sha256_of
+from curr_reft.processes import Processes, processes
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding, decode
 from curr_reft.evaluation.memory import in_halves
 from curr_reft.evaluation.model_inputs import model_inputs
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 from curr_reft.vision_tower import quicken
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.

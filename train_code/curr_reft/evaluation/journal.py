@@ -118,8 +118,10 @@ def _set_aside(path: Path) -> Path:
 
 
 @contextmanager
-def sole_writer(directory: Path) -> Iterator[None]:
+def sole_writer(directory: Path) -> Iterator[int]:
     """Make a directory, and hold it against another command that writes there, until the block ends.
+
+    Yields the file descriptor that holds it: a process that inherits it holds the directory, too.
 
     Raises:
         InputError: when another one is at work there, or the directory cannot be made.
@@ -136,6 +138,6 @@ def sole_writer(directory: Path) -> Iterator[None]:
             raise InputError(f"{directory}: another command is writing there; wait for it to end") from error
         except OSError as error:
             raise InputError(f"{directory}: cannot be locked ({error.strerror})") from error
-        yield
+        yield lock
     finally:
         os.close(lock)

@@ -16,8 +16,8 @@ from curr_reft.evaluation.checkpoints import Checkpoint, find_checkpoints, recor
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.endpoint import MODEL_KEY, ChatEndpoint, chat_url
 from curr_reft.evaluation.generation import Backend, TransformersBackend
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
+from curr_reft.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.generation import Completion, Save
-from curr_reft.evaluation.processes import Processes
 from curr_reft.evaluation.turn import Turn
+from curr_reft.processes import Processes
 
 # vLLM batches by itself; this is how many answers a kill can cost, and how many pictures are held at once.
 _ROWS_A_CALL = 512

@@ -21,10 +21,10 @@ from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.endpoint import MODEL_KEY
 from curr_reft.evaluation.flags import add_model_flags, check_model_flags
 from curr_reft.evaluation.journal import sole_writer
-from curr_reft.evaluation.processes import processes
 from curr_reft.evaluation.questions import Pictures
 from curr_reft.evaluation.subjects import Subject, find_subjects
 from curr_reft.manifest import environment, sha256_of
+from curr_reft.processes import processes
 from curr_reft.self_improvement.queries import candidates_of, read_queries, turn_of
 from curr_reft.self_improvement.records import CANDIDATES, Candidate, candidate_row
 from curr_reft.self_improvement.sources import Composition, load_composition

@@ -33,6 +33,7 @@ _OPTIONAL = ("deepspeed", "val_dataset")
 _SYSTEM = "You are a helpful assistant."
 _FALSE = ("false", "no", "0", "off")
 _ENVIRONMENT = "ENV"
+_PLUGIN = Path(__file__).parents[2] / "sft/stop_on_signal.py"
 
 
 def parse_command_line(argv: Sequence[str]) -> Flags:
@@ -123,6 +124,16 @@ def _renamed(flags: Flags, notes: list[str]) -> Flags:
         ]
         renamed[new] = [known.get(value, value) for value in values]
     return renamed
+
+
+def with_plugin(flags: Flags) -> Flags:
+    """The flags with the plugin by which a run ends as stages do, at a signal and with its state kept."""
+    plugins = [*flags.get("external_plugins", []), str(_PLUGIN)]
+    return {
+        **flags,
+        "external_plugins": plugins,
+        "callbacks": [*flags.get("callbacks", []), "stop_on_signal"],
+    }
 
 
 def _inert(flags: Flags) -> list[str]:

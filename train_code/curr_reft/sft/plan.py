@@ -4,11 +4,13 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
+from curr_reft.models.weights import check_finite, is_adapter, local_folder, skeleton
+from curr_reft.resume import Start, check_settings, check_unfinished
 from curr_reft.sft.check import CheckedFile, check_file
 from curr_reft.sft.flags import (
     Flags,
@@ -19,10 +21,12 @@ from curr_reft.sft.flags import (
     read_config,
     translate,
     variable,
+    with_plugin,
 )
-from curr_reft.sft.output import check_same_run, check_unfinished, find_start, is_last
+from curr_reft.sft.output import find_own_start, is_last
 from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
+from curr_reft.stopping import GRACE_SECONDS
 
 _SHOWN_VARIABLES = (
     *("MAX_PIXELS", "NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", ROOT_VARIABLE),
@@ -44,14 +48,24 @@ class SftRun:
     obstacles: list[str]
     """What keeps this machine from running the command; empty unless it is a dry run."""
     notes: list[str]
-    start: Path | None = None
-    """The checkpoint of an unfinished run to go on from, found by `going_on`."""
+    base: Path | None
+    """The folder of the weights it starts from; `None` where a dry run would have to download it."""
+    accept_changes: bool
+    stop_grace_seconds: float
+    start: Start = field(default_factory=Start)
+    """Where an unfinished run goes on, found by `going_on`."""
 
     @property
     def command(self) -> list[str]:
         """What runs swift."""
-        start = [] if self.start is None else ["--resume_from_checkpoint", str(self.start)]
-        return [str(self.swift), "sft", *arguments(self.flags), *start]
+        flags = self.flags
+        if self.resumed_from is not None:
+            flags = {**flags, "resume_from_checkpoint": [self.resumed_from]}
+            # Whole weights swift would load by the names in the file, which since transformers 5 are not the
+            # model's: not one would be found, and it would go on from the base model.
+            if not is_adapter(Path(self.resumed_from)):
+                flags["model"] = [self.resumed_from]
+        return [str(self.swift), "sft", *arguments(flags)]
 
     @property
     def names_its_start(self) -> bool:
@@ -63,12 +77,12 @@ class SftRun:
         """What it goes on from, whoever said so."""
         if self.names_its_start:
             return " ".join(self.flags["resume_from_checkpoint"])
-        return None if self.start is None else str(self.start)
+        return None if self.start.checkpoint is None else str(self.start.checkpoint)
 
     @property
     def is_through(self) -> bool:
         """Whether an earlier start trained to the end, and was killed before it said so."""
-        return self.start is not None and is_last(self.start)
+        return self.start.checkpoint is not None and is_last(self.start.checkpoint)
 
     @property
     def is_first_node(self) -> bool:
@@ -86,7 +100,10 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     if "config" in given:
         config, variables = read_config(Path(one_value(given, "config")))
         del given["config"]
-    dry_run = given.pop("dry_run", ["false"]) != ["false"]
+    dry_run = _switch(given, "dry_run")
+    accept_changes = _switch(given, "accept_changes")
+    grace = number(given, "stop_grace_seconds", GRACE_SECONDS, minimum=0)
+    given.pop("stop_grace_seconds", None)
     flags, notes = translate(config, given)
     suites, data_root = _held_out(flags)
     variables = {name: value for name, value in variables.items() if name not in os.environ}
@@ -102,6 +119,12 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     obstacles, versions, swift = _swift(flags)
     if obstacles and not dry_run:
         raise InputError(obstacles[0])
+    base = local_folder(model, "--model", local_only=dry_run)
+    if base is None:
+        notes.append(f"{model} is not on this machine yet: its weights are not checked")
+    else:
+        skeleton(base, "--model")
+        check_finite(base, "--model")
     checked = _check_data(flags, model, suites, data_root, max_pixels, rescaled_to)
     notes += [warning for each in checked for warning in each.file.warnings]
     notes += [str(each.file) for each in checked]
@@ -110,11 +133,20 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     record = {
         "stage": stage,
         "config": {**settings, "model_name_or_path": model, "box_frame": _box_frame(model)},
+        "processes": processes,
         "variables": _shown(environment) | variables,
         "data": [each.record for each in checked],
         "sft_environment": versions,
     }
-    return SftRun(swift, flags, variables, output_dir, record, obstacles, notes), dry_run
+    run = SftRun(
+        *(swift, with_plugin(flags), variables, output_dir, record, obstacles, notes),
+        *(base, accept_changes, grace),
+    )
+    return run, dry_run
+
+
+def _switch(flags: Flags, name: str) -> bool:
+    return flags.pop(name, ["false"]) != ["false"]
 
 
 def going_on(run: SftRun) -> SftRun:
@@ -124,9 +156,9 @@ def going_on(run: SftRun) -> SftRun:
         InputError: when what the directory holds is not to be gone on with.
     """
     if run.names_its_start:
-        check_same_run(run.output_dir, run.record)
-        return run
-    return replace(run, start=find_start(run.output_dir, run.record))
+        changes = check_settings(run.output_dir, run.record, run.accept_changes)
+        return replace(run, start=Start(changes=changes))
+    return replace(run, start=find_own_start(run.output_dir, run.record, run.base, run.accept_changes))
 
 
 def _held_out(flags: Flags) -> tuple[Path | None, Path]:
@@ -268,5 +300,6 @@ def describe(run: SftRun) -> str:
     spelled = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     lines = [f"note: {note}" for note in (*run.obstacles, *run.notes)]
     if run.is_through:
-        return "\n".join([*lines, f"{run.start}: an earlier start trained to the end; swift is not started"])
+        said = f"{run.start.checkpoint}: an earlier start trained to the end; swift is not started"
+        return "\n".join([*lines, said])
     return "\n".join([*lines, " ".join([*spelled, shlex.join(run.command)])])

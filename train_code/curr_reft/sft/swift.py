@@ -10,10 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from curr_reft.errors import InputError
+from curr_reft.stopping import GRACE_VARIABLE
 
 SWIFT_VARIABLE = "SWIFT"
 _ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-sft"
+# `swift sft` runs this file in each of the processes that train, through torchrun where there are several.
+_TRAINING_SCRIPT = "swift/cli/sft.py"
 _SET_UP = "make its environment with 'bash scripts/setup.sh'"
 _PACKAGES = (
     "ms-swift",
@@ -79,20 +84,32 @@ def versions_beside(swift: Path) -> dict[str, str]:
     return versions
 
 
-def environment_of(swift: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment to run swift in: this one with `variables`, and its own programs found first."""
+def environment_of(swift: Path, variables: Mapping[str, str], grace: float) -> dict[str, str]:
+    """The environment to run swift in: this one with `variables`, its own programs found first.
+
+    Args:
+        grace: For `train_code/sft/stop_on_signal.py`, seconds from a signal to the end.
+    """
     path = os.pathsep.join(filter(None, [str(swift.parent), os.environ.get("PATH")]))
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")
     }
-    return {**inherited, **variables, "PATH": path}
+    return {**inherited, **variables, "PATH": path, GRACE_VARIABLE: str(grace)}
 
 
-def run_swift(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+def run_swift(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, lock: int | None = None
+) -> tuple[int, signal.Signals | None]:
     """Run swift to its end; what it prints goes on to standard output and is added to `log`.
 
-    Returns its exit code, or 128 + N after signal N. Interrupts, terminations and hang-ups of this process
-    are passed on to swift and all processes that it started.
+    An interrupt, termination or hang-up of this process goes to the processes that train, which end with a
+    checkpoint; a second one kills all that swift started.
+
+    Args:
+        lock: A file descriptor that swift holds as well, even when this process is killed.
+
+    Returns:
+        Its exit code, 128 + N after its end by signal N, and the signal that this process received, if any.
     """
     # A session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
     process = subprocess.Popen(
@@ -101,12 +118,14 @@ def run_swift(command: Sequence[str], environment: Mapping[str, str], log: Path)
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
     )
-    received: list[int] = []
+    received: list[signal.Signals] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        received.append(number)
-        _signal_all(process, number)
+        received.append(signal.Signals(number))
+        if len(received) > 1 or not _signal_trainers(process.pid, number):
+            _kill_all(process)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, pass_on) for number in numbers}
@@ -123,12 +142,26 @@ def run_swift(command: Sequence[str], environment: Mapping[str, str], log: Path)
         for number, handler in before.items():
             signal.signal(number, handler)
         if process.poll() is None:
-            _signal_all(process, signal.SIGTERM)
-    if received:
-        return 128 + received[0]
-    return code if code >= 0 else 128 - code
+            _kill_all(process)
+    return code if code >= 0 else 128 - code, received[0] if received else None
 
 
-def _signal_all(process: subprocess.Popen, number: int) -> None:
+def _signal_trainers(swift: int, number: int) -> bool:
+    """Signal the processes below swift that train: neither itself nor torchrun, which would kill them
+    soon after.
+
+    Returns whether there are any.
+    """
+    trainers = [
+        process
+        for process in psutil.Process(swift).children(recursive=True)
+        if any(part.endswith(_TRAINING_SCRIPT) for part in process.cmdline()[1:3])
+    ]
+    for process in trainers:
+        process.send_signal(number)
+    return bool(trainers)
+
+
+def _kill_all(process: subprocess.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL)

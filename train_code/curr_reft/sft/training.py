@@ -5,22 +5,29 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
-from curr_reft.errors import command
+from curr_reft.errors import CommandError, InputError, StoppedError, command, out_of_room
 from curr_reft.evaluation.journal import sole_writer
 from curr_reft.json_file import read_object
-from curr_reft.manifest import FILE_NAME, mark_finished, write_manifest
+from curr_reft.lifetime import follow_owner, own_children
+from curr_reft.manifest import FILE_NAME, checkpoints_below, mark_ended, mark_finished, write_manifest
+from curr_reft.resume import started
 from curr_reft.sft.output import LOG, clear_for, keep_final
 from curr_reft.sft.plan import SftRun, describe, going_on, prepare
 from curr_reft.sft.swift import environment_of, run_swift
+from curr_reft.training_state import is_whole
 
 logger = logging.getLogger(__name__)
 
+_LOG_END = 8192
 _USAGE = """\
 usage: {script}.py [--config FILE.yaml] [--dry_run] [flags of `swift sft`, of 4.6.0 or 3.2.0]
 
   --config FILE.yaml       flags by name; those on the command line win; ENV holds environment variables
   --dry_run                check everything, print the command and its environment, start nothing
+  --accept_changes         go on with an unfinished run although settings differ; the manifest says which
+  --stop_grace_seconds N   time from SIGTERM to the end, for the step at work and a checkpoint (300)
   --held_out_suites FILE   suites YAML; rows that give a held-out row away stop the run (none: no comparison)
   --data_root DIR          folder that the suites' files are below
 
@@ -32,13 +39,15 @@ def train(run: SftRun) -> int:
     """Run swift, and leave manifest, log and final weights in the output directory. Returns its exit code.
 
     Raises:
-        InputError: when swift wrote no checkpoint, or the directory holds what is not to be gone on with.
+        InputError: when swift wrote no checkpoint, the directory holds what is not to be gone on with, or the
+            disk is full.
+        StoppedError: when a signal ended it.
     """
     # One node writes, so that one holds the directory.
-    with sole_writer(run.output_dir) if run.is_first_node else nullcontext():
+    with sole_writer(run.output_dir) if run.is_first_node else nullcontext() as lock:
         run = going_on(run)
         logger.info("%s", describe(run))
-        code = 0 if run.is_through else _start_swift(run)
+        code = 0 if run.is_through else _start_swift(run, lock)
         if not code and run.is_first_node:
             last = keep_final(run.output_dir)
             state = read_object(last / "trainer_state.json")
@@ -47,20 +56,41 @@ def train(run: SftRun) -> int:
     return code
 
 
-def _start_swift(run: SftRun) -> int:
+def _start_swift(run: SftRun, lock: int | None) -> int:
     log = run.output_dir / LOG
     if run.is_first_node:
         if (run.output_dir / FILE_NAME).exists() and not run.names_its_start:
             clear_for(run.start, run.output_dir)
-        write_manifest(run.output_dir, run.record, run.resumed_from)
+        write_manifest(run.output_dir, run.record | started(run.resumed_from, run.start.changes))
     else:
         log = log.with_name(f"swift-node{os.environ['NODE_RANK']}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-    code = run_swift(run.command, environment_of(run.swift, run.variables), log)
-    if code:
-        what = "was interrupted" if code in (130, 143) else f"ended with exit code {code}"
-        sys.stderr.write(f"error: swift {what}; what it printed is in {log}\n")
+    environment = environment_of(run.swift, run.variables, run.stop_grace_seconds)
+    code, received = run_swift(run.command, environment, log, lock)
+    if not code and received is None:
+        return 0
+    if received is not None:
+        done = next(filter(is_whole, reversed(checkpoints_below(run.output_dir))), None)
+        where = "has no checkpoint yet and begins again" if done is None else f"goes on from {done}"
+        error: CommandError | None = StoppedError(f"stopped by {received.name}; the same command {where}")
+        status = "stopped"
+    else:
+        full = out_of_room(OSError(_end_of(log)))
+        told = f"swift ended with exit code {code}; what it printed is in {log}"
+        error = InputError(f"{run.output_dir}: no space left on the disk or quota ({told})") if full else None
+        status = "failed"
+    if run.is_first_node:
+        mark_ended(run.output_dir, status, reason=str(error or told))
+    if error is not None:
+        raise error
+    sys.stderr.write(f"error: {told}\n")
     return code
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_END))
+        return file.read().decode("utf-8", "replace")
 
 
 @command
@@ -71,6 +101,8 @@ def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
         sys.stdout.write(_USAGE.format(script=stage))
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    follow_owner()
+    own_children()
     run, dry_run = prepare(stage, argv)
     if dry_run:
         sys.stdout.write(describe(going_on(run)) + "\n")

@@ -1,0 +1,260 @@
+"""Whole weights in a folder: are all there, under the model's names, in its shapes, and numbers?
+
+transformers makes up what a checkpoint lacks, at random and with a warning at most. Whatever trains or
+answers here asks this module first, and loads through it where it loads itself.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from tqdm import tqdm
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from curr_reft.errors import InputError
+from curr_reft.json_file import read_object
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
+_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_LOADING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError, SafetensorError)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether weights of any kind lie in a folder."""
+    return any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter and no whole weights."""
+    whole = any(path.name != _ADAPTER_WEIGHTS for path in folder.glob("*.safetensors"))
+    return (folder / _ADAPTER_CONFIG).is_file() and not whole
+
+
+def refuse_adapter(folder: Path, flag: str) -> None:
+    """Raises:
+    InputError: when a folder holds an adapter, where whole weights are needed.
+    """
+    if is_adapter(folder):
+        base = read_object(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
+        raise InputError(
+            f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the"
+            f" two with"
+            " peft's merge_and_unload and save_pretrained"
+        )
+
+
+def download(model: str, where: str, revision: str | None = None, local_only: bool = False) -> Path:
+    """The folder of a model of the hub, downloaded when it is not in the hub's cache.
+
+    Raises:
+        InputError: when it cannot be had; `where` begins the message.
+    """
+    try:
+        return Path(snapshot_download(model, revision=revision, local_files_only=local_only))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{where}, nor in the hub's cache, and cannot be downloaded ({reason})") from error
+
+
+def local_folder(model: str, flag: str, revision: str | None = None, local_only: bool = False) -> Path | None:
+    """The folder of a model's files: a checkpoint on this machine, or a model of the hub, downloaded if
+    need be.
+
+    Args:
+        local_only: Download nothing, and return `None` for what would have to be.
+
+    Raises:
+        InputError: when it cannot be downloaded.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return download(model, f"{flag} {model}: no such directory", revision, local_only)
+    except InputError:
+        if local_only:
+            return None
+        raise
+
+
+def check_files(folder: Path) -> None:
+    """Refuse files that were not written to the end, and indices whose files are not all there.
+
+    Reads no more than the files' headers.
+
+    Raises:
+        InputError: for the first one.
+    """
+    stored = {path.name: _names(path) for path in folder.glob("*.safetensors")}
+    for index in folder.glob("*.safetensors.index.json"):
+        named = read_object(index).get("weight_map")
+        if not isinstance(named, dict):
+            raise InputError(f"{index}: expected a weight_map")
+        if lacking := sorted({str(file) for file in named.values()} - stored.keys()):
+            raise InputError(f"{index}: {len(lacking)} of its files are missing, such as {lacking[0]}")
+        if apart := sorted(name for name, file in named.items() if name not in stored[file]):
+            raise InputError(f"{index}: {named[apart[0]]} does not hold {apart[0]}, which it should")
+
+
+def _names(path: Path) -> set[str]:
+    try:
+        # Reads the header, and compares the file's length with it.
+        with safe_open(path, "pt") as file:
+            return set(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not written to the end, or no weights ({error})") from error
+
+
+def skeleton(folder: Path, flag: str) -> PreTrainedModel:
+    """A folder's model on the meta device: every name and shape is compared, no weights are read.
+
+    Raises:
+        InputError: when it is an adapter, or its weights are not those that the configuration asks for.
+    """
+    refuse_adapter(folder, flag)
+    check_files(folder)
+    return _load(folder, flag, device_map="meta")
+
+
+def load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
+    """Load whole weights; `options` are others of transformers' `from_pretrained`.
+
+    Raises:
+        InputError: when they cannot be read, are not those that the configuration asks for, or no numbers.
+    """
+    check_files(folder)
+    model = _load(folder, flag, **options)
+    refuse_not_finite(model.state_dict().items(), folder, flag)
+    return model
+
+
+def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
+    try:
+        with _quiet():
+            model, found = AutoModelForImageTextToText.from_pretrained(
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
+    except _LOADING_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{flag} {folder}: the weights cannot be loaded ({reason})") from error
+    if missing := sorted(found["missing_keys"]):
+        others = sorted(found["unexpected_keys"])
+        hint = f"; {len(others)} have names of no part of it, such as {others[0]}" if others else ""
+        raise InputError(
+            f"{flag} {folder}: {len(missing)} of the model's weights are missing, such as {missing[0]}{hint}"
+        )
+    if found["mismatched_keys"]:
+        name, stored, wanted = min(found["mismatched_keys"])
+        raise InputError(
+            f"{flag} {folder}: {len(found['mismatched_keys'])} weights are of another shape than config.json"
+            f" says, such as {name}: {tuple(stored)} instead of {tuple(wanted)}"
+        )
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own table of what a checkpoint lacks, and its bar."""
+    verbosity = transformers_logging.get_verbosity()
+    had_bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if had_bar:
+            transformers_logging.enable_progress_bar()
+
+
+def check_finite(folder: Path, flag: str) -> None:
+    """Read a folder's weights once, and refuse what is no number.
+
+    Raises:
+        InputError: for the first tensor with NaN or an infinite value.
+    """
+    files = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    size = sum(path.stat().st_size for path in files)
+    with tqdm(total=size, desc="reading weights", unit="B", unit_scale=True, delay=2) as bar:
+        for path in files:
+            refuse_not_finite(_tensors(path), folder, flag)
+            bar.update(path.stat().st_size)
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    if path.suffix == ".bin":
+        yield from torch.load(path, map_location="cpu", mmap=True, weights_only=True).items()
+        return
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118 (it is no mapping)
+            yield name, file.get_tensor(name)
+
+
+def refuse_not_finite(weights: Iterable[tuple[str, torch.Tensor]], folder: Path, flag: str) -> None:
+    """Raises:
+    InputError: for the first tensor with NaN or an infinite value.
+    """
+    for name, weight in weights:
+        if not weight.isfinite().all():
+            raise InputError(f"{flag} {folder}: {name} holds NaN or infinite values; take another checkpoint")
+
+
+def adapter_model(model: PreTrainedModel, config: PeftConfig, flag: str) -> PeftModel:
+    """A skeleton with the adapter of a configuration in it.
+
+    Raises:
+        InputError: when the model has no part that the configuration names.
+    """
+    try:
+        return get_peft_model(model, config, low_cpu_mem_usage=True)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{flag}: {' '.join(str(error).split())[:200]}") from error
+
+
+def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
+    """Compare the names and shapes of an adapter's weights with those that its configuration asks for.
+
+    Args:
+        base: The model it belongs to, as `skeleton` makes it; it is an adapted one afterwards.
+
+    Raises:
+        InputError: when they differ, or cannot be read.
+    """
+    check_files(folder)
+    path = folder / _ADAPTER_WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{flag} {folder}: an adapter without {_ADAPTER_WEIGHTS}")
+    wanted = get_peft_model_state_dict(adapter_model(base, PeftConfig.from_pretrained(folder), flag))
+    with safe_open(path, "pt") as file:
+        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    apart = {name for name, weight in wanted.items() if stored.get(name) != tuple(weight.shape)}
+    if apart := apart | (stored.keys() - wanted.keys()):
+        raise InputError(
+            f"{flag} {folder}: its weights are not those that its configuration and base ask for, such as"
+            f" {min(apart)}"
+        )
+
+
+def weights_fault(checkpoint: Path, base: Path | None) -> str | None:
+    """What is wrong with the weights of a run's checkpoint, `None` when nothing is.
+
+    Args:
+        base: Where the weights are that the run started from, which its adapters belong to; `None` when
+            they are not on this machine.
+    """
+    try:
+        if is_adapter(checkpoint):
+            if base is not None:
+                check_adapter(checkpoint, skeleton(base, "the base model"), "its adapter")
+        elif any(checkpoint.glob("*.safetensors")) or not (checkpoint / "latest").is_file():
+            # DeepSpeed can be told to keep weights in its own form alone.
+            skeleton(checkpoint, "its weights")
+    except InputError as error:
+        return str(error)
+    return None

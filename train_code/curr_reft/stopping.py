@@ -1,0 +1,69 @@
+"""Signals end a training at a step's end, with a checkpoint from which the same command goes on."""
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+import torch
+from accelerate.utils import gather
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from curr_reft.errors import StoppedError
+
+logger = logging.getLogger(__name__)
+
+GRACE_VARIABLE = "CURR_REFT_STOP_GRACE_SECONDS"
+"""Tells a process that other commands start how long it has from a signal to its end."""
+GRACE_SECONDS = 300.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM, Ctrl-C or a hang-up: a checkpoint after the step at work, and the end of training.
+
+    Processes agree on the step, so that a signal that reaches them at different ones stops all at the same. A
+    process that has not ended within the grace time exits; a second signal ends it at once.
+
+    Args:
+        grace: Seconds from the signal to the end.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self.signal: signal.Signals | None = None
+        """What was received, `None` as long as nothing was; the same in all processes once training has
+        stopped."""
+
+    def listen(self) -> None:
+        """Take the signals from now on; those that are ignored, as hang-ups under nohup, stay so."""
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            os._exit(StoppedError.exit_code)
+        self.signal = signal.Signals(number)
+        logger.warning(
+            "%s: a checkpoint is written at the end of this step, within %g s (--stop_grace_seconds)",
+            self.signal.name,
+            self._grace,
+        )
+        timer = threading.Timer(self._grace, os._exit, [StoppedError.exit_code])
+        timer.daemon = True
+        timer.start()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        number = int(gather(torch.tensor([self.signal or 0], device=args.device)).max())
+        if not number:
+            return
+        self.signal = signal.Signals(number)
+        # Weights alone are nothing to go on from.
+        args.save_only_model = False
+        control.should_save = True
+        control.should_evaluate = False
+        control.should_training_stop = True
