@@ -4,6 +4,8 @@
 # started with --save_only_model false. With --dry_run a stage whose predecessor has not run plans with the base.
 # Environment: see scripts/launch.sh; MODEL is the base model of stage 1.
 set -euo pipefail
+# What is started here ends when this script has been ended.
+export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if (($# < 1)); then
     echo "usage: scripts/curriculum.sh SIZE [flags]" >&2

@@ -9,6 +9,8 @@
 #   NPROC       processes (default: this machine's GPUs, 1 without any)
 # Started again, it goes on where it stopped. Relative paths in flags are relative to the repository.
 set -euo pipefail
+# What is started here ends when this script has been ended.
+export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 shopt -s globstar
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if (($# < 1)); then

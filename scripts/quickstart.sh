@@ -7,6 +7,8 @@
 #   OUTPUT   where everything is written (default outputs/quickstart/seed$SEED)
 # Started again, it goes on where it stopped.
 set -euo pipefail
+# What is started here ends when this script has been ended.
+export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash scripts/setup.sh
 PATH=$PWD/.venv/bin:$PATH

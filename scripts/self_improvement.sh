@@ -13,6 +13,8 @@
 #   NPROC       processes that sample with --backend transformers (default: this machine's GPUs, 1 without any)
 # Each step goes on where it stopped when this is started again.
 set -euo pipefail
+# What is started here ends when this script has been ended.
+export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MODEL=${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/stage3_open}
 # What is no folder is an id on the hub.

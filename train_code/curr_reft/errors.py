@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from curr_reft.lifetime import follow_owners
+
 _SECONDS_FOR_THE_FIRST_PROCESS = 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write in other languages make of the same: torch, safetensors, Arrow.
@@ -66,11 +68,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a command's ``main``: a `CommandError` becomes one line on standard error and its exit code.
 
-    So does a disk without room. Ctrl-C ends it with one line and 130, a closed pipe (``| head``) quietly.
+    So does a disk without room. A command ends when those that started it have ended
+    (`curr_reft.lifetime`); Ctrl-C ends it with one line and 130, a closed pipe (``| head``) quietly.
     """
 
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
+        follow_owners()
         try:
             main(*args, **kwargs)
         except InputError as error:

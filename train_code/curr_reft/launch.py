@@ -2,13 +2,14 @@
 
 torchrun turns every failure into exit code 1 and a traceback, and kills its processes 30 seconds after a
 signal. Here a script that ends with a code of ours, after its one line, makes this end with the same
-code; signals go to the scripts, which take the time they need for a last checkpoint; and a second signal
-kills them.
+code; signals go to the scripts, which take the time they need for a last checkpoint; and one more signal,
+some seconds later, kills them.
 """
 
 import logging
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -17,7 +18,7 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from curr_reft.errors import DivergedError, InputError, StoppedError
-from curr_reft.lifetime import follow_owner, own_children
+from curr_reft.lifetime import ONE_SIGNAL_SECONDS, follow_owners, own_children
 
 # What came first explains the others: after a wrong input in one process, the others are stopped.
 _CODES = tuple(kind.exit_code for kind in (InputError, DivergedError, StoppedError))
@@ -25,15 +26,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def _pass_on_signals() -> None:
-    received: list[int] = []
+    received: list[float] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
+        received.append(time.monotonic())
+        again = received[-1] - received[0] > ONE_SIGNAL_SECONDS
         children = psutil.Process().children()
         if not children:
             sys.exit(128 + number)
         for child in children:
-            child.send_signal(number if len(received) == 1 else signal.SIGKILL)
+            child.send_signal(signal.SIGKILL if again else number)
 
     for number in _SIGNALS:
         # Under nohup hang-ups are ignored, and stay so.
@@ -43,7 +45,7 @@ def _pass_on_signals() -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Take torchrun's flags, the script and the script's flags."""
-    follow_owner()
+    follow_owners()
     own_children()
     _pass_on_signals()
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)

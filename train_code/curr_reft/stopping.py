@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 import torch
@@ -11,6 +12,7 @@ from accelerate.utils import gather
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from curr_reft.errors import StoppedError
+from curr_reft.lifetime import ONE_SIGNAL_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ class StopOnSignal(TrainerCallback):
     """On SIGTERM, Ctrl-C or a hang-up: a checkpoint after the step at work, and the end of training.
 
     Processes agree on the step, so that a signal that reaches them at different ones stops all at the same. A
-    process that has not ended within the grace time exits; a second signal ends it at once.
+    process that has not ended within the grace time exits; one more signal, some seconds later, ends it at
+    once.
 
     Args:
         grace: Seconds from the signal to the end.
@@ -32,6 +35,7 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
+        self._since: float | None = None
         self.signal: signal.Signals | None = None
         """What was received, `None` as long as nothing was; the same in all processes once training has
         stopped."""
@@ -43,8 +47,11 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            os._exit(StoppedError.exit_code)
+        if self._since is not None:
+            if time.monotonic() - self._since > ONE_SIGNAL_SECONDS:
+                os._exit(StoppedError.exit_code)
+            return
+        self._since = time.monotonic()
         self.signal = signal.Signals(number)
         logger.warning(
             "%s: a checkpoint is written at the end of this step, within %g s (--stop_grace_seconds)",

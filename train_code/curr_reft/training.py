@@ -22,7 +22,6 @@ from curr_reft.data.schema import Example
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
 from curr_reft.evaluation.journal import sole_writer
 from curr_reft.failures import failures_in_words
-from curr_reft.lifetime import follow_owner
 from curr_reft.manifest import checkpoints_below, mark_ended, mark_finished, write_manifest
 from curr_reft.models.weights import (
     adapter_model,
@@ -319,7 +318,6 @@ def _record_end(output_dir: Path, error: BaseException) -> None:
 def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
     """The main function of a stage script."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    follow_owner()
     run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
     if run.processes.rank == 0:
         console = Console(width=None if sys.stdout.isatty() else 140)

@@ -19,7 +19,7 @@ _STATE = (
     "rng_state*.pth",
     "latest",
     "global_step*",
-    "zero_to_fp32.py",
+    "zero_to_*.py",
 )
 
 

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 # Swift's environment does not know this library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from curr_reft.lifetime import follow_owner
+from curr_reft.lifetime import follow_owners
 from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE, StopOnSignal
 
 
@@ -24,4 +24,4 @@ def _stop_on_signal(args: TrainingArguments, trainer: Trainer) -> StopOnSignal:
 
 
 callbacks_map["stop_on_signal"] = _stop_on_signal
-follow_owner()
+follow_owners()

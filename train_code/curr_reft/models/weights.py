@@ -16,6 +16,7 @@ from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, PreTrainedModel
+from transformers.integrations import deepspeed
 from transformers.utils import logging as transformers_logging
 
 from curr_reft.errors import InputError
@@ -119,7 +120,8 @@ def skeleton(folder: Path, flag: str) -> PreTrainedModel:
     """
     refuse_adapter(folder, flag)
     check_files(folder)
-    return _load(folder, flag, device_map="meta")
+    with _without_zero3():
+        return _load(folder, flag, device_map="meta")
 
 
 def load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
@@ -156,6 +158,17 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
             f" says, such as {name}: {tuple(stored)} instead of {tuple(wanted)}"
         )
     return model
+
+
+@contextmanager
+def _without_zero3() -> Iterator[None]:
+    """Without DeepSpeed's ZeRO-3, which would scatter a model's weights over the processes as it is made."""
+    configuration = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = configuration
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from curr_reft.errors import InputError
+from curr_reft.lifetime import ONE_SIGNAL_SECONDS
 from curr_reft.stopping import GRACE_VARIABLE
 
 SWIFT_VARIABLE = "SWIFT"
@@ -103,7 +105,7 @@ def run_swift(
     """Run swift to its end; what it prints goes on to standard output and is added to `log`.
 
     An interrupt, termination or hang-up of this process goes to the processes that train, which end with a
-    checkpoint; a second one kills all that swift started.
+    checkpoint; one more, some seconds later, kills all that swift started.
 
     Args:
         lock: A file descriptor that swift holds as well, even when this process is killed.
@@ -121,10 +123,13 @@ def run_swift(
         pass_fds=() if lock is None else (lock,),
     )
     received: list[signal.Signals] = []
+    began: list[float] = []
 
     def pass_on(number: int, _frame: object) -> None:
         received.append(signal.Signals(number))
-        if len(received) > 1 or not _signal_trainers(process.pid, number):
+        again = len(received) > 1 and time.monotonic() - began[0] > ONE_SIGNAL_SECONDS
+        began.append(time.monotonic())
+        if again or not _signal_trainers(process.pid, number):
             _kill_all(process)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

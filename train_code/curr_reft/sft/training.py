@@ -10,7 +10,7 @@ from pathlib import Path
 from curr_reft.errors import CommandError, InputError, StoppedError, command, out_of_room
 from curr_reft.evaluation.journal import sole_writer
 from curr_reft.json_file import read_object
-from curr_reft.lifetime import follow_owner, own_children
+from curr_reft.lifetime import own_children
 from curr_reft.manifest import FILE_NAME, checkpoints_below, mark_ended, mark_finished, write_manifest
 from curr_reft.resume import started
 from curr_reft.sft.output import LOG, clear_for, keep_final
@@ -101,7 +101,6 @@ def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
         sys.stdout.write(_USAGE.format(script=stage))
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    follow_owner()
     own_children()
     run, dry_run = prepare(stage, argv)
     if dry_run:
