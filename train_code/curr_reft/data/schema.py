@@ -1,25 +1,35 @@
 """Rows of the released data format, read from disk and checked.
 
 A row has `problem`, `solution`, `task` and `image` (a path under the image root); other fields are ignored.
+Texts hold no special tokens of the model, which would be read as such.
 What is wrong in a file is found here, with its place, and not in the middle of a training.
 """
 
+import functools
 import json
+import logging
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 
 from curr_reft.errors import InputError
-from curr_reft.shown_text import surrogate_fault
+from curr_reft.shown_text import special_token_fault, surrogate_fault
 from curr_reft.stages import TASKS
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+IMAGE_TAG = "<image>"
+"""Where rows made for LLaVA or ms-swift have their picture; here a picture comes before every question."""
+_LEADING_TAG = re.compile(rf"\s*{IMAGE_TAG}\s*")
+_LONGEST_PATH = 1024
+_SHOWN = 40
 _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
 _JSON_NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
 
@@ -31,7 +41,7 @@ class Example:
     id: str
     """Where the row comes from: `FILE:LINE` in a `.jsonl` file, `FILE[INDEX]` (from 0) in a `.json` array."""
     problem: str
-    """The question, without the instruction that a stage adds."""
+    """The question, without the instruction that a stage adds and without `<image>` at its start."""
     solution: str
     """The gold answer in a closed `<answer>` block, in some released files after a `<thinking>` block."""
     task: str
@@ -99,7 +109,7 @@ def iter_examples(path: Path, image_root: Path) -> Iterator[Example]:
         InputError: at once when the file cannot be read; at the end when rows are bad (the first of them with
             its place and field, and the number of the others), when an `id` occurs twice, or without any row.
     """
-    return _checked(path, partial(_example, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_example, image_root=os.path.abspath(image_root)))
 
 
 def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
@@ -108,7 +118,7 @@ def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
     Raises:
         InputError: as `iter_examples` does.
     """
-    return _checked(path, partial(_question, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_question, image_root=os.path.abspath(image_root)))
 
 
 def iter_queries(path: Path, image_root: Path) -> Iterator[Query]:
@@ -117,13 +127,14 @@ def iter_queries(path: Path, image_root: Path) -> Iterator[Query]:
     Raises:
         InputError: as `iter_examples` does.
     """
-    return _checked(path, partial(_query, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_query, image_root=os.path.abspath(image_root)))
 
 
 def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
     bad: list[str] = []
     ids = _Ids()
     empty = True
+    tagged = 0
     for number, row in iter_objects(path):
         empty = False
         try:
@@ -133,6 +144,7 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
                 raise _BadRowError(f"expected an object, found {_kind(row)}")
             yield convert(place(path, number), row)
             ids.add(number, row)
+            tagged += _LEADING_TAG.match(row["problem"]) is not None
         except _BadRowError as error:
             bad.append(f"{place(path, number)}: {error}")
     bad += [
@@ -143,6 +155,16 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
         raise InputError(bad[0] + (f" (and {more} more bad row{'s' if more > 1 else ''})" if more else ""))
     if empty:
         raise InputError(f"{path}: the file has no rows")
+    if tagged:
+        _note_tags(path, tagged)
+
+
+@functools.cache
+def _note_tags(path: Path, rows: int) -> None:
+    """Say it once of a file, which evaluation reads again for each checkpoint."""
+    logger.warning(
+        "%s: %s taken off the start of %d problems: the picture is there anyway", path, IMAGE_TAG, rows
+    )
 
 
 class _Ids:
@@ -196,13 +218,20 @@ def _decode(line: str) -> Any:
 
 
 def _question(row_id: str, row: Any, image_root: str) -> Question:
-    return Question(row_id, _text(row, "problem"), _image_path(image_root, _image(row)))
+    if isinstance(row.get("solution"), str):
+        _check_tokens(row["solution"], "solution")
+    return Question(row_id, _problem(row), _image_path(image_root, _image(row)))
 
 
 def _query(row_id: str, row: Any, image_root: str) -> Query:
     solution = _text(row, "solution") if row.get("solution") not in (None, "") else None
+    if solution is not None:
+        _check_tokens(solution, "solution")
     image = _image_path(image_root, _image(row)) if row.get("image") not in (None, "", []) else None
-    return Query(row_id, _text(row, "problem"), solution, image)
+    problem = _problem(row)
+    if image is None and problem != row["problem"]:
+        raise _BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no picture")
+    return Query(row_id, problem, solution, image)
 
 
 def _example(row_id: str, row: Any, image_root: str) -> Example:
@@ -210,7 +239,7 @@ def _example(row_id: str, row: Any, image_root: str) -> Example:
     solution = _text(row, "solution")
     task = _text(row, "task")
     if task not in _TASK_SPELLINGS:
-        raise _BadRowError(f"task: unknown task {task!r}; known are {', '.join(_TASK_SPELLINGS)}")
+        raise _BadRowError(f"task: unknown task {task[:_SHOWN]!r}; known are {', '.join(_TASK_SPELLINGS)}")
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
         raise _BadRowError("solution: no closed <answer>...</answer> block")
@@ -223,6 +252,23 @@ def _image_path(image_root: str, image: str) -> Path:
     if not path.startswith(os.path.join(image_root, "")):
         raise _BadRowError(f"image: {image!r} is not below the image root {image_root}")
     return Path(path)
+
+
+def _problem(row: dict[str, Any]) -> str:
+    """The question, without the tag at its start that stands for the picture in other tools' rows."""
+    problem = _text(row, "problem")
+    if tag := _LEADING_TAG.match(problem):
+        problem = _checked_text(problem[tag.end() :], "problem")
+    _check_tokens(problem, "problem")
+    return problem
+
+
+def _check_tokens(text: str, field: str) -> None:
+    """Refuse what a tokenizer or ms-swift would take for more than text."""
+    if fault := special_token_fault(text):
+        raise _BadRowError(f"{field}: {fault}; take it out")
+    if IMAGE_TAG in text:
+        raise _BadRowError(f"{field}: contains {IMAGE_TAG}; only one at the start of a problem is taken off")
 
 
 def _text(row: dict[str, Any], field: str) -> str:
@@ -250,7 +296,13 @@ def _image(row: dict[str, Any]) -> str:
         if len(image) > 1:
             raise _BadRowError(f"image: expected one picture, found {len(image)}")
         image = image[0]
-    return _checked_text(image, "image")
+    path = _checked_text(image, "image")
+    if path.startswith("data:") or len(path) > _LONGEST_PATH:
+        raise _BadRowError(
+            f"image: expected a path; this looks like base64 data of {len(path)} characters"
+            f" ({path[:_SHOWN]!r}…); write it to a file"
+        )
+    return path
 
 
 def _kind(value: Any) -> str:
