@@ -4,7 +4,8 @@
 
 The question is what the stage asks, the answer the row's solution, and the picture has the size the stage
 gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it. So is one
-that is stored turned or with 16 bits, which ms-swift would show otherwise than the stage.
+that is stored turned, with transparent parts or with 16 bits, which ms-swift may show otherwise than the
+stage.
 """
 
 import json
