@@ -13,8 +13,9 @@ from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_availa
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
-from curr_reft.data.checks import check_boxes, check_golds, held_out_warnings, rows_in_both
+from curr_reft.data.checks import check_golds, held_out_warnings, rows_in_both
 from curr_reft.data.dataset import Split, build_split
+from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example

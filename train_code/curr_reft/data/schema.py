@@ -28,6 +28,7 @@ T = TypeVar("T")
 IMAGE_TAG = "<image>"
 """Where rows made for LLaVA or ms-swift have their picture; here a picture comes before every question."""
 _LEADING_TAG = re.compile(rf"\s*{IMAGE_TAG}\s*")
+_PLACE = re.compile(r":[0-9]+\Z|\[[0-9]+\]\Z")
 _LONGEST_PATH = 1024
 _SHOWN = 40
 _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
@@ -95,6 +96,11 @@ def iter_objects(path: Path) -> Iterator[tuple[int, Any]]:
 def place(path: Path, number: int) -> str:
     """Where in a file a row is, as messages and ids say it."""
     return f"{path}:{number}" if path.suffix == ".jsonl" else f"{path}[{number}]"
+
+
+def file_of(row_id: str) -> str:
+    """The file of a row whose id is a `place`."""
+    return _PLACE.sub("", row_id)
 
 
 def read_examples(path: Path, image_root: Path) -> list[Example]:

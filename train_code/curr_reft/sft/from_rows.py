@@ -19,7 +19,7 @@ from tqdm import tqdm
 from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import Size, texts_in_frame
-from curr_reft.data.checks import check_boxes
+from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images, fit_to_budget, open_image
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example
