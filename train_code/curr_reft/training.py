@@ -27,6 +27,7 @@ from curr_reft.processor import load_processor
 from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
+from curr_reft.surroundings import check_tracker_login, check_writable
 from curr_reft.trainer import CurriculumGRPOTrainer
 from curr_reft.vllm_rollouts import check_vllm
 
@@ -70,7 +71,7 @@ def check_attention(model: ModelArguments) -> str | None:
 
 
 def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
-    """Refuse flags that contradict one another or need a package that is missing, before weights load.
+    """Refuse flags that contradict one another or need what is not there, before weights load.
 
     Raises:
         InputError: for the first one.
@@ -82,6 +83,9 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
+    if config.process_index == 0:
+        check_tracker_login(config.report_to)
+        check_writable(Path(config.output_dir), "--output_dir")
 
 
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
