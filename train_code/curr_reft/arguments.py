@@ -107,7 +107,8 @@ class CurriculumConfig(GRPOConfig):
 
     `per_device_train_batch_size` and `per_device_eval_batch_size` are given in prompts, as in the released
     scripts, and hold completions (prompts x generations, TRL's counting) once the configuration is made;
-    `prompts_per_device` keeps the number given.
+    `prompts_per_device` keeps the number given, and `deepspeed_file` the file, of which a dry run on a CPU
+    makes no use.
     """
 
     dry_run: bool = field(
@@ -115,6 +116,7 @@ class CurriculumConfig(GRPOConfig):
     )
     prompts_per_device: int = field(init=False, default=0)
     machine_notes: list[str] = field(init=False, default_factory=list)
+    deepspeed_file: str | None = field(init=False, default=None)
 
     # TRL takes any text for these four, and stops at the first loss.
     loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = field(
@@ -190,6 +192,7 @@ class CurriculumConfig(GRPOConfig):
         if self.deepspeed is not None:
             self.deepspeed = found_file(self.deepspeed)
             _check_deepspeed_file(self.deepspeed)
+            self.deepspeed_file = self.deepspeed
         if not torch.cuda.is_available():
             self._fit_to_cpu()
         super().__post_init__()

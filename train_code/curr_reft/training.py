@@ -20,9 +20,11 @@ from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
+from curr_reft.json_file import read_object
 from curr_reft.manifest import mark_finished, write_manifest
+from curr_reft.memory_plan import memory_of
 from curr_reft.packing_budget import check_budget
-from curr_reft.plan import Plan, print_plan, step_counts
+from curr_reft.plan import Plan, print_plan, step_counts, time_left
 from curr_reft.processor import load_processor
 from curr_reft.resume import find_resume_point
 from curr_reft.rewards.functions import reward_functions
@@ -156,6 +158,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         completions_per_step=completions,
         steps=steps,
         processes=config.world_size,
+        memory=memory_of(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
+        time_left=resume_from and time_left(read_object(Path(resume_from) / "trainer_state.json"), steps),
         notes=[*obstacles, *warnings],
     )
     return Run(data, config, model, mixture, processor, plan, resume_from)
