@@ -285,7 +285,7 @@ def test_output_directory_that_is_a_file_or_holds_other_folders(stage_flags, tra
     (tmp_path / "run/checkpoint-best").mkdir(parents=True)
     assert prepare(trainers["judge"].stage, stage_flags("judge")).resume_from is None
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="not a directory"):
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
         prepare(trainers["judge"].stage, stage_flags("judge", "--output_dir", str(tmp_path / "file")))
 
 
@@ -294,7 +294,7 @@ def test_resume_takes_the_last_checkpoint_written_to_the_end(stage_flags, traine
     for step, names in ((2, ["optimizer.pt", "trainer_state.json"]), (10, ["optimizer.pt"]), (9, [])):
         (tmp_path / f"run/checkpoint-{step}").mkdir(parents=True)
         for name in names:
-            (tmp_path / f"run/checkpoint-{step}" / name).touch()
+            (tmp_path / f"run/checkpoint-{step}" / name).write_text("{}")
     assert prepare(stage, stage_flags("judge")).resume_from == str(tmp_path / "run/checkpoint-2")
     with pytest.raises(InputError, match="checkpoint-9: holds weights only"):
         prepare(stage, stage_flags("judge", "--resume_from_checkpoint", str(tmp_path / "run/checkpoint-9")))

@@ -67,8 +67,8 @@ def time_left(state: Mapping[str, Any], total_steps: int) -> timedelta | None:
     Returns:
         `None` when no step was timed.
     """
-    times = [entry["step_time"] for entry in state["log_history"] if "step_time" in entry]
-    left = max(0, total_steps - state["global_step"])
+    times = [entry["step_time"] for entry in state.get("log_history", []) if "step_time" in entry]
+    left = max(0, total_steps - state.get("global_step", 0))
     return timedelta(seconds=round(left * median(times))) if times else None
 
 
