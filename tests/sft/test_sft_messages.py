@@ -80,6 +80,10 @@ def test_relative_pictures_make_no_row():
         ({**turns("a", "<image>b"), "images": ["x.png"]}, "<image> in a turn of the assistant"),
         ({**turns("<image>a", "b"), "images": "x.png"}, "images: expected a list"),
         ({**turns("<image>a", "b"), "images": [{"path": "x.png"}]}, r"images\[0\]: expected a text"),
+        (
+            {**turns("<image>a", "b"), "images": ["iVBORw0K" * 999]},
+            r"images\[0\]: .* base64 data of 7992 char",
+        ),
         ({**turns("<image>a", "b"), "images": ["x.png "]}, r"images\[0\]: white space"),
         ({**turns("a", "b"), "image": "x.png"}, "pictures go into `images`"),
         ({**turns("a", "b"), "System": "be kind"}, "System: a key that ms-swift would act on"),

@@ -103,6 +103,14 @@ def file_of(row_id: str) -> str:
     return _PLACE.sub("", row_id)
 
 
+def path_fault(path: str) -> str | None:
+    """Why a text is no path of a picture but the picture itself, or `None`."""
+    if path.startswith("data:") or len(path) > _LONGEST_PATH:
+        size = f"{len(path)} characters ({path[:_SHOWN]!r}…)"
+        return f"expected a path; this looks like base64 data of {size}; write it to a file"
+    return None
+
+
 def read_examples(path: Path, image_root: Path) -> list[Example]:
     """All rows of a file as a list; see `iter_examples`."""
     return list(iter_examples(path, image_root))
@@ -303,11 +311,8 @@ def _image(row: dict[str, Any]) -> str:
             raise _BadRowError(f"image: expected one picture, found {len(image)}")
         image = image[0]
     path = _checked_text(image, "image")
-    if path.startswith("data:") or len(path) > _LONGEST_PATH:
-        raise _BadRowError(
-            f"image: expected a path; this looks like base64 data of {len(path)} characters"
-            f" ({path[:_SHOWN]!r}…); write it to a file"
-        )
+    if fault := path_fault(path):
+        raise _BadRowError(f"image: {fault}")
     return path
 
 

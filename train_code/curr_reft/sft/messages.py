@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.data.schema import IMAGE_TAG, BrokenLine
+from curr_reft.data.schema import IMAGE_TAG, BrokenLine, path_fault
 from curr_reft.errors import InputError
 from curr_reft.shown_text import special_token_fault, surrogate_fault
 
@@ -148,6 +148,8 @@ def _images(images: Any) -> tuple[str, ...]:
         raise BadRowError("images: expected a list of paths")
     paths = tuple(_text(image, f"images[{index}]") for index, image in enumerate(images))
     for index, path in enumerate(paths):
+        if fault := path_fault(path):
+            raise BadRowError(f"images[{index}]: {fault}")
         if path != path.strip():
             raise BadRowError(f"images[{index}]: white space around the path, which ms-swift takes off")
     return paths
