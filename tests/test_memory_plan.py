@@ -17,7 +17,9 @@ from trl import get_peft_config
 
 from curr_reft.arguments import ModelArguments, parse_arguments
 from curr_reft.data.dataset import render_prompt
-from curr_reft.memory_plan import Sharing, Work, main, plan_memory, shape_of, sharing_of, work_of
+from curr_reft.memory_parts import Sharing, Work, plan_memory
+from curr_reft.memory_plan import main, sharing_of, work_of
+from curr_reft.memory_shape import shape_of
 from curr_reft.plan import time_left
 from curr_reft.processor import load_processor
 from curr_reft.step_benchmark.shapes import PRESETS

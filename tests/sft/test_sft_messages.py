@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from curr_reft.data.row_fields import BadRowError
 from curr_reft.data.schema import iter_objects
 from curr_reft.errors import InputError
-from curr_reft.sft.messages import BadRowError, message_row, read_row
+from curr_reft.sft.messages import message_row, read_row
 
 TAGS = ("<image>", "<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
 TOKENS = ("<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|vision_start|>", "<|endoftext|>")

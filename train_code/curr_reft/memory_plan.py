@@ -7,257 +7,21 @@ what an allocator reserves around them: leave a tenth free.
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from peft import get_peft_model
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
-from trl import get_peft_config
-from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
-from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
+from transformers import AutoConfig
 
 from curr_reft.arguments import CurriculumConfig, ModelArguments, parse_arguments
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
+from curr_reft.memory_parts import FLOAT32, MemoryPlan, Sharing, Work, plan_memory
+from curr_reft.memory_shape import shape_of
 from curr_reft.vision_tower import FAMILIES
 
 logger = logging.getLogger(__name__)
 
-_GIB = 2**30
-_FLOAT32 = 4
-_STATES = 2 * _FLOAT32
-"""AdamW's two averages; other optimizers keep less."""
 _DEEPSPEED_LIVE = 10**9
 """DeepSpeed's own `stage3_max_live_parameters`."""
-
-
-@dataclass(frozen=True)
-class Tower:
-    """The layers of the language model or of the vision tower, widths in numbers per token or patch."""
-
-    layers: int
-    hidden: int
-    attention: int
-    """What attention keeps for the backward pass: queries, keys and values, its output, and their copies."""
-    intermediate: int
-    ends: int = 0
-    """What is kept before the first and after the last layer."""
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A model's numbers of parameters and the widths of its layers."""
-
-    parameters: int
-    """All of them, a LoRA adapter's included."""
-    trained: int
-    head: int
-    """Of the matrix that gives the logits, where it is trained."""
-    vocabulary: int
-    keys: int
-    """Keys of a token in one layer; there are as many values."""
-    text: Tower
-    vision: Tower
-    patches_per_token: int
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """How weights and optimizer are kept, and how they are spread over processes."""
-
-    processes: int
-    deepspeed: bool
-    zero: int
-    """Stage of DeepSpeed's ZeRO, 0 without."""
-    host_optimizer: bool
-    host_weights: bool
-    live_parameters: int
-    """Most parameters that ZeRO-3 has gathered at a time, outside of rollouts."""
-    gathers: bool
-    """Whether ZeRO-3 gathers all weights for rollouts."""
-    weight_bytes: int
-    trained_bytes: int
-    compute_bytes: int
-    autocast: bool
-    reference: bool
-    checkpointing: bool
-
-
-@dataclass(frozen=True)
-class Work:
-    """The most that a device computes at a time."""
-
-    tokens: int
-    """That a forward and backward pass holds."""
-    patches: int
-    predicted: int
-    """Tokens of completions, whose logits are computed."""
-    cached: int
-    """Tokens of all rows of a rollout, their prompts included; 0 where vLLM keeps them."""
-    vllm: float = 0
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Bytes on each device; learning and rollouts take turns, the others stay."""
-
-    weights: int
-    reference: int
-    gradients: int
-    optimizer: int
-    activations: int
-    head: int
-    """A piece of the logits, and the head's gradient in float32."""
-    gathered_to_learn: int
-    cache: int
-    gathered_for_rollouts: int
-    host: int
-    """On the host instead, for each process."""
-    vllm: float
-    """The part of the device that vLLM takes for itself, 0 where it is not on it."""
-
-    @property
-    def held(self) -> int:
-        return self.weights + self.reference + self.gradients + self.optimizer
-
-    @property
-    def learning(self) -> int:
-        return self.activations + self.head + self.gathered_to_learn
-
-    @property
-    def rollouts(self) -> int:
-        return self.cache + self.gathered_for_rollouts
-
-    @property
-    def total(self) -> int:
-        return self.held + max(self.learning, self.rollouts)
-
-    def rows(self) -> list[tuple[str, str]]:
-        """The plan as names and values in GiB."""
-        beside = f"; on the host {_gib(self.host)} GiB for each process" if self.host else ""
-        beside += f"; beside it vLLM's {self.vllm:g} of the device" if self.vllm else ""
-        return [
-            ("memory per device, estimated", f"{_gib(self.total)} GiB at the longest prompts{beside}"),
-            (
-                "  held all the time",
-                f"{_gib(self.held)} = weights {_gib(self.weights)} + reference {_gib(self.reference)}"
-                f" + gradients {_gib(self.gradients)} + optimizer {_gib(self.optimizer)}",
-            ),
-            (
-                "  more while learning",
-                f"{_gib(self.learning)} = activations {_gib(self.activations)} + logits {_gib(self.head)}"
-                f" + gathered weights {_gib(self.gathered_to_learn)}",
-            ),
-            (
-                "  or in rollouts",
-                f"{_gib(self.rollouts)} = gathered weights {_gib(self.gathered_for_rollouts)}"
-                f" + cache {_gib(self.cache)}",
-            ),
-        ]
-
-
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.{3 if 0 < size < _GIB / 10 else 1}f}"
-
-
-def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
-    """What the parts of a run hold."""
-
-    def spread(size: int, from_stage: int) -> int:
-        return -(-size // sharing.processes) if sharing.zero >= from_stage else size
-
-    weights = spread(shape.parameters * sharing.weight_bytes, 3)
-    reference = weights if sharing.reference else 0
-    trained = shape.trained * sharing.trained_bytes
-    if sharing.deepspeed:
-        gradients = spread(trained, 2) + spread(shape.trained * _FLOAT32, 1)
-        optimizer = spread(shape.trained * (_FLOAT32 + _STATES), 1)
-    else:
-        # Data parallel training sends gradients in buckets that are a copy of them.
-        gradients = trained * (2 if sharing.processes > 1 else 1)
-        optimizer = 2 * trained
-    scattered = sharing.zero == 3 and (sharing.processes > 1 or sharing.host_weights)
-    everything = shape.parameters * sharing.weight_bytes
-    live = min(shape.parameters, sharing.live_parameters) * sharing.weight_bytes if scattered else 0
-    host = (gradients + optimizer if sharing.host_optimizer else 0) + (
-        weights + reference if sharing.host_weights else 0
-    )
-    copies = 2 * shape.trained if sharing.autocast else 0
-    cached = 2 * shape.keys * shape.text.layers * sharing.compute_bytes
-    return MemoryPlan(
-        weights=0 if sharing.host_weights else weights,
-        reference=0 if sharing.host_weights else reference,
-        gradients=0 if sharing.host_optimizer else gradients,
-        optimizer=0 if sharing.host_optimizer else optimizer,
-        activations=_kept(shape.text, work.tokens, sharing)
-        + _kept(shape.vision, work.patches, sharing)
-        + copies,
-        head=min(work.predicted, TOKEN_CHUNK_SIZE)
-        * min(shape.vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE)
-        * sharing.compute_bytes
-        + shape.head * _FLOAT32,
-        gathered_to_learn=live,
-        cache=work.cached * cached,
-        gathered_for_rollouts=(everything if sharing.gathers else live) if scattered and work.cached else 0,
-        host=host,
-        vllm=work.vllm,
-    )
-
-
-def _kept(tower: Tower, tokens: int, sharing: Sharing) -> int:
-    """Bytes that a tower keeps for its backward pass; what is recomputed is one layer at a time.
-
-    The terms were set by what torch saves for the tiny model (a test repeats that); a norm keeps its input in
-    float32, its product and its output.
-    """
-    unit = sharing.compute_bytes
-    norm = (14 if sharing.autocast else _FLOAT32 + 2 * unit) * tower.hidden
-    layer = 2 * norm + (tower.attention + 4 * tower.intermediate) * unit
-    if not sharing.checkpointing:
-        return tokens * (tower.layers * layer + tower.ends * unit)
-    inputs = tower.layers * tower.hidden * (_FLOAT32 if sharing.autocast else unit)
-    return tokens * (inputs + layer + tower.ends * unit)
-
-
-def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | None:
-    """The shape of a Qwen2.5-VL or Qwen2-VL model under the flags of LoRA, `None` for other families.
-
-    The model is built without memory for its weights.
-
-    Raises:
-        InputError: when PEFT cannot make the adapter asked for.
-    """
-    if config.model_type not in FAMILIES:
-        return None
-    with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config)
-        head = network.get_output_embeddings().weight
-        if model.use_peft:
-            try:
-                network = get_peft_model(network, get_peft_config(model))
-            except ValueError as error:
-                raise InputError(f"--use_peft: {' '.join(str(error).split())}") from error
-    text, vision = config.get_text_config(), config.vision_config
-    keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
-    # Qwen2-VL names them otherwise.
-    width = vision.embed_dim if hasattr(vision, "embed_dim") else vision.hidden_size
-    inner = vision.intermediate_size if hasattr(vision, "intermediate_size") else width * vision.mlp_ratio
-    pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    parameters = list(network.parameters())
-    return ModelShape(
-        parameters=sum(each.numel() for each in parameters),
-        trained=sum(each.numel() for each in parameters if each.requires_grad),
-        head=head.numel() if head.requires_grad else 0,
-        vocabulary=text.vocab_size,
-        keys=keys,
-        text=Tower(
-            text.num_hidden_layers, text.hidden_size, 3 * text.hidden_size + 2 * keys, text.intermediate_size
-        ),
-        # Queries, keys and values are one tensor, kept whole; the merger has a norm and a layer of its own.
-        vision=Tower(vision.depth, width, 7 * width, int(inner), ends=pixels + 6 * width),
-        patches_per_token=vision.spatial_merge_size**2,
-    )
 
 
 def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) -> Sharing:
@@ -265,7 +29,7 @@ def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) 
     settings = json.loads(Path(config.deepspeed_file).read_text()) if config.deepspeed_file else {}
     zero = settings.get("zero_optimization", {})
     half = config.bf16 or config.fp16
-    loaded = _FLOAT32 if model.dtype == "float32" else 2
+    loaded = FLOAT32 if model.dtype == "float32" else 2
     # DeepSpeed turns a model into the type it computes in, whatever it was loaded as.
     weights = 2 if settings and half else loaded
     compute = 2 if half else weights
@@ -283,9 +47,9 @@ def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) 
         gathers=config.ds3_gather_for_generation,
         weight_bytes=weights,
         # PEFT makes adapters in float32.
-        trained_bytes=_FLOAT32 if model.use_peft and not settings else weights,
+        trained_bytes=FLOAT32 if model.use_peft and not settings else weights,
         compute_bytes=compute,
-        autocast=half and weights == _FLOAT32,
+        autocast=half and weights == FLOAT32,
         reference=config.beta != 0 and not model.use_peft,
         checkpointing=config.gradient_checkpointing,
     )

@@ -18,21 +18,25 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 
+from curr_reft.data.row_fields import (
+    IMAGE_TAG,
+    LEADING_TAG,
+    BadRowError,
+    check_tokens,
+    image_of,
+    image_path,
+    kind,
+    problem_of,
+    text_of,
+)
 from curr_reft.errors import InputError
-from curr_reft.shown_text import special_token_fault, surrogate_fault
 from curr_reft.stages import TASKS
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-IMAGE_TAG = "<image>"
-"""Where rows made for LLaVA or ms-swift have their picture; here a picture comes before every question."""
-_LEADING_TAG = re.compile(rf"\s*{IMAGE_TAG}\s*")
 _PLACE = re.compile(r":[0-9]+\Z|\[[0-9]+\]\Z")
-_LONGEST_PATH = 1024
-_SHOWN = 40
 _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
-_JSON_NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,6 @@ class Query(NamedTuple):
     image: Path | None
 
 
-class _BadRowError(ValueError):
-    """A row breaks the schema; the message says which field and how, the caller adds where."""
-
-
 def iter_objects(path: Path) -> Iterator[tuple[int, Any]]:
     """The values of a `.jsonl` file with their line numbers, or of a `.json` array with their indices.
 
@@ -101,14 +101,6 @@ def place(path: Path, number: int) -> str:
 def file_of(row_id: str) -> str:
     """The file of a row whose id is a `place`."""
     return _PLACE.sub("", row_id)
-
-
-def path_fault(path: str) -> str | None:
-    """Why a text is no path of a picture but the picture itself, or `None`."""
-    if path.startswith("data:") or len(path) > _LONGEST_PATH:
-        size = f"{len(path)} characters ({path[:_SHOWN]!r}…)"
-        return f"expected a path; this looks like base64 data of {size}; write it to a file"
-    return None
 
 
 def read_examples(path: Path, image_root: Path) -> list[Example]:
@@ -153,13 +145,13 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
         empty = False
         try:
             if isinstance(row, BrokenLine):
-                raise _BadRowError(row)
+                raise BadRowError(row)
             if not isinstance(row, dict):
-                raise _BadRowError(f"expected an object, found {_kind(row)}")
+                raise BadRowError(f"expected an object, found {kind(row)}")
             yield convert(place(path, number), row)
             ids.add(number, row)
-            tagged += _LEADING_TAG.match(row["problem"]) is not None
-        except _BadRowError as error:
+            tagged += LEADING_TAG.match(row["problem"]) is not None
+        except BadRowError as error:
             bad.append(f"{place(path, number)}: {error}")
     bad += [
         f"{place(path, second)}: id: the one of {place(path, first)} again" for first, second in ids.repeats()
@@ -218,7 +210,7 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         hint = "a file with one object a line must be named .jsonl"
         raise InputError(f"{path}: broken JSON: {error} ({hint})") from error
     if not isinstance(rows, list):
-        raise InputError(f"{path}: expected an array of rows, found {_kind(rows)}")
+        raise InputError(f"{path}: expected an array of rows, found {kind(rows)}")
     yield from enumerate(rows)
 
 
@@ -233,88 +225,28 @@ def _decode(line: str) -> Any:
 
 def _question(row_id: str, row: Any, image_root: str) -> Question:
     if isinstance(row.get("solution"), str):
-        _check_tokens(row["solution"], "solution")
-    return Question(row_id, _problem(row), _image_path(image_root, _image(row)))
+        check_tokens(row["solution"], "solution")
+    return Question(row_id, problem_of(row), image_path(image_root, image_of(row)))
 
 
 def _query(row_id: str, row: Any, image_root: str) -> Query:
-    solution = _text(row, "solution") if row.get("solution") not in (None, "") else None
+    solution = text_of(row, "solution") if row.get("solution") not in (None, "") else None
     if solution is not None:
-        _check_tokens(solution, "solution")
-    image = _image_path(image_root, _image(row)) if row.get("image") not in (None, "", []) else None
-    problem = _problem(row)
+        check_tokens(solution, "solution")
+    image = image_path(image_root, image_of(row)) if row.get("image") not in (None, "", []) else None
+    problem = problem_of(row)
     if image is None and problem != row["problem"]:
-        raise _BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no picture")
+        raise BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no picture")
     return Query(row_id, problem, solution, image)
 
 
 def _example(row_id: str, row: Any, image_root: str) -> Example:
     question = _question(row_id, row, image_root)
-    solution = _text(row, "solution")
-    task = _text(row, "task")
+    solution = text_of(row, "solution")
+    task = text_of(row, "task")
     if task not in _TASK_SPELLINGS:
-        raise _BadRowError(f"task: unknown task {task[:_SHOWN]!r}; known are {', '.join(_TASK_SPELLINGS)}")
+        raise BadRowError(f"task: unknown task {task[:40]!r}; known are {', '.join(_TASK_SPELLINGS)}")
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
-        raise _BadRowError("solution: no closed <answer>...</answer> block")
+        raise BadRowError("solution: no closed <answer>...</answer> block")
     return Example(row_id, question.problem, solution, _TASK_SPELLINGS[task], question.image)
-
-
-def _image_path(image_root: str, image: str) -> Path:
-    """The picture's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
-    path = os.path.normpath(os.path.join(image_root, image))
-    if not path.startswith(os.path.join(image_root, "")):
-        raise _BadRowError(f"image: {image!r} is not below the image root {image_root}")
-    return Path(path)
-
-
-def _problem(row: dict[str, Any]) -> str:
-    """The question, without the tag at its start that stands for the picture in other tools' rows."""
-    problem = _text(row, "problem")
-    if tag := _LEADING_TAG.match(problem):
-        problem = _checked_text(problem[tag.end() :], "problem")
-    _check_tokens(problem, "problem")
-    return problem
-
-
-def _check_tokens(text: str, field: str) -> None:
-    """Refuse what a tokenizer or ms-swift would take for more than text."""
-    if fault := special_token_fault(text):
-        raise _BadRowError(f"{field}: {fault}; take it out")
-    if IMAGE_TAG in text:
-        raise _BadRowError(f"{field}: contains {IMAGE_TAG}; only one at the start of a problem is taken off")
-
-
-def _text(row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        raise _BadRowError(f"{field}: missing")
-    return _checked_text(row[field], field)
-
-
-def _checked_text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise _BadRowError(f"{field}: expected a string, found {_kind(value)}")
-    if not value.strip():
-        raise _BadRowError(f"{field}: empty")
-    if fault := surrogate_fault(value):
-        raise _BadRowError(f"{field}: {fault}")
-    return value
-
-
-def _image(row: dict[str, Any]) -> str:
-    """The one picture of a row, which some released files give as a list of one."""
-    image = row.get("image")
-    if image is None or image in ("", []):
-        raise _BadRowError("image: the row has no picture; rows of text alone are not supported")
-    if isinstance(image, list):
-        if len(image) > 1:
-            raise _BadRowError(f"image: expected one picture, found {len(image)}")
-        image = image[0]
-    path = _checked_text(image, "image")
-    if fault := path_fault(path):
-        raise _BadRowError(f"image: {fault}")
-    return path
-
-
-def _kind(value: Any) -> str:
-    return _JSON_NAMES.get(type(value), "a string" if isinstance(value, str) else "an object")

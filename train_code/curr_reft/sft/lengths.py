@@ -8,7 +8,7 @@ from transformers import ProcessorMixin
 
 from curr_reft.data.boxes import Size
 from curr_reft.data.dataset import image_token_count
-from curr_reft.data.schema import IMAGE_TAG
+from curr_reft.data.row_fields import IMAGE_TAG
 from curr_reft.processor import load_processor
 from curr_reft.sft.messages import MessageRow
 

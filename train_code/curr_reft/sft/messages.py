@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.data.schema import IMAGE_TAG, BrokenLine, path_fault
+from curr_reft.data.row_fields import IMAGE_TAG, BadRowError, path_fault
+from curr_reft.data.schema import BrokenLine
 from curr_reft.errors import InputError
 from curr_reft.shown_text import special_token_fault, surrogate_fault
 
@@ -30,10 +31,6 @@ READ_BY_SWIFT = frozenset(
     )
 )
 """Keys, in lower case, that a row may not have beside `messages` and `images`: ms-swift acts on them."""
-
-
-class BadRowError(ValueError):
-    """A row is not what ms-swift should get; the message says which field and how, the caller adds where."""
 
 
 @dataclass(frozen=True, slots=True)
