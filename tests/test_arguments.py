@@ -1,10 +1,14 @@
 """Flags, YAML and defaults: precedence, unknown keys, and what each flag does."""
 
+import inspect
 import json
+import re
+from typing import get_args
 
 import pytest
+from trl import GRPOTrainer
 
-from curr_reft.arguments import parse_arguments
+from curr_reft.arguments import CurriculumConfig, parse_arguments
 from curr_reft.errors import InputError
 
 REQUIRED = ("--dataset_name", "mix.yaml", "--image_root", "images", "--model_name_or_path", "model")
@@ -97,6 +101,11 @@ def test_each_flag_changes_its_setting(flags, read, expected):
         (("--box_frame", "stored"), "box_frame"),
         (("--deepspeed", "nowhere.json"), "nowhere.json: cannot be read"),
         (("--config", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+        (("--report_to", "wnadb"), "--report_to wnadb: use one of"),
+        (("--loss_type", "gpro"), "--loss-type: invalid choice: 'gpro' (choose from 'grpo', 'dapo', "),
+        (("--scale_rewards", "grp"), "--scale-rewards: invalid choice"),
+        (("--importance_sampling_level", "tokens"), "--importance-sampling-level: invalid choice"),
+        (("--multi_objective_aggregation", "sum"), "--multi-objective-aggregation: invalid choice"),
     ],
 )
 def test_bad_flags_are_one_line(flags, message):
@@ -104,6 +113,33 @@ def test_bad_flags_are_one_line(flags, message):
         parse(*flags)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_loss_types_are_those_that_trl_computes():
+    computed = set()
+    for line in inspect.getsource(GRPOTrainer._compute_loss).splitlines():
+        if match := re.search(r"if self\.loss_type (?:==|in) (.*):$", line):
+            computed |= set(re.findall(r'"(\w+)"', match[1]))
+    assert set(get_args(CurriculumConfig.__dataclass_fields__["loss_type"].type)) == computed
+
+
+def test_files_that_configurations_name_are_found_in_the_repository(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--deepspeed", "configs/deepspeed/zero2.json", "--bf16", "false", "--dry_run")
+    data, config, model = parse_arguments(
+        ["--config", "configs/tiny/stage1_judge.yaml", "--image_root", "images", *flags]
+    )
+    assert data.dataset_name == str(root / "configs/data/stage1_judge/shapes.yaml")
+    assert data.held_out_suites == str(root / "configs/eval/shapes.yaml")
+    assert model.model_name_or_path == str(root / "train_code/curr_reft/tiny/base")
+    assert config.num_generations == 8
+    mixture = tmp_path / "configs/data/stage1_judge/shapes.yaml"
+    mixture.parent.mkdir(parents=True)
+    mixture.write_text("")
+    assert parse("--dataset_name", "configs/data/stage1_judge/shapes.yaml")[0].dataset_name == (
+        "configs/data/stage1_judge/shapes.yaml"
+    )
+    assert parse("--held_out_suites", "none")[0].held_out_suites == "none"
 
 
 @pytest.mark.parametrize(

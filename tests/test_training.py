@@ -1,6 +1,7 @@
 """Stages from the command line: plans, bad input, training, metrics, resume."""
 
 import json
+import re
 import shutil
 
 import pandas
@@ -200,6 +201,28 @@ def test_the_released_rewards_refuse_no_gold_and_pay_for_any_math(stage_flags, t
     assert text.count("1 accuracy + 1 format") == 2
 
 
+def test_the_plan_says_how_much_memory_and_time_a_run_takes(
+    stage_flags, trainers, tmp_path, monkeypatch, capsys
+):
+    flags = stage_flags("judge", "--max_steps", "12", "--dry_run")
+    run_stage(trainers["judge"], flags)
+    text = capsys.readouterr().out
+    assert "memory per device, estimated" in text
+    assert "time left" not in text
+    log = [{"step_time": seconds} for seconds in (30.0, 31.0, 700.0)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 2, "log_history": log}))
+    monkeypatch.setattr("curr_reft.training.find_resume_point", lambda *_: str(tmp_path))
+    run_stage(trainers["judge"], flags)
+    assert re.search(r"time left +│ 0:05:10, as fast as before", capsys.readouterr().out)
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_data_is_read(stage_flags, trainers, tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = stage_flags("judge", "--output_dir", str(tmp_path / "file/run"), "--image_root", "./nowhere")
+    with pytest.raises(InputError, match=r"--output_dir .*file/run: cannot be written \(Not a directory\)"):
+        prepare(trainers["judge"].stage, flags)
+
+
 def test_flash_attention_is_a_note_in_a_dry_run(stage_flags, trainers, capsys):
     run_stage(
         trainers["judge"], stage_flags("judge", "--attn_implementation", "flash_attention_2", "--dry_run")
@@ -262,7 +285,7 @@ def test_output_directory_that_is_a_file_or_holds_other_folders(stage_flags, tra
     (tmp_path / "run/checkpoint-best").mkdir(parents=True)
     assert prepare(trainers["judge"].stage, stage_flags("judge")).resume_from is None
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="not a directory"):
+    with pytest.raises(InputError, match=r"file: cannot be written \(Not a directory\)"):
         prepare(trainers["judge"].stage, stage_flags("judge", "--output_dir", str(tmp_path / "file")))
 
 

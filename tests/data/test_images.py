@@ -102,6 +102,45 @@ def test_every_mode_becomes_rgb(tmp_path, mode):
     assert (image.mode, image.size) == ("RGB", (40, 30))
 
 
+def transparent(mode: str) -> Image.Image:
+    """A black drawing, opaque in its left half; what is transparent is black underneath."""
+    alpha = Image.new("L", (40, 30), 0)
+    alpha.paste(255, (0, 0, 20, 30))
+    if mode == "RGBA":
+        return Image.merge("RGBA", [Image.new("L", (40, 30), 0)] * 3 + [alpha])
+    if mode == "LA":
+        return Image.merge("LA", [Image.new("L", (40, 30), 0), alpha])
+    image = Image.new(mode, (40, 30), 0)
+    if mode == "P":
+        image.putpalette([0, 0, 0, 9, 9, 9])
+    image.paste(1, mask=alpha)
+    return image
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "options"),
+    [
+        ("RGBA", "a.png", {}),
+        ("RGBA", "a.webp", {"lossless": True}),
+        ("RGBA", "a.tiff", {}),
+        ("LA", "a.png", {}),
+        ("P", "a.png", {"transparency": 0}),
+        ("P", "a.gif", {"transparency": 0}),
+        ("L", "a.png", {"transparency": 0}),
+    ],
+)
+def test_transparent_parts_are_white(tmp_path, mode, name, options):
+    transparent(mode).save(tmp_path / name, **options)
+    pixels = np.asarray(open_image(tmp_path / name))
+    assert (pixels[:, :20] < 10).all()
+    assert (pixels[:, 20:] == 255).all()
+
+
+def test_half_transparent_parts_are_mixed_with_white(tmp_path):
+    Image.new("RGBA", (40, 30), (255, 0, 0, 102)).save(tmp_path / "a.png")
+    assert open_image(tmp_path / "a.png").getpixel((0, 0)) == (255, 153, 153)
+
+
 def test_sixteen_bits_keep_their_brightness(tmp_path):
     ramp = np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "a.png")

@@ -106,7 +106,7 @@ STRATEGY_ERROR = "train_datasets[0]: sampling_strategy: "
         (train(A + ", sampling_stategy: all"), "did you mean 'sampling_strategy'?"),
         (train("sampling_strategy: all"), "json_path: expected the path of a data file, found None"),
         (train("json_path: [a]"), "json_path: expected the path of a data file, found ['a']"),
-        (train("json_path: train/c.jsonl"), "train/c.jsonl: No such file"),
+        (train("json_path: train/c.jsonl"), "train/c.jsonl: no such file, which"),
         (train(A + ", sampling_strategy: 'first'"), STRATEGY_ERROR + "'first' is none of"),
         (train(A + ", sampling_strategy: 'frist:3'"), STRATEGY_ERROR + "'frist:3' is none of"),
         (train(A + ", sampling_strategy: 'first:-3'"), STRATEGY_ERROR + "'first:-3' is none of"),
@@ -130,9 +130,11 @@ def test_missing_config_and_roots(world):
     config.write_text(train("json_path: train/a.jsonl"))
     with pytest.raises(InputError, match=r"other\.yaml: cannot be read \(No such file"):
         load_mixture(world / "other.yaml", world / "data", world / "images", 0)
-    with pytest.raises(InputError, match=r"^--data_root: .*nowhere is not a directory"):
+    with pytest.raises(
+        InputError, match=r"^--data_root: .*nowhere is not a directory; .*data\.download.*build_data\.sh"
+    ):
         load_mixture(config, world / "nowhere", world / "images", 0)
-    with pytest.raises(InputError, match=r"^--image_root: .*nowhere is not a directory"):
+    with pytest.raises(InputError, match=r"^--image_root: .*nowhere is not a directory; .*data\.download"):
         load_mixture(config, world / "data", world / "nowhere", 0)
     config.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8 text"):

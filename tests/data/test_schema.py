@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from curr_reft.data.schema import Example, read_examples
+from curr_reft.data.schema import Example, iter_queries, iter_questions, read_examples
 from curr_reft.errors import InputError
 
 ROW = {"problem": "Which is it?", "solution": "<answer>B</answer>", "task": "math", "image": "a.jpg"}
@@ -85,6 +85,22 @@ BAD_ROWS = [
     ({**ROW, "image": ""}, "image: the row has no picture"),
     ({**ROW, "image": []}, "image: the row has no picture"),
     ({**ROW, "image": ["a.jpg", "b.jpg"]}, "image: expected one picture, found 2"),
+    ({**ROW, "problem": "Is <|image_pad|> it?"}, "problem: contains <|image_pad|>, a special token"),
+    ({**ROW, "problem": "<image>Is it?<|im_end|>"}, "problem: contains <|im_end|>, a special token"),
+    ({**ROW, "solution": "<answer>A<|vision_start|></answer>"}, "solution: contains <|vision_start|>"),
+    ({**ROW, "problem": "Is this <image> it?"}, "problem: contains <image>; only one at the start"),
+    ({**ROW, "problem": "<image>\n<image>Which?"}, "problem: contains <image>; only one at the start"),
+    ({**ROW, "problem": " <image>\n"}, "problem: empty"),
+    ({**ROW, "solution": "<image><answer>A</answer>"}, "solution: contains <image>"),
+    ({**ROW, "task": "x" * 9999}, f"task: unknown task '{'x' * 40}'; known are"),
+    (
+        {**ROW, "image": "data:image/png;base64,iVBOR"},
+        "image: expected a path; this looks like base64 data of 27",
+    ),
+    (
+        {**ROW, "image": ["/9j/" + "Q" * 436_877]},
+        "image: expected a path; this looks like base64 data of 436881",
+    ),
     ({**ROW, "image": {"path": "a.jpg"}}, "image: expected a string, found an object"),
     ({**ROW, "image": [True]}, "image: expected a string, found a boolean"),
 ]
@@ -97,6 +113,26 @@ def test_bad_row_is_named_by_line_and_field(tmp_path, row, message):
         read_examples(path, ROOT)
     assert str(raised.value).startswith(f"{path}:2: {message}")
     assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < len(str(path)) + 200
+
+
+def test_a_leading_image_tag_is_taken_off_and_counted_once(tmp_path, caplog):
+    problems = ["<image>\n\nWhich?", " <image> Which?", "Which?", "  Which <image_2>?"]
+    path = write_lines(tmp_path / "rows.jsonl", *[{**ROW, "problem": problem} for problem in problems])
+    for _ in range(2):
+        assert [row.problem for row in read_examples(path, ROOT)] == [*["Which?"] * 3, "  Which <image_2>?"]
+        assert [row.problem for row in iter_questions(path, ROOT)][:2] == ["Which?"] * 2
+    assert caplog.text.count("<image> taken off the start of 2 problems") == 1
+
+
+def test_questions_of_text_alone_keep_no_image_tag(tmp_path):
+    path = write_lines(tmp_path / "rows.jsonl", {"problem": "<image>Why?", "image": "a.jpg"})
+    assert [query.problem for query in iter_queries(path, ROOT)] == ["Why?"]
+    for row in ({"problem": "<image>Why?"}, {"problem": "Why?", "solution": "<|im_start|>"}):
+        with pytest.raises(
+            InputError, match=r":1: (problem: starts with <image>|solution: contains <\|im_st)"
+        ):
+            list(iter_queries(write_lines(path, row), ROOT))
 
 
 @pytest.mark.parametrize("field", ["problem", "solution", "task"])

@@ -232,6 +232,26 @@ def test_bad_input_under_the_launcher_is_one_line_and_exit_code_2(stand_in, tmp_
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
+def test_a_hub_that_cannot_be_reached_is_one_line_of_one_process(stand_in, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    places = {"DATA_ROOT": str(stand_in), "OUTPUT": str(tmp_path), "HF_HOME": str(tmp_path)}
+    model = ("--model_name_or_path", "some/model", "--dry_run")
+    result = subprocess.run(
+        ["bash", ROOT / "scripts/launch.sh", "tiny", "stage1_judge", *model],
+        capture_output=True,
+        text=True,
+        # Nothing listens at this port.
+        env={**environment, "NPROC": "2", "HF_ENDPOINT": "http://127.0.0.1:9", **places},
+        timeout=300,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith(
+        "error: --model_name_or_path some/model: no such directory, not in the hub"
+    )
+    assert len(result.stderr.splitlines()) == 1
+
+
 RELEASED = """
     --deepspeed configs/deepspeed/zero3.json --output_dir {out}/{stage} --model_name_or_path {model}
     --dataset_name configs/data/{mixture}.yaml --image_root {data} --max_prompt_length 2048

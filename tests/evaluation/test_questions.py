@@ -76,6 +76,23 @@ def test_rows_are_those_of_the_release_in_the_files_order(picture, tmp_path):
     assert [row.id for row in asked] == [f"rows.jsonl:{row.example['solution'] + 1}" for row in asked]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": "Is <|vision_start|> it?"}, "problem: contains <|vision_start|>, a special token"),
+        ({"problem": "Is it <image>?"}, "problem: contains <image>"),
+        ({"solution": "<answer>3<|im_end|></answer>"}, "solution: contains <|im_end|>, a special token"),
+    ],
+)
+def test_texts_that_are_more_than_text_are_refused_with_their_place(picture, tmp_path, change, message):
+    picture()
+    row = {"problem": "<image>How many?", "image": "a.png", "solution": "<answer>3</answer>"}
+    assert ask(MATH, tmp_path, [row])[0].problem == "How many?"
+    with pytest.raises(InputError) as raised:
+        ask(MATH, tmp_path, [row, {**row, **change}])
+    assert str(raised.value).startswith(f"{tmp_path / 'rows.jsonl'}:2: {message}")
+
+
 def test_boxes_move_with_a_picture_that_is_shrunk(picture, tmp_path):
     picture(size=(1600, 1200))
     row = {"problem": "Find it.", "image": "a.png", "solution": "<answer>[160, 120, 800, 600]</answer>"}

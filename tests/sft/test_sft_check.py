@@ -122,16 +122,22 @@ def test_what_swift_sees_differently_is_warned_about(rows_file, tmp_path):
     Image.new("RGB", (60, 40)).save(tmp_path / "turned.jpg", exif=exif)
     noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
+    for name, alpha in (("clear", 0), ("opaque", 255)):
+        Image.new("RGBA", (60, 40), (0, 0, 0, alpha)).save(tmp_path / f"{name}.png")
     path = rows_file(
         message_row("a", "b", tmp_path / "turned.jpg"),
         message_row("Where?", "<answer>[1, 2, 30, 40]</answer>", tmp_path / "large.png"),
         message_row("What?", "<answer>noise</answer>", tmp_path / "large.png"),
+        message_row("What?", "<answer>nothing</answer>", tmp_path / "opaque.png"),
+        message_row("What?", "<answer>nothing</answer>", tmp_path / "clear.png"),
     )
-    turned, shrunk = check_file(path, max_pixels=401_408).warnings
+    turned, transparent, shrunk = check_file(path, max_pixels=401_408).warnings
     assert ":1: its picture is stored turned" in turned
+    assert "1 rows, first" in transparent
+    assert ":5: its picture has transparent parts" in transparent
     assert "1 rows, first" in shrunk
     assert ":2: its picture of 700x700 is shrunk" in shrunk
-    assert not check_file(path).warnings[1:]
+    assert not check_file(path).warnings[2:]
 
 
 @pytest.fixture

@@ -72,23 +72,26 @@ def test_a_picture_is_written_as_the_stage_shows_it(write, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
     Image.fromarray(noise).convert("RGB").save(tmp_path / "turned.png", exif=exif)
     Image.fromarray(noise.astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    Image.new("LA", (60, 40), (0, 0)).save(tmp_path / "clear.png")
     row = {"problem": "What is it?", "solution": "<answer>noise</answer>", "task": "math"}
-    made = write(*({**row, "image": name} for name in ("turned.png", "deep.png")))
+    made = write(*({**row, "image": name} for name in ("turned.png", "deep.png", "clear.png")))
+    with Image.open(made[2]["images"][0]) as clear:
+        assert (clear.mode, clear.getextrema()) == ("RGB", ((255, 255),) * 3)
     with Image.open(made[0]["images"][0]) as turned, Image.open(made[1]["images"][0]) as deep:
         assert (np.asarray(turned) == np.rot90(noise, -1)[..., None]).all()
         assert (np.asarray(deep) == noise[..., None]).all()
     checked = check_file(tmp_path / "out/rows.jsonl")
-    assert (checked.rows, checked.warnings) == (2, [])
+    assert (checked.rows, checked.warnings) == (3, [])
 
 
 @pytest.mark.parametrize(
     ("problem", "solution", "message"),
     [
-        ("Count <image> now", "<answer>1</answer>", "rows.jsonl:1: the prompt contains <image>"),
+        ("Count <image> now", "<answer>1</answer>", "rows.jsonl:1: problem: contains <image>"),
         (
             "Count",
             "<think><|im_end|></think><answer>1</answer>",
-            "rows.jsonl:1: messages[1]: contains <|im_end|>",
+            "rows.jsonl:1: solution: contains <|im_end|>",
         ),
     ],
 )

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from curr_reft.data.row_fields import BadRowError
 from curr_reft.data.schema import iter_objects
 from curr_reft.errors import InputError
-from curr_reft.sft.messages import BadRowError, message_row, read_row
+from curr_reft.sft.messages import message_row, read_row
 
 TAGS = ("<image>", "<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
 TOKENS = ("<|im_end|>", "<|im_start|>", "<|image_pad|>", "<|vision_start|>", "<|endoftext|>")
@@ -80,6 +81,10 @@ def test_relative_pictures_make_no_row():
         ({**turns("a", "<image>b"), "images": ["x.png"]}, "<image> in a turn of the assistant"),
         ({**turns("<image>a", "b"), "images": "x.png"}, "images: expected a list"),
         ({**turns("<image>a", "b"), "images": [{"path": "x.png"}]}, r"images\[0\]: expected a text"),
+        (
+            {**turns("<image>a", "b"), "images": ["iVBORw0K" * 999]},
+            r"images\[0\]: .* base64 data of 7992 char",
+        ),
         ({**turns("<image>a", "b"), "images": ["x.png "]}, r"images\[0\]: white space"),
         ({**turns("a", "b"), "image": "x.png"}, "pictures go into `images`"),
         ({**turns("a", "b"), "System": "be kind"}, "System: a key that ms-swift would act on"),

@@ -1,7 +1,8 @@
 """Flags of the stage scripts: the released ones, TRL's, and a few of ours.
 
 Flags beat the ``--config`` YAML files, the later of which beats the earlier; these beat the defaults. Every
-default the objective depends on is written here, none is left to a library.
+default the objective depends on is written here, none is left to a library. Files and models that are not
+found from the working directory are looked for in the repository.
 """
 
 import difflib
@@ -15,17 +16,25 @@ from typing import Literal
 
 import torch
 from transformers import HfArgumentParser
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from trl import GRPOConfig, ModelConfig
 
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.stopping import GRACE_SECONDS
+from curr_reft.surroundings import check_trackers
 from curr_reft.yaml_file import read_mapping
 
 ALL_LINEAR = "all-linear"
 _MODULE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def found_file(path: str) -> str:
+    """A path as it is given, or below the repository where it is there alone; configurations name such."""
+    if not Path(path).exists() and (_REPOSITORY / path).exists():
+        return str(_REPOSITORY / path)
+    return path
 
 
 @dataclass
@@ -77,6 +86,11 @@ class DataArguments:
     )
     max_pixels: int | None = field(default=None, metadata={"help": "Largest picture the processor hands on."})
 
+    def __post_init__(self) -> None:
+        self.dataset_name = found_file(self.dataset_name)
+        if self.held_out_suites:
+            self.held_out_suites = found_file(self.held_out_suites)
+
 
 @dataclass
 class ModelArguments(ModelConfig):
@@ -104,7 +118,8 @@ class CurriculumConfig(GRPOConfig):
 
     `per_device_train_batch_size` and `per_device_eval_batch_size` are given in prompts, as in the released
     scripts, and hold completions (prompts x generations, TRL's counting) once the configuration is made;
-    `prompts_per_device` keeps the number given.
+    `prompts_per_device` keeps the number given, and `deepspeed_file` the file, of which a dry run on a CPU
+    makes no use.
     """
 
     dry_run: bool = field(
@@ -133,11 +148,19 @@ class CurriculumConfig(GRPOConfig):
     )
     prompts_per_device: int = field(init=False, default=0)
     machine_notes: list[str] = field(init=False, default_factory=list)
+    deepspeed_file: str | None = field(init=False, default=None)
 
-    loss_type: str = field(default="grpo")
+    # TRL takes any text for these four, and stops at the first loss.
+    loss_type: Literal["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"] = field(
+        default="grpo"
+    )
+    scale_rewards: Literal["group", "batch", "none"] = field(default="group")
+    importance_sampling_level: Literal["token", "sequence"] = field(default="token")
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = field(
+        default="sum_then_normalize"
+    )
     beta: float = field(default=0.04)
     use_bias_correction_kl: bool = field(default=False)
-    scale_rewards: str = field(default="group")
     num_iterations: int = field(default=1)
     epsilon: float = field(default=0.2)
     mask_truncated_completions: bool = field(default=False)
@@ -198,12 +221,14 @@ class CurriculumConfig(GRPOConfig):
         self.enable_jit_checkpoint = False
         if self.deepspeed in ("none", ""):
             self.deepspeed = None
-        _check_trackers(self.report_to)
+        check_trackers(self.report_to)
         self.prompts_per_device = self.per_device_train_batch_size
         self.per_device_train_batch_size *= self.num_generations
         self.per_device_eval_batch_size *= self.num_generations_eval or self.num_generations
         if self.deepspeed is not None:
+            self.deepspeed = found_file(self.deepspeed)
             _check_deepspeed_file(self.deepspeed)
+            self.deepspeed_file = self.deepspeed
         if not torch.cuda.is_available():
             self._fit_to_cpu()
         super().__post_init__()
@@ -227,13 +252,6 @@ class CurriculumConfig(GRPOConfig):
 
         PartialState(backend="gloo")
         self.accelerator_config = {"use_configured_state": True}
-
-
-def _check_trackers(names: list[str]) -> None:
-    known = ("none", "all", *INTEGRATION_TO_CALLBACK)
-    for name in names:
-        if name not in known:
-            raise InputError(f"--report_to {name}: use one of {', '.join(known)}")
 
 
 def _check_deepspeed_file(path: str) -> None:
@@ -287,7 +305,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
         description="Train one stage. --config FILE.yaml sets any of these flags; of several files the last"
         " wins, and the command line beats them all.",
     )
-    flags = [flag for path in config.config for flag in _flags_from_yaml(parser, path)] + flags
+    flags = [flag for path in config.config for flag in _flags_from_yaml(parser, found_file(path))] + flags
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
     except ValueError as error:
@@ -298,4 +316,5 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
     data, training, model = parsed
     if model.model_name_or_path is None:
         raise InputError("--model_name_or_path is missing: a checkpoint directory or a hub id")
+    model.model_name_or_path = found_file(model.model_name_or_path)
     return data, training, model

@@ -21,6 +21,7 @@ _SECONDS_FOR_THE_FIRST_PROCESS = 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write in other languages make of the same: torch, safetensors, Arrow.
 _NO_ROOM_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+_HEAD, _TAIL = 1500, 500
 
 
 class CommandError(Exception):
@@ -33,9 +34,18 @@ class InputError(CommandError):
     """Something the user gave (flag, file, row, image, model path) is wrong.
 
     The message is one line: what is wrong, where (``file:line``, flag or row id), and what to do about it.
+    Line breaks that the user's own text brings in become spaces, and the middle of a long message, which a
+    row can make of any length, is left out with a count.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        left_out = len(line) - _HEAD - _TAIL
+        if left_out > 0:
+            line = f"{line[:_HEAD]} … ({left_out} characters left out) … {line[-_TAIL:]}"
+        super().__init__(line)
 
 
 class DivergedError(CommandError):

@@ -4,6 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from transformers import ProcessorMixin
 
 from curr_reft.arguments import CurriculumConfig, DataArguments
 from curr_reft.data.dataset import Split, render_prompt
+from curr_reft.memory_parts import MemoryPlan
 from curr_reft.rewards.answers import extract_answer
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
@@ -33,6 +36,10 @@ class Plan:
     completions_per_step: int
     steps: int
     processes: int
+    memory: MemoryPlan | None
+    """`None` for a family whose layers are not known."""
+    time_left: timedelta | None
+    """Of a run that goes on, where its steps were timed."""
     notes: Sequence[str]
 
 
@@ -48,6 +55,21 @@ def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
     per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
     steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
     return prompts, prompts * config.num_generations, steps
+
+
+def time_left(state: Mapping[str, Any], total_steps: int) -> timedelta | None:
+    """How long the steps that are left will take, at the median of those that were logged.
+
+    Args:
+        state: A checkpoint's `trainer_state.json`; TRL logs `step_time`, in seconds per optimizer step.
+        total_steps: Optimizer steps of the whole run.
+
+    Returns:
+        `None` when no step was timed.
+    """
+    times = [entry["step_time"] for entry in state.get("log_history", []) if "step_time" in entry]
+    left = max(0, total_steps - state.get("global_step", 0))
+    return timedelta(seconds=round(left * median(times))) if times else None
 
 
 def rows_by_task(split: Split) -> str:
@@ -135,6 +157,10 @@ def print_plan(
     if config.shared_prefix:
         longest = max(plan.train.prompt_tokens) + config.num_generations * config.max_completion_length
         facts.add_row("tokens of a prompt with all its completions", f"{longest} at most")
+    for name, value in plan.memory.rows() if plan.memory else ():
+        facts.add_row(name, value)
+    if plan.time_left is not None:
+        facts.add_row("time left", f"{plan.time_left}, as fast as before")
     console.print(facts)
 
     for row, reason in list(plan.dropped.items())[:5]:

@@ -2,15 +2,38 @@
 
 from pathlib import Path
 
+import httpx
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoProcessor, ProcessorMixin
 from transformers.image_utils import SizeDict
 
 from curr_reft.errors import InputError
 
+_HUB_SECONDS = 20
+
 
 def is_hub_id(model: str) -> bool:
     """Whether a name has the form of a repository on the hub, `OWNER/NAME`."""
     return model.count("/") == 1 and not model.startswith((".", "/", "~"))
+
+
+def check_hub(model: str, revision: str, flag: str) -> None:
+    """Ask the hub once for a model that its cache lacks; transformers would ask again and again, and log it.
+
+    Raises:
+        InputError: when the hub cannot be reached, or does not give the model.
+    """
+    try:
+        if isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str):
+            return
+        HfApi().model_info(model, revision=revision, timeout=_HUB_SECONDS)
+    except (OSError, httpx.HTTPError, HFValidationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{flag} {model}: no such directory, not in the hub's cache here, and not to be had from the hub"
+            f" ({reason}); check the name and the connection, or give a directory"
+        ) from error
 
 
 def load_processor(
@@ -37,6 +60,7 @@ def load_processor(
     if not Path(weights).is_dir():
         if not is_hub_id(weights):
             raise InputError(f"{flag} {weights}: no such directory")
+        check_hub(weights, revision, flag)
     elif not any(Path(weights).glob("*.safetensors")) and not any(Path(weights).glob("pytorch_model*.bin")):
         raise InputError(f"{flag} {weights}: holds no weights (*.safetensors)")
     try:

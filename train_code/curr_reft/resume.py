@@ -23,7 +23,8 @@ _SHOWN = ("run_name", "project", "report_to", "trackio_space_id", "num_completio
 _KEPT = ("resumable_checkpoints", "create_checkpoint_symlink")
 _MEMORY = (
     *("max_packed_tokens", "gradient_checkpointing", "gradient_checkpointing_kwargs"),
-    *("vit_gradient_checkpointing", "vllm_gpu_memory_utilization", "deepspeed_plugin"),
+    *("vit_gradient_checkpointing", "vllm_gpu_memory_utilization"),
+    *("deepspeed", "deepspeed_plugin"),  # compared as deepspeed_file, which a dry run keeps
 )
 _STARTS_AND_ENDS = (
     *("resume_from_checkpoint", "resume_only_model", "ignore_data_skip"),

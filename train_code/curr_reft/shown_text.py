@@ -1,4 +1,11 @@
-"""Text of models and rows: whether it can be written, and how it is shown."""
+"""Text of models and rows: whether it can be written and tokenized, and how it is shown."""
+
+import re
+
+_SPECIAL_TOKEN = re.compile(
+    r"<\|(?:endoftext|(?:im|object_ref|box|quad|vision)_(?:start|end)"
+    r"|(?:vision|image|video)_pad)\|>"
+)
 
 
 def visible(text: str) -> str:
@@ -15,6 +22,12 @@ def surrogate_fault(text: str) -> str | None:
     except UnicodeEncodeError as error:
         return f"unpaired surrogate at character {error.start}"
     return None
+
+
+def special_token_fault(text: str) -> str | None:
+    """Which special token of Qwen2.5-VL a text spells, as which the tokenizer would read it."""
+    match = _SPECIAL_TOKEN.search(text)
+    return None if match is None else f"contains {match[0]}, a special token of the model"
 
 
 def shortened(text: str, most: int) -> tuple[str, int]:

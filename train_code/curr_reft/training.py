@@ -14,15 +14,18 @@ from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_availa
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
-from curr_reft.data.checks import check_boxes, check_golds, held_out_warnings, rows_in_both
+from curr_reft.data.checks import check_golds, held_out_warnings, rows_in_both
 from curr_reft.data.dataset import Split, build_split
+from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
 from curr_reft.evaluation.journal import sole_writer
 from curr_reft.failures import failures_in_words
+from curr_reft.json_file import read_object
 from curr_reft.manifest import checkpoints_below, mark_ended, mark_finished, write_manifest
+from curr_reft.memory_plan import memory_of
 from curr_reft.models.weights import (
     adapter_model,
     check_finite,
@@ -31,13 +34,15 @@ from curr_reft.models.weights import (
     weights_fault,
 )
 from curr_reft.packing_budget import check_budget
-from curr_reft.plan import Plan, print_plan, step_counts
+from curr_reft.plan import Plan, print_plan, step_counts, time_left
 from curr_reft.processes import Processes
 from curr_reft.processor import load_processor
 from curr_reft.resume import Start, check_unfinished, find_start, started
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
+from curr_reft.surroundings import check_tracker_login, check_writable
 from curr_reft.trainer import CurriculumGRPOTrainer
+from curr_reft.training_state import STATE_FILE
 from curr_reft.vllm_rollouts import check_vllm
 
 logger = logging.getLogger(__name__)
@@ -88,7 +93,7 @@ def check_attention(model: ModelArguments) -> str | None:
 
 
 def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
-    """Refuse flags that contradict one another or need a package that is missing, before weights load.
+    """Refuse flags that contradict one another or need what is not there, before weights load.
 
     Raises:
         InputError: for the first one.
@@ -119,6 +124,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     check_flags(data, config, model)
     output_dir = Path(config.output_dir)
     check_unfinished(output_dir)
+    processes.shared(lambda: check_tracker_login(config.report_to))
+    processes.shared(lambda: check_writable(output_dir, "--output_dir"))
     obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
     if obstacles and not config.dry_run:
         raise InputError(obstacles[0])
@@ -174,18 +181,6 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
             f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one"
             " optimizer step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
-    plan = Plan(
-        stage=stage,
-        train=train,
-        val=val,
-        dropped=dropped,
-        shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
-        prompts_per_step=prompts,
-        completions_per_step=completions,
-        steps=steps,
-        processes=config.world_size,
-        notes=[*obstacles, *warnings],
-    )
     record = {
         "stage": stage.name,
         "reward_variant": data.reward_variant,
@@ -205,6 +200,20 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         raise InputError(
             f"--output_dir {output_dir}: its run has done {start.step} steps, over the {steps} asked for"
         )
+    plan = Plan(
+        stage=stage,
+        train=train,
+        val=val,
+        dropped=dropped,
+        shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
+        prompts_per_step=prompts,
+        completions_per_step=completions,
+        steps=steps,
+        processes=config.world_size,
+        memory=memory_of(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
+        time_left=start.checkpoint and time_left(read_object(start.checkpoint / STATE_FILE), steps),
+        notes=[*obstacles, *warnings],
+    )
     return Run(data, config, model, processes, mixture, processor, plan, record, start)
 
 

@@ -11,7 +11,7 @@ hostile = st.sampled_from(
     [
         "<answer>",
         "<answer>x",
-        "<image>",
+        "<img>",
         "</think>",
         '"',
         "\n",

@@ -40,6 +40,7 @@ def random_answer(task, rng):
         ("detection", "[20, 20, 9, 9]", "solution: expected one box with an area"),
         ("detection", "a dog", "solution: expected one box with an area"),
         ("detection", "[0, 0, 642, 9]", "box [0.0, 0.0, 642.0, 9.0]: leaves its picture of 640x480 pixels"),
+        ("detection", "[0, 0.1, 0.4, 1]", "box [0.0, 0.1, 0.4, 1.0]: inside one pixel; it looks normalised"),
         ("detection", "[-1, 0, 0, 9]", "solution: '[-1, 0, 0, 9]' becomes another answer"),
         ("detection", "[640, 0, 641, 9]", "solution: '[640, 0, 641, 9]' becomes another answer"),
         ("detection", "[3.4, 3.4, 3.6, 3.6]", "solution: '[3.4, 3.4, 3.6, 3.6]' becomes another answer"),
@@ -98,7 +99,7 @@ def test_a_box_without_a_picture_is_a_bad_record(judged, open_rows):
         ("math", "A, A", "A"),
         ("math", "9" * 400, "9" * 400),
         ("math", "-5°", "-5°"),
-        ("math", "<image>", "<image>"),
+        ("math", "<x>", "<x>"),
     ],
 )
 def test_how_an_answer_is_spelled(judged, open_rows, task, answer, claim):
@@ -130,7 +131,7 @@ def test_few_rows(judged, chosen, open_rows, task, count):
     [
         ("detection", "[0, 0, 640, 480]", VGA),
         ("detection", "[10, 10, 30, 30]", VGA),
-        ("detection", "[0, 0, 1, 1]", (2, 2)),
+        ("detection", "[1, 0, 2, 1]", (2, 2)),
         ("math", "1", None),
         ("math", "0", None),
         ("math", "-1", None),
@@ -157,7 +158,7 @@ def test_one_answer_everywhere_gets_wrong_ones_that_are_made_up(
 @pytest.mark.parametrize(
     ("task", "answer", "size"),
     [
-        ("detection", "[0, 0, 1, 1]", (1, 1)),
+        ("detection", "[0, 0, 1, 2]", (1, 2)),
         ("classify", "dog", None),
         ("math", "yes", None),
         ("math", "A blue one", None),

@@ -82,9 +82,14 @@ ROW = {"problem": "What?", "solution": "<answer>[1, 1, 9, 9]</answer>", "task": 
         ({**ROW, "image": "../0.png"}, ["--judge", "x.jsonl"], "is not below the image root"),
         ({**ROW, "image": "9.png"}, ["--judge", "x.jsonl"], "9.png: no such file"),
         (
-            {**ROW, "solution": "<answer>[0, 0, 9, 99]</answer>"},
+            {**ROW, "solution": "<answer>[0, 0, 9, 1099]</answer>"},
             ["--judge", "x.jsonl"],
             "1 of 1 records are bad",
+        ),
+        (
+            {**ROW, "solution": "<answer>[0, 0, 9, 999]</answer>"},
+            ["--judge", "x.jsonl", "--drop_bad_rows"],
+            "rows.jsonl: 1 of 1 gold boxes leave their pictures, first rows.jsonl:1: they look normalised",
         ),
         (
             {**ROW, "solution": "<answer>No Objects</answer>"},

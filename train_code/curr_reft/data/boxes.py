@@ -63,17 +63,29 @@ def round_box(box: Box, size: Size) -> tuple[int, int, int, int]:
     return x1, y1, x2, y2
 
 
+def leaves(box: Box, size: Size, slack: float = 0) -> bool:
+    """Whether a box reaches out of the frame of a picture of `size` by more than `slack` pixels."""
+    # Said of what must hold, so that NaN leaves.
+    return not (min(box[:2]) >= -slack and box[2] <= size[0] + slack and box[3] <= size[1] + slack)
+
+
 def box_fault(box: Box, size: Size) -> str | None:
     """What is wrong with a box in the frame of a picture of `size`, `None` when nothing is.
 
-    It must have an area and lie inside, up to one pixel that rounding may have cost.
+    It must have an area and lie inside, up to one pixel that rounding may have cost. The first pixel alone
+    holds no object, but boxes that are shares of the picture's sides.
     """
     x1, y1, x2, y2 = box
     # Said of what must hold, so that NaN is a fault.
     if not (x2 > x1 and y2 > y1):
         return f"box {list(box)}: x2 and y2 must exceed x1 and y1 (corners, not width and height)"
-    if not (min(x1, y1) >= -1 and x2 <= size[0] + 1 and y2 <= size[1] + 1):
+    if leaves(box, size, slack=1):
         return f"box {list(box)}: leaves its picture of {size[0]}x{size[1]} pixels"
+    if not leaves(box, (1, 1)):
+        return (
+            f"box {list(box)}: inside one pixel; it looks normalised to 0…1: multiply it by the picture's"
+            " width and height"
+        )
     return None
 
 

@@ -1,25 +1,18 @@
-"""What is checked of a mixture's rows before a run: golds, boxes, and whether they give test rows away."""
+"""What is checked of a mixture's rows before a run: golds, and whether they give test rows away."""
 
-import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from curr_reft.arguments import DataArguments
-from curr_reft.data.boxes import Size, box_fault, boxes_in_text
 from curr_reft.data.leaks import find_overlaps, read_suites, summaries
 from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.evaluation.suites import load_suites
-from curr_reft.rewards.answers import extract_answer, is_no_objects, parse_boxes
 from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
-
-logger = logging.getLogger(__name__)
-
-_SHOWN_FAULTS = 5
 
 
 def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
@@ -47,44 +40,6 @@ def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
     if warnings and data.forbid_leaks:
         raise InputError(f"--forbid_leaks: {warnings[0]}")
     return warnings
-
-
-def check_boxes(
-    examples: Iterable[Example], stage: Stage, sizes: Mapping[Path, Size], drop: bool
-) -> dict[str, str]:
-    """What is wrong with the gold boxes of the open stage's detection rows, by row id.
-
-    In the other stages a gold is a verdict or a letter, and a wrong answer may be anywhere. Rows without a
-    size are passed over.
-
-    Raises:
-        InputError: for the first ones, unless their rows are to be dropped.
-    """
-    if stage.name != "open":
-        return {}
-    faults = {}
-    for example in examples:
-        if example.task == "detection" and example.image in sizes:
-            fault = _gold_box_fault(extract_answer(example.solution) or "", sizes[example.image])
-            if fault is not None:
-                faults[example.id] = fault
-    if faults:
-        shown = "; ".join(f"{row}: {fault}" for row, fault in list(faults.items())[:_SHOWN_FAULTS])
-        summary = f"bad gold boxes in {len(faults)} rows: {shown}"
-        if not drop:
-            raise InputError(f"{summary} (mend them, or drop these rows with --drop_bad_boxes)")
-        logger.warning("rows dropped for %s", summary)
-    return faults
-
-
-def _gold_box_fault(answer: str, size: Size) -> str | None:
-    if is_no_objects(answer):
-        return None
-    # Those without an area too, which the reward's parser leaves out.
-    boxes = parse_boxes(answer) or boxes_in_text(answer)
-    if not boxes:
-        return f"{answer[:60]!r} is no box"
-    return next(filter(None, (box_fault(box, size) for box in boxes)), None)
 
 
 def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None:

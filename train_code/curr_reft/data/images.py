@@ -53,10 +53,10 @@ class ImageError(InputError):
 def open_image(path: Path) -> Image.Image:
     """Decode a picture to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
 
-    Transparency is dropped, as in the release; of an animation the first frame is taken, of 16 bits the upper
-    eight. Raises `ImageError` for a file that is missing, no picture, damaged, truncated, without a range of
-    brightness (32 bits, floats), or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is
-    decoded.
+    What is transparent is put on white, as Qwen's own tools do; the release dropped transparency, which turns
+    drawings black. Of an animation the first frame is taken, of 16 bits the upper eight. Raises `ImageError`
+    for a file that is missing, no picture, damaged, truncated, without a range of brightness (32 bits,
+    floats), or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is decoded.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -68,7 +68,7 @@ def open_image(path: Path) -> Image.Image:
             if image.mode.startswith("I;16"):
                 # Pillow would cut off what exceeds 8 bits: nearly all becomes white.
                 return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
+            return _on_white(image) if image.has_transparency_data else image.convert("RGB")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
@@ -78,6 +78,13 @@ def open_image(path: Path) -> Image.Image:
         raise ImageError(f"{path}: over {MAX_IMAGE_PIXELS} pixels") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    ground = Image.new("RGB", layer.size, "white")
+    ground.paste(layer, mask=layer)
+    return ground
 
 
 def stored_size(path: Path) -> Size:

@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 
 _SPLITS = {"train_datasets": "train", "val_datasets": "val"}
 _DATASET_KEYS = ("json_path", "sampling_strategy")
+_GET_DATA = (
+    "if the data is not here yet, 'python -m curr_reft.data.download' fetches the released rows and"
+    " 'scripts/build_data.sh' makes rows from public annotations; see README.md, Data"
+)
 _STRATEGY = re.compile(r"(first|end|random):([0-9]{1,9})(%?)")
 
 
@@ -71,7 +75,7 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
     """
     for root, flag in ((data_root, "--data_root"), (image_root, "--image_root")):
         if not root.is_dir():
-            raise InputError(f"{flag}: {root} is not a directory")
+            raise InputError(f"{flag}: {root} is not a directory; {_GET_DATA}")
     document = read_mapping(config)
     _check_keys(document, tuple(_SPLITS), f"{config}")
     splits: dict[str, list[ExampleTable]] = {split: [] for split in _SPLITS.values()}
@@ -82,6 +86,8 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
             where = f"{config}: {key}[{index}]"
             json_path, strategy = _dataset(dataset, where)
             path = data_root / json_path
+            if not path.exists():
+                raise InputError(f"{path}: no such file, which {where} names; {_GET_DATA}")
             if json_path not in tables:
                 tables[json_path] = ExampleTable.of(iter_examples(path, image_root))
             rows = tables[json_path]

@@ -1,27 +1,42 @@
 """Rows of the released data format, read from disk and checked.
 
 A row has `problem`, `solution`, `task` and `image` (a path under the image root); other fields are ignored.
+Texts hold no special tokens of the model, which would be read as such.
 What is wrong in a file is found here, with its place, and not in the middle of a training.
 """
 
+import functools
 import json
+import logging
 import os
+import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 import numpy as np
 
+from curr_reft.data.row_fields import (
+    IMAGE_TAG,
+    LEADING_TAG,
+    BadRowError,
+    check_tokens,
+    image_of,
+    image_path,
+    kind,
+    problem_of,
+    text_of,
+)
 from curr_reft.errors import InputError
-from curr_reft.shown_text import surrogate_fault
 from curr_reft.stages import TASKS
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+_PLACE = re.compile(r":[0-9]+\Z|\[[0-9]+\]\Z")
 _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
-_JSON_NAMES = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +46,7 @@ class Example:
     id: str
     """Where the row comes from: `FILE:LINE` in a `.jsonl` file, `FILE[INDEX]` (from 0) in a `.json` array."""
     problem: str
-    """The question, without the instruction that a stage adds."""
+    """The question, without the instruction that a stage adds and without `<image>` at its start."""
     solution: str
     """The gold answer in a closed `<answer>` block, in some released files after a `<thinking>` block."""
     task: str
@@ -55,10 +70,6 @@ class Query(NamedTuple):
     problem: str
     solution: str | None
     image: Path | None
-
-
-class _BadRowError(ValueError):
-    """A row breaks the schema; the message says which field and how, the caller adds where."""
 
 
 def iter_objects(path: Path) -> Iterator[tuple[int, Any]]:
@@ -87,6 +98,11 @@ def place(path: Path, number: int) -> str:
     return f"{path}:{number}" if path.suffix == ".jsonl" else f"{path}[{number}]"
 
 
+def file_of(row_id: str) -> str:
+    """The file of a row whose id is a `place`."""
+    return _PLACE.sub("", row_id)
+
+
 def read_examples(path: Path, image_root: Path) -> list[Example]:
     """All rows of a file as a list; see `iter_examples`."""
     return list(iter_examples(path, image_root))
@@ -99,7 +115,7 @@ def iter_examples(path: Path, image_root: Path) -> Iterator[Example]:
         InputError: at once when the file cannot be read; at the end when rows are bad (the first of them with
             its place and field, and the number of the others), when an `id` occurs twice, or without any row.
     """
-    return _checked(path, partial(_example, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_example, image_root=os.path.abspath(image_root)))
 
 
 def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
@@ -108,7 +124,7 @@ def iter_questions(path: Path, image_root: Path) -> Iterator[Question]:
     Raises:
         InputError: as `iter_examples` does.
     """
-    return _checked(path, partial(_question, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_question, image_root=os.path.abspath(image_root)))
 
 
 def iter_queries(path: Path, image_root: Path) -> Iterator[Query]:
@@ -117,23 +133,25 @@ def iter_queries(path: Path, image_root: Path) -> Iterator[Query]:
     Raises:
         InputError: as `iter_examples` does.
     """
-    return _checked(path, partial(_query, image_root=os.path.abspath(image_root)))
+    return _checked(path, functools.partial(_query, image_root=os.path.abspath(image_root)))
 
 
 def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
     bad: list[str] = []
     ids = _Ids()
     empty = True
+    tagged = 0
     for number, row in iter_objects(path):
         empty = False
         try:
             if isinstance(row, BrokenLine):
-                raise _BadRowError(row)
+                raise BadRowError(row)
             if not isinstance(row, dict):
-                raise _BadRowError(f"expected an object, found {_kind(row)}")
+                raise BadRowError(f"expected an object, found {kind(row)}")
             yield convert(place(path, number), row)
             ids.add(number, row)
-        except _BadRowError as error:
+            tagged += LEADING_TAG.match(row["problem"]) is not None
+        except BadRowError as error:
             bad.append(f"{place(path, number)}: {error}")
     bad += [
         f"{place(path, second)}: id: the one of {place(path, first)} again" for first, second in ids.repeats()
@@ -143,6 +161,16 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
         raise InputError(bad[0] + (f" (and {more} more bad row{'s' if more > 1 else ''})" if more else ""))
     if empty:
         raise InputError(f"{path}: the file has no rows")
+    if tagged:
+        _note_tags(path, tagged)
+
+
+@functools.cache
+def _note_tags(path: Path, rows: int) -> None:
+    """Say it once of a file, which evaluation reads again for each checkpoint."""
+    logger.warning(
+        "%s: %s taken off the start of %d problems: the picture is there anyway", path, IMAGE_TAG, rows
+    )
 
 
 class _Ids:
@@ -182,7 +210,7 @@ def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         hint = "a file with one object a line must be named .jsonl"
         raise InputError(f"{path}: broken JSON: {error} ({hint})") from error
     if not isinstance(rows, list):
-        raise InputError(f"{path}: expected an array of rows, found {_kind(rows)}")
+        raise InputError(f"{path}: expected an array of rows, found {kind(rows)}")
     yield from enumerate(rows)
 
 
@@ -196,62 +224,29 @@ def _decode(line: str) -> Any:
 
 
 def _question(row_id: str, row: Any, image_root: str) -> Question:
-    return Question(row_id, _text(row, "problem"), _image_path(image_root, _image(row)))
+    if isinstance(row.get("solution"), str):
+        check_tokens(row["solution"], "solution")
+    return Question(row_id, problem_of(row), image_path(image_root, image_of(row)))
 
 
 def _query(row_id: str, row: Any, image_root: str) -> Query:
-    solution = _text(row, "solution") if row.get("solution") not in (None, "") else None
-    image = _image_path(image_root, _image(row)) if row.get("image") not in (None, "", []) else None
-    return Query(row_id, _text(row, "problem"), solution, image)
+    solution = text_of(row, "solution") if row.get("solution") not in (None, "") else None
+    if solution is not None:
+        check_tokens(solution, "solution")
+    image = image_path(image_root, image_of(row)) if row.get("image") not in (None, "", []) else None
+    problem = problem_of(row)
+    if image is None and problem != row["problem"]:
+        raise BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no picture")
+    return Query(row_id, problem, solution, image)
 
 
 def _example(row_id: str, row: Any, image_root: str) -> Example:
     question = _question(row_id, row, image_root)
-    solution = _text(row, "solution")
-    task = _text(row, "task")
+    solution = text_of(row, "solution")
+    task = text_of(row, "task")
     if task not in _TASK_SPELLINGS:
-        raise _BadRowError(f"task: unknown task {task!r}; known are {', '.join(_TASK_SPELLINGS)}")
+        raise BadRowError(f"task: unknown task {task[:40]!r}; known are {', '.join(_TASK_SPELLINGS)}")
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
-        raise _BadRowError("solution: no closed <answer>...</answer> block")
+        raise BadRowError("solution: no closed <answer>...</answer> block")
     return Example(row_id, question.problem, solution, _TASK_SPELLINGS[task], question.image)
-
-
-def _image_path(image_root: str, image: str) -> Path:
-    """The picture's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
-    path = os.path.normpath(os.path.join(image_root, image))
-    if not path.startswith(os.path.join(image_root, "")):
-        raise _BadRowError(f"image: {image!r} is not below the image root {image_root}")
-    return Path(path)
-
-
-def _text(row: dict[str, Any], field: str) -> str:
-    if field not in row:
-        raise _BadRowError(f"{field}: missing")
-    return _checked_text(row[field], field)
-
-
-def _checked_text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise _BadRowError(f"{field}: expected a string, found {_kind(value)}")
-    if not value.strip():
-        raise _BadRowError(f"{field}: empty")
-    if fault := surrogate_fault(value):
-        raise _BadRowError(f"{field}: {fault}")
-    return value
-
-
-def _image(row: dict[str, Any]) -> str:
-    """The one picture of a row, which some released files give as a list of one."""
-    image = row.get("image")
-    if image is None or image in ("", []):
-        raise _BadRowError("image: the row has no picture; rows of text alone are not supported")
-    if isinstance(image, list):
-        if len(image) > 1:
-            raise _BadRowError(f"image: expected one picture, found {len(image)}")
-        image = image[0]
-    return _checked_text(image, "image")
-
-
-def _kind(value: Any) -> str:
-    return _JSON_NAMES.get(type(value), "a string" if isinstance(value, str) else "an object")

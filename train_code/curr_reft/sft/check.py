@@ -15,10 +15,11 @@ from typing import Any
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import boxes_in_text
 from curr_reft.data.images import ImageError
+from curr_reft.data.row_fields import BadRowError
 from curr_reft.data.schema import iter_objects, place
 from curr_reft.errors import InputError, command
 from curr_reft.manifest import sha256_of
-from curr_reft.sft.messages import BadRowError, MessageRow, read_row
+from curr_reft.sft.messages import MessageRow, read_row
 from curr_reft.sft.pictures import Picture, look_at, picture_path, rescaled
 
 logger = logging.getLogger(__name__)
@@ -161,12 +162,17 @@ def _refuse(path: Path, faults: Sequence[str]) -> None:
 def _picture_warnings(
     rows: Sequence[Row], pictures: dict[Path, Picture], max_pixels: int | None
 ) -> list[str]:
-    turned, shrunk = [], []
+    turned, transparent, shrunk = [], [], []
     for row in rows:
         seen = [pictures[image] for image in row.images]
         if any(picture.turned for picture in seen):
             turned.append(
                 f"{row.id}: its picture is stored turned, and ms-swift does not apply the EXIF orientation"
+            )
+        if any(picture.transparent for picture in seen):
+            transparent.append(
+                f"{row.id}: its picture has transparent parts, which ms-swift puts on white only in mode RGBA"
+                " and without --max_pixels; otherwise it shows the colour beneath them, often black"
             )
         large = [picture.size for picture in seen if max_pixels and math.prod(picture.size) > max_pixels]
         if large and boxes_in_text(row.row.text):
@@ -174,7 +180,7 @@ def _picture_warnings(
                 f"{row.id}: its picture of {large[0][0]}x{large[0][1]} is shrunk to {max_pixels} pixels, and"
                 " the boxes in its text are not moved with it"
             )
-    return [f"{len(lines)} rows, first {lines[0]}" for lines in (turned, shrunk) if lines]
+    return [f"{len(lines)} rows, first {lines[0]}" for lines in (turned, transparent, shrunk) if lines]
 
 
 @command

@@ -4,7 +4,8 @@
 
 The question is what the stage asks, the answer the row's solution, and the picture has the size the stage
 gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it. So is one
-that is stored turned or with 16 bits, which ms-swift would show otherwise than the stage.
+that is stored turned, with transparent parts or with 16 bits, which ms-swift may show otherwise than the
+stage.
 """
 
 import json
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from curr_reft.atomic_file import replacing
 from curr_reft.command_line import CommandParser
 from curr_reft.data.boxes import Size, texts_in_frame
-from curr_reft.data.checks import check_boxes
+from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images, fit_to_budget, open_image
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example

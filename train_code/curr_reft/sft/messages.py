@@ -13,18 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curr_reft.data.row_fields import IMAGE_TAG, BadRowError, path_fault
 from curr_reft.data.schema import BrokenLine
 from curr_reft.errors import InputError
-from curr_reft.shown_text import surrogate_fault
-
-IMAGE_TAG = "<image>"
+from curr_reft.shown_text import special_token_fault, surrogate_fault
 
 _OTHER_TAGS = ("<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
 _LINKED_PICTURE = re.compile(r"<img>.+?</img>")
-_SPECIAL_TOKEN = re.compile(
-    r"<\|(?:endoftext|(?:im|object_ref|box|quad|vision)_(?:start|end)"
-    r"|(?:vision|image|video)_pad)\|>"
-)
 _PREFIXES = ("rejected_", "positive_", "negative_")
 # `RowPreprocessor.standard_keys` of ms-swift 4.6.0 and the spellings its preprocessors map to them.
 READ_BY_SWIFT = frozenset(
@@ -36,10 +31,6 @@ READ_BY_SWIFT = frozenset(
     )
 )
 """Keys, in lower case, that a row may not have beside `messages` and `images`: ms-swift acts on them."""
-
-
-class BadRowError(ValueError):
-    """A row is not what ms-swift should get; the message says which field and how, the caller adds where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +145,8 @@ def _images(images: Any) -> tuple[str, ...]:
         raise BadRowError("images: expected a list of paths")
     paths = tuple(_text(image, f"images[{index}]") for index, image in enumerate(images))
     for index, path in enumerate(paths):
+        if fault := path_fault(path):
+            raise BadRowError(f"images[{index}]: {fault}")
         if path != path.strip():
             raise BadRowError(f"images[{index}]: white space around the path, which ms-swift takes off")
     return paths
@@ -176,8 +169,8 @@ def _check_tags(content: str, where: str, has_images: bool) -> None:
     # In a row with `images` ms-swift leaves it alone.
     if not has_images and (match := _LINKED_PICTURE.search(content)):
         raise BadRowError(f"{where}: contains {_short(match[0])}, which ms-swift would take for a picture")
-    if match := _SPECIAL_TOKEN.search(content):
-        raise BadRowError(f"{where}: contains {match[0]}, a special token of the model")
+    if fault := special_token_fault(content):
+        raise BadRowError(f"{where}: {fault}")
 
 
 def _short(value: Any) -> str:

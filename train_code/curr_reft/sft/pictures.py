@@ -18,6 +18,7 @@ ROOT_VARIABLE = "ROOT_IMAGE_DIR"
 _THREADS = 8
 _ORIENTATION = 0x0112
 _UPRIGHT = 1
+_OPAQUE = 255
 _SIXTEEN_BITS = "I;16"
 _NAME_DIGITS = 32
 _NO_FILES = ("http://", "https://", "file://", "data:")
@@ -31,6 +32,8 @@ class Picture:
     """Width and height in the stored frame, the EXIF orientation applied."""
     turned: bool
     """Whether its pixels are stored in another orientation, which ms-swift, unlike all else here, shows."""
+    transparent: bool
+    """Whether it has transparent parts, which all else here shows white and ms-swift not always."""
 
 
 def picture_path(image: str) -> Path:
@@ -68,7 +71,10 @@ def _look_at(path: Path) -> Picture | ImageError:
         if image.mode.startswith(_SIXTEEN_BITS):
             return ImageError(f"{path}: 16 bits a channel, which ms-swift would cut to white; save it with 8")
         turned = image.getexif().get(_ORIENTATION, _UPRIGHT) != _UPRIGHT
-    return Picture(size, turned)
+        transparent = (
+            image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < _OPAQUE
+        )
+    return Picture(size, turned, transparent)
 
 
 def rescaled(size: Size, max_pixels: int | None) -> Size:
@@ -95,7 +101,8 @@ def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
     """A file in which any reader finds the picture that a model is shown: the stored one where that is it.
 
     It is not when the picture was shrunk, when its EXIF orientation turned it, which not every reader looks
-    at, or when it has 16 bits a channel, which not every reader scales.
+    at, when it has transparent parts, which not every reader puts on white, or when it has 16 bits a channel,
+    which not every reader scales.
 
     Args:
         stored: File that the picture came from.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curr_reft.command_line import CommandParser
+from curr_reft.data.gold_boxes import box_faults
 from curr_reft.data.images import check_images
 from curr_reft.data.rows import write_rows
 from curr_reft.data.schema import read_examples
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     detection = [example for example in examples if example.task == "detection"]
     # A row whose picture is bad is a bad record, for --drop_bad_rows to decide on.
     sizes = check_images(detection, allow_missing=True)[0] if detection else {}
+    # Faults of single rows are the builder's to name; here a file in another frame stops all.
+    box_faults(detection, sizes)
     for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
         if path is not None:
             outcomes = build(examples, sizes, arguments.image_root, arguments.seed)
