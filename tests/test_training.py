@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText
 
 from curr_reft.errors import InputError
 from curr_reft.plan import print_plan
+from curr_reft.resume import Start
 from curr_reft.stages import STAGES
 from curr_reft.training import build_trainer, prepare, run_stage
 
@@ -210,8 +211,10 @@ def test_the_plan_says_how_much_memory_and_time_a_run_takes(
     assert "memory per device, estimated" in text
     assert "time left" not in text
     log = [{"step_time": seconds} for seconds in (30.0, 31.0, 700.0)]
-    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 2, "log_history": log}))
-    monkeypatch.setattr("curr_reft.training.find_resume_point", lambda *_: str(tmp_path))
+    checkpoint = tmp_path / "checkpoint-2"
+    checkpoint.mkdir()
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 2, "log_history": log}))
+    monkeypatch.setattr("curr_reft.training.find_start", lambda *_: Start(checkpoint))
     run_stage(trainers["judge"], flags)
     assert re.search(r"time left +│ 0:05:10, as fast as before", capsys.readouterr().out)
 

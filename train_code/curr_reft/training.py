@@ -123,9 +123,9 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
     output_dir = Path(config.output_dir)
-    check_unfinished(output_dir)
     processes.shared(lambda: check_tracker_login(config.report_to))
     processes.shared(lambda: check_writable(output_dir, "--output_dir"))
+    check_unfinished(output_dir)
     obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
     if obstacles and not config.dry_run:
         raise InputError(obstacles[0])
