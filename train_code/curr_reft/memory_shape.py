@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from peft import get_peft_model
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
 from trl import get_peft_config
 
 from curr_reft.arguments import ModelArguments
-from curr_reft.errors import InputError
+from curr_reft.models.weights import adapter_model, without_zero3
 from curr_reft.vision_tower import FAMILIES
 
 
@@ -52,14 +51,11 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
     """
     if config.model_type not in FAMILIES:
         return None
-    with torch.device("meta"):
+    with without_zero3(), torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config)
         head = network.get_output_embeddings().weight
         if model.use_peft:
-            try:
-                network = get_peft_model(network, get_peft_config(model))
-            except ValueError as error:
-                raise InputError(f"--use_peft: {' '.join(str(error).split())}") from error
+            network = adapter_model(network, get_peft_config(model), "--lora_target_modules")
     text, vision = config.get_text_config(), config.vision_config
     keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
     # Qwen2-VL names them otherwise.

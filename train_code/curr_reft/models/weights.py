@@ -120,7 +120,7 @@ def skeleton(folder: Path, flag: str) -> PreTrainedModel:
     """
     refuse_adapter(folder, flag)
     check_files(folder)
-    with _without_zero3():
+    with without_zero3():
         return _load(folder, flag, device_map="meta")
 
 
@@ -161,7 +161,7 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
 
 
 @contextmanager
-def _without_zero3() -> Iterator[None]:
+def without_zero3() -> Iterator[None]:
     """Without DeepSpeed's ZeRO-3, which would scatter a model's weights over the processes as it is made."""
     configuration = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed.unset_hf_deepspeed_config()

@@ -1,0 +1,232 @@
+"""Real runs, killed and started again: they end in the weights of an unbroken one, and leave nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from curr_reft.manifest import read_manifest
+from curr_reft.training_state import is_whole
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STOPPED = 75
+STEPS = 14
+
+
+class Started:
+    """A script at work, its standard error in a file."""
+
+    def __init__(self, command: list, environment: dict, log: Path) -> None:
+        self._log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **environment}, stdout=file, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def end(self) -> int:
+        return self.process.wait(timeout=300)
+
+    def finishes(self) -> None:
+        assert self.end() == 0, self.said[-3000:]
+
+    def until(self, text: str) -> None:
+        for _ in range(3000):
+            if text in self.said:
+                return
+            assert self.process.poll() is None, self.said[-3000:]
+            time.sleep(0.05)
+        raise AssertionError(f"no {text!r} in: {self.said[-3000:]}")
+
+
+@pytest.fixture
+def start(root, world, tmp_path):
+    """Starts a script of ours on the small world; what it writes is below `OUTPUT`."""
+
+    def run(output: Path, *script: str, processes: int = 1) -> Started:
+        log = tmp_path / f"{output.name}-{len(list(tmp_path.iterdir()))}.log"
+        places = {"DATA_ROOT": str(world), "OUTPUT": str(output), "NPROC": str(processes)}
+        plain = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        return Started(["bash", root / "scripts" / script[0], *script[1:]], {**places, **plain}, log)
+
+    return run
+
+
+@pytest.fixture
+def stage(start):
+    """Starts the judge stage of the tiny model for a few small steps."""
+
+    def run(output: Path, *flags: str, processes: int = 1) -> Started:
+        small = [
+            *("--per_device_train_batch_size", "1", "--num_generations", "2"),
+            *("--max_completion_length", "16", "--max_steps", str(STEPS), "--logging_steps", "1"),
+            *("--learning_rate", "1e-4", "--held_out_suites", "none"),
+        ]
+        return start(output, "launch.sh", "tiny", "stage1_judge", *small, *flags, processes=processes)
+
+    return run
+
+
+def kill_below(run: Started) -> None:
+    """Kill the processes that train, as running out of memory does."""
+    for process in psutil.Process(run.process.pid).children(recursive=True):
+        process.kill()
+
+
+def remaining(text: str) -> list[str]:
+    """The commands of living processes that have a text in them."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if text in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(line)
+    return found
+
+
+def none_remains(text: str) -> bool:
+    for _ in range(600):
+        if not remaining(text):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def weights(output: Path, name: str = "model.safetensors") -> bytes:
+    return (output / "stage1_judge" / name).read_bytes()
+
+
+def moment(seed: int, first: int) -> str:
+    """A step somewhere between a first one and the last, as the log names it."""
+    return f"step {random.Random(seed).randint(first, first + 2)}/{STEPS}"
+
+
+def test_two_processes_stopped_and_killed_end_as_if_nothing_had_been(stage, tmp_path):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    stage(unbroken, processes=2).finishes()
+    flags = ("--save_steps", "4", "--save_only_model", "false", "--enable_jit_checkpoint", "true")
+
+    run = stage(broken, *flags, processes=2)
+    run.until(moment(1, 2))
+    at_work = psutil.Process(run.process.pid).children()
+    for process in at_work:
+        process.suspend()
+    again = stage(broken, *flags, processes=2)
+    assert again.end() == 2
+    assert "another command is writing there" in again.said
+    assert "Traceback" not in again.said
+    for process in at_work:
+        process.resume()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == STOPPED
+    assert none_remains(str(broken))
+    record = read_manifest(broken / "stage1_judge")
+    assert record["status"] == "stopped"
+    assert record["reason"].startswith("stopped by SIGTERM after step ")
+    assert not (broken / "stage1_judge/model.safetensors").exists()
+
+    run = stage(broken, *flags, processes=2)
+    run.until(moment(2, 8))
+    # The launcher can say nothing to its processes any more.
+    run.process.kill()
+    run.end()
+    assert none_remains(str(broken))
+
+    run = stage(broken, *flags, processes=2)
+    run.finishes()
+    assert "going on from" in run.said
+    record = read_manifest(broken / "stage1_judge")
+    assert (record["status"], len(record["earlier_starts"])) == ("finished", 2)
+    assert weights(broken) == weights(unbroken)
+
+
+@pytest.mark.parametrize("level", ["zero2", "zero3"])
+def test_deepspeed_goes_on_where_it_was_killed(level, stage, tmp_path):
+    flags = [
+        *("--deepspeed", f"configs/deepspeed/{level}.json", "--bf16", "false", "--torch_dtype", "float32"),
+        *("--save_steps", "3", "--save_only_model", "false"),
+    ]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    stage(unbroken, *flags, processes=2).finishes()
+    run = stage(broken, *flags, processes=2)
+    run.until(f"step 5/{STEPS}")
+    kill_below(run)
+    assert run.end() != 0
+    run = stage(broken, *flags, processes=2)
+    run.finishes()
+    assert "going on from" in run.said
+    assert weights(broken) == weights(unbroken)
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(stage, tmp_path):
+    run = stage(tmp_path / "out", "--save_only_model", "true", "--save_steps", "100")
+    run.until(moment(3, 2))
+    kill_below(run)
+    run.end()
+    assert read_manifest(tmp_path / "out/stage1_judge")["status"] == "running"
+    # As it would be, killed in the middle of the first one.
+    (tmp_path / "out/stage1_judge/checkpoint-5").mkdir()
+    (tmp_path / "out/stage1_judge/checkpoint-5/model.safetensors").write_bytes(b"half")
+    stage(tmp_path / "out", "--save_only_model", "true").finishes()
+    stage(tmp_path / "unbroken").finishes()
+    assert weights(tmp_path / "out") == weights(tmp_path / "unbroken")
+
+
+def test_adapters_go_on_where_they_were_stopped(stage, tmp_path):
+    flags = ["--use_peft", "--lora_target_modules", "q_proj", "--lora_r", "4", "--save_steps", "3"]
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    stage(unbroken, *flags).finishes()
+    run = stage(broken, *flags)
+    run.until(moment(4, 3))
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == STOPPED
+    stage(broken, *flags).finishes()
+    name = "adapter_model.safetensors"
+    assert weights(broken, name) == weights(unbroken, name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_the_curriculum(number, start, tmp_path):
+    output = tmp_path / "all"
+    run = start(output, "curriculum.sh", "tiny", "--logging_steps", "1", "--held_out_suites", "none")
+    run.until("step 2/")
+    run.process.send_signal(number)
+    run.end()
+    assert none_remains(str(output))
+    assert read_manifest(output / "stage1_judge")["status"] == "stopped"
+    assert any(is_whole(path) for path in (output / "stage1_judge").glob("checkpoint-*"))
+    assert not (output / "stage2_choice").exists()
+
+
+def test_the_best_model_is_the_one_that_is_saved(stage, tmp_path):
+    flags = [
+        *("--eval_strategy", "steps", "--eval_steps", "4", "--save_steps", "4", "--max_steps", "12"),
+        *("--load_best_model_at_end", "true", "--metric_for_best_model", "eval_kl"),
+        *("--greater_is_better", "false", "--per_device_eval_batch_size", "2", "--learning_rate", "1e-3"),
+    ]
+    out = tmp_path / "out"
+    stage(out, *flags).finishes()
+    state = json.loads((out / "stage1_judge/trainer_state.json").read_text())
+    best = Path(state["best_model_checkpoint"])
+    assert best.name != "checkpoint-12"
+    assert (best / "model.safetensors").read_bytes() == weights(out)
+    others = [path for path in (out / "stage1_judge").glob("checkpoint-*") if path != best]
+    assert all((path / "model.safetensors").read_bytes() != weights(out) for path in others)
+
+
+def test_a_run_that_diverges_ends_before_it_spoils_a_checkpoint(stage, tmp_path):
+    run = stage(tmp_path / "out", "--learning_rate", "1e30", "--max_grad_norm", "1e30", "--save_steps", "1")
+    assert run.end() == 4
+    last = run.said.strip().splitlines()[-1]
+    assert last.startswith("error: step ")
+    assert "--learning_rate" in last
+    record = read_manifest(tmp_path / "out/stage1_judge")
+    assert record["status"] == "diverged"
