@@ -55,7 +55,7 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
         network = AutoModelForImageTextToText.from_config(config)
         head = network.get_output_embeddings().weight
         if model.use_peft:
-            network = adapter_model(network, get_peft_config(model), "--lora_target_modules")
+            network = adapter_model(network, get_peft_config(model), "--use_peft")
     text, vision = config.get_text_config(), config.vision_config
     keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
     # Qwen2-VL names them otherwise.

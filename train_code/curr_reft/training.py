@@ -229,7 +229,7 @@ def check_weights(weights: Path, model: ModelArguments, processes: Processes) ->
     bones = skeleton(weights, flag)
     adapter = get_peft_config(model)
     if adapter is not None:
-        adapter_model(bones, adapter, "--lora_target_modules")
+        adapter_model(bones, adapter, "--use_peft")
     processes.shared(lambda: check_finite(weights, flag))
 
 
