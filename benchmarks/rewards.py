@@ -15,9 +15,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from curr_reft.answers import maths
 from curr_reft.data.shapes_dataset import write_world
 from curr_reft.quirks import read_cases
-from curr_reft.rewards import maths, paper
+from curr_reft.rewards import paper
 from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES

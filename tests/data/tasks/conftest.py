@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from curr_reft.answers import maths
+from curr_reft.answers.boxes import parse_boxes
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import LETTERS, listed_options, parse_options
+from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import iou
 from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.data.tasks.answer_kinds import MAX_IOU
 from curr_reft.data.tasks.builder import choice_rows, judge_rows
-from curr_reft.data.tasks.listed_options import LETTERS, listed_options
-from curr_reft.rewards import maths
-from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
 from curr_reft.rewards.paper import check_gold, score
 
 ROOT = Path("pictures").absolute()

@@ -4,8 +4,8 @@ from itertools import permutations
 
 import pytest
 
+from curr_reft.answers import maths
 from curr_reft.data.tasks.math_values import differ, is_comparable, simple_value
-from curr_reft.rewards import maths
 
 
 @pytest.mark.parametrize(

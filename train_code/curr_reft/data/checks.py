@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from curr_reft.answers.boxes import is_no_objects, parse_boxes
+from curr_reft.answers.region import extract_answer
 from curr_reft.arguments import DataArguments
 from curr_reft.data.boxes import Size, box_fault, boxes_in_text
 from curr_reft.data.leaks import find_overlaps, read_suites, summaries
@@ -12,7 +14,6 @@ from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.evaluation.suites import load_suites
-from curr_reft.rewards.answers import extract_answer, is_no_objects, parse_boxes
 from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage

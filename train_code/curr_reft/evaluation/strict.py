@@ -3,14 +3,11 @@
 import json
 from typing import Any
 
+from curr_reft.answers.boxes import is_no_objects, parse_boxes
+from curr_reft.answers.counts import parse_number
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.region import extract_answer
 from curr_reft.rewards import paper
-from curr_reft.rewards.answers import (
-    extract_answer,
-    is_no_objects,
-    parse_boxes,
-    parse_labels,
-    parse_number,
-)
 from curr_reft.rewards.score import BAD_GOLD, GoldError, Score
 
 SUITES = ("detection_in", "classify_in", "math_in", "classify_out", "math_out", "refgta")

@@ -1,0 +1,99 @@
+"""Option letters: those an answer gives, and those a problem lists with their texts."""
+
+import re
+from itertools import pairwise, takewhile
+from typing import NamedTuple
+
+from curr_reft.answers.markup import without_markup
+from curr_reft.answers.words import SEPARATORS
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_WIDE = str.maketrans("（）：．", "():.")  # noqa: RUF001
+_SEPARATOR = re.compile(rf"[\s{SEPARATORS}/&]+")
+_BRACKETS = str.maketrans("", "", "()[]")
+_OPTION = re.compile(r"[A-Za-z]\.?")
+_CAPITALS = re.compile(r"(?:[^a-z/&]|\band\b)*+")
+# Glued to another single letter it marks nothing: A.C, U.S.
+_MARKED = re.compile(rf"(?<![^\s{SEPARATORS}/&])(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])(?![A-Z](?![A-Za-z]))")
+_NO_TEXT = rf" \n\t{SEPARATORS}/&."
+_LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*)$", re.MULTILINE)
+
+
+class ListedOptions(NamedTuple):
+    """A problem taken apart: the text before its options, the options from A on, the text after them."""
+
+    before: str
+    options: tuple[str, ...]
+    after: str
+
+
+def parse_options(answer: str) -> frozenset[str] | None:
+    """The option letters, upper case; `None` is no verdict (``a dog``, ``It is C``, ``ACE``, nothing).
+
+    Either the answer is a list of single letters A-Z and nothing else: parentheses and square brackets are
+    ignored, balanced or not, and a letter may wear a dot. Or it begins with a marked upper-case letter
+    (``B.``, ``(B)``, ``B)``, ``B:``): then that one and every other marked letter with text behind it counts,
+    and the text is not read, so that a list of all options is the set of all letters.
+    """
+    text = without_markup(answer).translate(_WIDE)
+    tokens = _SEPARATOR.split(text.translate(_BRACKETS))
+    letters = [token for token in tokens if token and token.casefold() != "and"]
+    if letters and all(_OPTION.fullmatch(letter) for letter in letters):
+        return frozenset(letter[0].upper() for letter in letters)
+    if not _MARKED.match(text):
+        return None
+    marks = list(_MARKED.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    texts = [text[mark.end() : end].strip(_NO_TEXT) for mark, end in zip(marks, ends, strict=True)]
+    counted = [mark for mark, rest in zip(marks, texts, strict=True) if rest or mark is marks[0]]
+    return frozenset(map(_letter, counted))
+
+
+def parse_gold_options(gold: str) -> frozenset[str] | None:
+    """The letters of a math gold that is options: one letter, or several upper-case ones.
+
+    ``a/b`` and ``x, y`` are values.
+    """
+    options = parse_options(gold)
+    is_value = options is not None and len(options) > 1 and not _CAPITALS.fullmatch(gold)
+    return None if is_value else options
+
+
+def listed_options(problem: str) -> ListedOptions | None:
+    """The options of a problem as Geo170K (`A: 30`) and MathV360K (`(A) 30`) list them, each in its line.
+
+    `None` unless two or more are listed, from A on without a gap or a repeat, and no other text stands
+    between them.
+    """
+    lines = list(_LISTED.finditer(problem))
+    letters = "".join(line[1] for line in lines)
+    options = tuple(line[2].strip() for line in lines)
+    between = "".join(problem[line.end() : after.start()] for line, after in pairwise(lines))
+    if len(lines) < 2 or letters != LETTERS[: len(lines)] or between.strip():
+        return None
+    return ListedOptions(problem[: lines[0].start()].rstrip(), options, problem[lines[-1].end() :].strip())
+
+
+def option_texts(problem: str) -> dict[str, str]:
+    """The texts of a problem's options by their letters: of a list in lines, or of the last one in a line."""
+    listed = listed_options(problem)
+    if listed:
+        return dict(zip(LETTERS, listed.options, strict=False))
+    text = problem.translate(_WIDE)
+    marks = list(_MARKED.finditer(text))
+    letters = "".join(_letter(mark) for mark in marks)
+    start = letters.rfind("A")
+    count = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(letters[start:], LETTERS, strict=False))
+    )
+    if start < 0 or count < 2:
+        return {}
+    marks = marks[start : start + count]
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    texts = (text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True))
+    return dict(zip(LETTERS, (option.partition("\n")[0].strip(" ,;") for option in texts), strict=False))
+
+
+def _letter(mark: re.Match[str]) -> str:
+    return mark[1] or mark[2] or mark[3]

@@ -1,0 +1,178 @@
+r"""The two readings of a completion: what it says strictly, and what a sensible person would say it says.
+
+The strict one takes the last closed answer block, and nothing but the answer may stand in it. The tolerant
+one looks further where there is no such block or more in it (`find_region`, `_found_within`), and trims what
+leads up to the answer (`_trimmed`). It never guesses: the text that it finds is compared by the very rules
+that the strict one's is. Both are *ours*, take linear time and never raise.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from curr_reft.answers.boxes import parse_detection
+from curr_reft.answers.counts import parse_number
+from curr_reft.answers.expressions import plain_text, read_expression
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.markup import Boxed, boxed, fenced, without_markup
+from curr_reft.answers.maths import Verdict, compare
+from curr_reft.answers.options import option_texts, parse_options
+from curr_reft.answers.region import extract_answer, find_region
+from curr_reft.answers.verdicts import parse_yes_no
+
+READINGS = ("strict", "tolerant")
+
+_LONGEST_LABEL = 3
+"""Words: a longer one is a sentence, in which an answer may be marked."""
+_LEAD_IN = re.compile(
+    r"(?:(?:so|thus|hence|therefore)\s*,?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)*"
+    r"(?:answer|option|choice)(?:\s+is(?:\s+option)?\s*:?|\s*:)\s*+(?=\S)",
+    re.IGNORECASE,
+)
+_ONE_OR_THE_OTHER = re.compile(r"[\s,;/&$()\\]*(?:or|and)?[\s,;/&$()\\]*", re.IGNORECASE)
+_LONGEST_CHAIN = 200
+"""Characters, as many as math-verify is ever given."""
+_WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,4}")
+_DENIAL = re.compile(r"\b(?:not?|never|if|unless|or|either|neither)\b", re.IGNORECASE)
+_NAME = re.compile(r"(?:m?\s*(?:\\angle|∠)\s*)?[A-Za-z]{1,4}")
+_LOWER_CASE_WORD = re.compile(r"[^\W\d_][a-z]|[a-z][^\W\d_]")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+
+class Answer(NamedTuple):
+    """What was read in a completion."""
+
+    text: str | None
+    """`None` where there is no answer."""
+    value: Any
+    """The text as the kind of answer that is asked for, `None` when it is no such answer."""
+    rule: str
+    """How the text was found."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of answer: how a text is read as one, and whether it is one as it stands."""
+
+    parse: Callable[[str], Any]
+    is_answer: Callable[[str], bool]
+
+
+def _kind(parse: Callable[[str], Any]) -> Kind:
+    return Kind(parse, lambda text: parse(text) is not None)
+
+
+def _is_list_of_labels(text: str) -> bool:
+    labels = parse_labels(text)
+    return bool(labels) and all(len(label.split()) <= _LONGEST_LABEL for label in labels)
+
+
+VERDICT, OPTIONS, DETECTION, COUNT = map(_kind, (parse_yes_no, parse_options, parse_detection, parse_number))
+LABELS = Kind(lambda text: parse_labels(text) or None, _is_list_of_labels)
+MATH = Kind(lambda text: text or None, lambda text: read_expression(text) is not None)
+
+
+def read_strictly(completion: str, kind: Kind) -> Answer:
+    """The answer in the last closed block, if nothing else stands in it."""
+    text = extract_answer(completion)
+    if text is None:
+        return Answer(None, None, "no closed answer block")
+    return Answer(text, kind.parse(text), "the last closed answer block")
+
+
+def read_tolerantly(completion: str, kind: Kind, problem: str = "") -> Answer:
+    """The answer that a sensible person would read; `problem` may list the options that it spells out."""
+    text, rule = find_region(completion)
+    rules = [rule]
+    if not kind.is_answer(text):
+        text, rule = next(_found_within(text, kind), (text, None))
+        rules.append(rule)
+    text, trimmed = _trimmed(text, kind, problem)
+    value = kind.parse(text)
+    if kind is DETECTION and value:
+        value = tuple(dict.fromkeys(value))
+    return Answer(text, value, "; ".join(filter(None, (*rules, *trimmed))))
+
+
+def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
+    """Where an answer is marked in a text, the most telling mark first."""
+    if kind is DETECTION:
+        for content in reversed(fenced(text)):
+            if parse_detection(content):
+                yield content, "the last fenced JSON with a box"
+                break
+    boxes = boxed(text)
+    if boxes and not _are_alternatives(text, boxes[-2:]):
+        yield boxes[-1].content, r"the last \boxed"
+    last_line = without_markup(text.rpartition("\n")[2])
+    if _LEAD_IN.match(last_line):
+        yield last_line, "the last line"
+
+
+def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
+    r"""Whether two boxes stand side by side, as in ``\boxed{3} or \boxed{4}``, and differ."""
+    if len(boxes) < 2 or boxes[0].content == boxes[1].content:
+        return False
+    return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].end, boxes[1].start) is not None
+
+
+def _trimmed(text: str, kind: Kind, problem: str) -> tuple[str, list[str]]:
+    """A text less what leads up to the answer in it, and the rules that trimmed it."""
+    rules = []
+    lead_in = _LEAD_IN.match(bare := without_markup(text))
+    if lead_in:
+        text = bare[lead_in.end() :]
+        rules.append("less its lead-in words")
+    last = _end_of_chain(text) if kind in (MATH, COUNT) and not kind.is_answer(text) else None
+    if last:
+        text = last
+        rules.append("the last member of a chain of equalities")
+    letter = _option_spelt_out(text, problem) if kind is OPTIONS and not kind.is_answer(text) else None
+    if letter:
+        text = letter
+        rules.append("the text of an option")
+    return text, rules
+
+
+def _end_of_chain(text: str) -> str | None:
+    """The last member of ``a = b = c``, under its name; `None` if it is no chain, or its numbers differ."""
+    if len(text) > _LONGEST_CHAIN or "=" not in text:
+        return None
+    first, *others = [member.strip() for member in without_markup(text).removesuffix(".").split("=")]
+    last = others.pop()
+    is_title = _WORDS.fullmatch(first) and not _DENIAL.search(first)
+    members = others if is_title else [first, *others]
+    values = {member: _single_value(member) for member in (*members, last)}
+    if values[last] is None or not all(map(_is_formula, members)):
+        return None
+    numbers = [each for each in members if values[each] is not None and not _has_variable(values[each])]
+    if any(compare(number, last) is not Verdict.EQUAL for number in numbers):
+        return None
+    return f"{first} = {last}" if _NAME.fullmatch(first) else last
+
+
+def _is_formula(member: str) -> bool:
+    """Whether a member is an expression, or one with names of segments (``2 * AB``); prose is none."""
+    if _single_value(member) is not None:
+        return True
+    return (
+        _has_variable(member) and not _LOWER_CASE_WORD.search(_COMMAND.sub(" ", member)) and "," not in member
+    )
+
+
+def _single_value(member: str) -> str | None:
+    """The one value of a member in LaTeX, without its unit; `None` when it is another text, or a list."""
+    expression = read_expression(member)
+    return expression.latex() if expression and len(expression.quantities) == 1 else None
+
+
+def _has_variable(latex: str) -> bool:
+    return any(map(str.isalpha, _COMMAND.sub("", latex)))
+
+
+def _option_spelt_out(text: str, problem: str) -> str | None:
+    """The letter of the one option of a problem whose text this is."""
+    wanted = plain_text(text)
+    letters = [letter for letter, option in option_texts(problem).items() if plain_text(option) == wanted]
+    return letters[0] if len(letters) == 1 and wanted else None
