@@ -103,10 +103,10 @@ def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, picture, tmp_path)
     expected = [part * side / 1000 for part, side in zip([365, 296, 490, 815], asked.shown * 2, strict=True)]
     assert gold == pytest.approx(expected, abs=2)
     answer = f"<think>t</think><answer>{json.dumps(gold)}</answer>"
-    assert strict.score("refgta", answer, asked.example).reward == 1
+    assert rules.score("refgta", answer, asked.example).reward == 1
     assert released.score("refgta", answer, asked.example).reward == 1
     original = f"<think>t</think><answer>{json.dumps(ROW['solution'])}</answer>"
-    assert strict.score("refgta", original, asked.example).reward == 0
+    assert rules.score("refgta", original, asked.example).reward == 0
     assert released.score("refgta", original, asked.example).reward == 1
 
 

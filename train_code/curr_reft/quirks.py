@@ -17,7 +17,7 @@ from tqdm import tqdm
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released as released_scoring
-from curr_reft.evaluation import strict
+from curr_reft.evaluation import rules
 from curr_reft.quirk_list import QUIRKS, THOUGHT, Case, Quirk
 from curr_reft.rewards import paper, released
 from curr_reft.rewards.format import score_format
@@ -47,7 +47,7 @@ def released_reward(case: Case) -> float:
 def own_reward(case: Case) -> float:
     """This project's accuracy of a case: `paper` in training, `strict` in evaluation."""
     if case.where not in STAGES:
-        return strict.score(case.where, case.completion, _example(case)).reward
+        return rules.score(case.where, case.completion, _example(case)).reward
     try:
         return paper.score(case.where, case.task, case.completion, case.gold).reward
     except GoldError:
@@ -78,7 +78,7 @@ def read_cases(directory: Path) -> list[Case]:
             continue
         for row in rows:
             suite = row.get("item_add", "refgta")
-            if suite in strict.SUITES:
+            if suite in rules.SUITES:
                 gold = row["example"] if suite == "refgta" else row["example"]["solution"]
                 cases.append(Case(suite, row["task"], row["model_output"], gold))
     return cases

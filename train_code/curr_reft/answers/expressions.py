@@ -6,7 +6,7 @@ An answer is one short expression, or a list of such. What is not so is compared
 import re
 from typing import NamedTuple
 
-from curr_reft.answers.markup import boxed, without_markup
+from curr_reft.answers.markup import LONGEST, boxed, without_markup
 from curr_reft.answers.units import Quantity, split_unit
 
 _MAX_CHARACTERS = 200
@@ -43,7 +43,7 @@ _ROOT_SIGN = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _ROOT_FUNCTION = re.compile(r"\\?(?<![A-Za-z])sqrt\s*\(([^()]*)\)")
 _FUNCTIONS = r"(?:arc)?(?:sin|cos|tan|cot|sec|csc)|log|ln|lg|pi"
 _FUNCTION = re.compile(rf"(?<![\\A-Za-z])(?:{_FUNCTIONS})(?![A-Za-z])")
-_POWER_OF_TEN = re.compile(r"(?<![A-Za-z_\\{^])(\d+(?:\.\d*)?)[eE]([+-]?\d{1,4})(?![\w.])")
+_POWER_OF_TEN = re.compile(r"(?<![\w.\\{^])(\d++(?:\.\d*+)?)[eE]([+-]?\d{1,4})(?![\w.])")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 
 _NAME = re.compile(r"(?:m?\s*\\angle\s*[A-Za-z0-9]+|[A-Za-z]{1,4})\s*=\s*")
@@ -91,7 +91,9 @@ def to_latex(answer: str) -> str | None:
 
 
 def plain_text(answer: str) -> str:
-    """An answer as text to compare: symbols mapped, casefolded, no white space around operators. Linear."""
+    """An answer as text to compare: symbols mapped, casefolded, no white space around operators."""
+    if len(answer) > LONGEST:
+        return " ".join(answer.casefold().split()).removesuffix(".").rstrip()
     text = _AROUND_OPERATORS.sub(r"\1", _to_latex(answer))
     return _SHORT_EXPONENT.sub(r"^\1", text).casefold().strip()
 

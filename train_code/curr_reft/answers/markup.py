@@ -18,15 +18,22 @@ _MARK = re.compile(
     re.DOTALL,
 )
 
+LONGEST = 20_000
+"""Characters of an answer that is still looked into; a model's whole completion has fewer."""
+
 Span = tuple[int, int]
 
 
 class Boxed(NamedTuple):
-    r"""One ``\boxed{…}`` of a text: where it begins and ends, and what is in it."""
+    r"""Where in a text one ``\boxed{…}`` begins, opens its brace, and closes it."""
 
     start: int
-    end: int
-    content: str
+    opened: int
+    closed: int
+
+    def content(self, text: str) -> str:
+        """What is in it."""
+        return text[self.opened + 1 : self.closed]
 
 
 def unfenced(text: str) -> str:
@@ -49,21 +56,24 @@ def fenced(text: str) -> list[str]:
 
 def boxed(text: str) -> list[Boxed]:
     r"""Every ``\boxed{…}`` of a text that closes, in the order in which they open."""
-    return _marks(text)[1]
+    return _marks(text)[1] if r"\boxed" in text else []
 
 
 def without_markup(text: str) -> str:
     r"""The text less its markup, stripped; a value and behind it the same value boxed become that value.
 
-    Of several ``\boxed{…}`` none is taken off: which one is the answer would be a guess.
+    Of several ``\boxed{…}`` none is taken off: which one is the answer would be a guess. A text of more than
+    `LONGEST` characters loses its fence alone.
     """
     text = unfenced(text)
+    if len(text) > LONGEST or not ("\\" in text or "$" in text or "**" in text):
+        return text
     spans, boxes = _marks(text)
     if len(boxes) == 1:
         value = value_before(text, boxes[0])
-        if value is not None and _bare(value) == _bare(without_markup(boxes[0].content)):
-            return without_markup(boxes[0].content)
-        spans += _around(boxes[0])
+        if value is not None and _bare(value) == _bare(without_markup(boxes[0].content(text))):
+            return without_markup(boxes[0].content(text))
+        spans += (boxes[0].start, boxes[0].opened + 1), (boxes[0].closed, boxes[0].closed + 1)
     return _cut(text, spans).strip()
 
 
@@ -73,7 +83,7 @@ def value_before(text: str, box: Boxed) -> str | None:
     ``x = `` and ``4 + `` are continued by what is in the box.
     """
     before = without_markup(text[: box.start].rstrip().removesuffix("$")).rstrip(" ,;")
-    rest = without_markup(text[box.end :]).strip("$. ")
+    rest = without_markup(text[box.closed + 1 :]).strip("$. ")
     return before if before and not rest and before[-1] not in "=+-*/^_(<>≈:" else None
 
 
@@ -90,7 +100,7 @@ def _marks(text: str) -> tuple[list[Span], list[Boxed]]:
         elif mark["closed"] and braces:
             opening = braces.pop()
             if opening["command"] and opening[0].startswith(r"\boxed"):
-                boxes.append(Boxed(opening.start(), mark.end(), text[opening.end() : mark.start()]))
+                boxes.append(Boxed(opening.start(), opening.end() - 1, mark.start()))
             elif opening["command"]:
                 spans += opening.span(), mark.span()
         elif mark["delimiter"]:
@@ -115,11 +125,6 @@ def _opens(text: str, mark: re.Match[str]) -> bool:
 def _closes(text: str, mark: re.Match[str]) -> bool:
     before, after = text[mark.start() - 1 : mark.start()], text[mark.end() : mark.end() + 1]
     return not before.isspace() and not after.isalnum()
-
-
-def _around(box: Boxed) -> list[Span]:
-    opening = box.end - len(box.content) - 1
-    return [(box.start, opening), (box.end - 1, box.end)]
 
 
 def _cut(text: str, spans: Iterable[Span]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from curr_reft.answers import symbolic
 from curr_reft.answers.expressions import PERCENT, Expression, plain_text, read_expression
-from curr_reft.answers.markup import boxed, value_before
+from curr_reft.answers.markup import LONGEST, boxed, value_before
 from curr_reft.answers.processor_clock import HelperDiedError, OutOfTimeError, in_a_main_thread
 from curr_reft.answers.units import Quantity
 
@@ -54,9 +54,9 @@ def compare_whole_texts(completion: str, solution: str) -> Verdict:
 
 def _parts(answer: str) -> list[str]:
     """The one value of an answer, or two: one, and behind it one in a box."""
-    boxes = boxed(answer)
+    boxes = boxed(answer) if len(answer) <= LONGEST else []
     before = value_before(answer, boxes[0]) if len(boxes) == 1 else None
-    return [answer] if before is None else [before, boxes[0].content]
+    return [answer] if before is None else [before, boxes[0].content(answer)]
 
 
 def _compare_part(answer: str, gold: str) -> Verdict:

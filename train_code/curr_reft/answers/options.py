@@ -4,7 +4,7 @@ import re
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from curr_reft.answers.markup import without_markup
+from curr_reft.answers.markup import LONGEST, without_markup
 from curr_reft.answers.words import SEPARATORS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -13,9 +13,11 @@ _WIDE = str.maketrans("（）：．", "():.")  # noqa: RUF001
 _SEPARATOR = re.compile(rf"[\s{SEPARATORS}/&]+")
 _BRACKETS = str.maketrans("", "", "()[]")
 _OPTION = re.compile(r"[A-Za-z]\.?")
-_CAPITALS = re.compile(r"(?:[^a-z/&]|\band\b)*+")
+_CAPITALS = re.compile(rf"(?:[A-Z.()\[\]\s{SEPARATORS}]|\band\b)*+")
 # Glued to another single letter it marks nothing: A.C, U.S.
-_MARKED = re.compile(rf"(?<![^\s{SEPARATORS}/&])(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])(?![A-Z](?![A-Za-z]))")
+_MARKED = re.compile(
+    rf"(?<![^\s{SEPARATORS}/&])(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[.):])(?![A-Z](?![A-Za-z]))"
+)
 _NO_TEXT = rf" \n\t{SEPARATORS}/&."
 _LISTED = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]*(\S.*)$", re.MULTILINE)
 
@@ -34,15 +36,15 @@ def parse_options(answer: str) -> frozenset[str] | None:
     Either the answer is a list of single letters A-Z and nothing else: parentheses and square brackets are
     ignored, balanced or not, and a letter may wear a dot. Or it begins with a marked upper-case letter
     (``B.``, ``(B)``, ``B)``, ``B:``): then that one and every other marked letter with text behind it counts,
-    and the text is not read, so that a list of all options is the set of all letters.
+    and the text is not read, so that a list of all options is the set of all letters. More than `LONGEST`
+    characters are no verdict.
     """
-    text = without_markup(answer).translate(_WIDE)
-    tokens = _SEPARATOR.split(text.translate(_BRACKETS))
-    letters = [token for token in tokens if token and token.casefold() != "and"]
-    if letters and all(_OPTION.fullmatch(letter) for letter in letters):
-        return frozenset(letter[0].upper() for letter in letters)
-    if not _MARKED.match(text):
+    if len(answer) > LONGEST:
         return None
+    text = without_markup(answer).translate(_WIDE)
+    letters = _list_of_letters(text)
+    if letters or not _MARKED.match(text):
+        return letters
     marks = list(_MARKED.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     texts = [text[mark.end() : end].strip(_NO_TEXT) for mark, end in zip(marks, ends, strict=True)]
@@ -51,13 +53,18 @@ def parse_options(answer: str) -> frozenset[str] | None:
 
 
 def parse_gold_options(gold: str) -> frozenset[str] | None:
-    """The letters of a math gold that is options: one letter, or several upper-case ones.
-
-    ``a/b`` and ``x, y`` are values.
-    """
+    """The letters of a math gold that is options: one, or a list of upper-case ones; ``a/b`` is a value."""
     options = parse_options(gold)
-    is_value = options is not None and len(options) > 1 and not _CAPITALS.fullmatch(gold)
-    return None if is_value else options
+    is_list = options is not None and _CAPITALS.fullmatch(without_markup(gold).translate(_WIDE))
+    return options if options is not None and (len(options) == 1 or is_list) else None
+
+
+def _list_of_letters(text: str) -> frozenset[str] | None:
+    tokens = _SEPARATOR.split(text.translate(_BRACKETS))
+    letters = [token for token in tokens if token and token.casefold() != "and"]
+    if letters and all(_OPTION.fullmatch(letter) for letter in letters):
+        return frozenset(letter[0].upper() for letter in letters)
+    return None
 
 
 def listed_options(problem: str) -> ListedOptions | None:

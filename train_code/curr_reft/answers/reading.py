@@ -9,7 +9,7 @@ that the strict one's is. Both are *ours*, take linear time and never raise.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from curr_reft.answers.boxes import parse_detection
 from curr_reft.answers.counts import parse_number
@@ -21,7 +21,8 @@ from curr_reft.answers.options import option_texts, parse_options
 from curr_reft.answers.region import extract_answer, find_region
 from curr_reft.answers.verdicts import parse_yes_no
 
-READINGS = ("strict", "tolerant")
+Reading = Literal["strict", "tolerant"]
+READINGS: tuple[Reading, ...] = get_args(Reading)
 
 _LONGEST_LABEL = 3
 """Words: a longer one is a sentence, in which an answer may be marked."""
@@ -104,7 +105,7 @@ def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
                 break
     boxes = boxed(text)
     if boxes and not _are_alternatives(text, boxes[-2:]):
-        yield boxes[-1].content, r"the last \boxed"
+        yield boxes[-1].content(text), r"the last \boxed"
     last_line = without_markup(text.rpartition("\n")[2])
     if _LEAD_IN.match(last_line):
         yield last_line, "the last line"
@@ -112,9 +113,9 @@ def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
 
 def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
     r"""Whether two boxes stand side by side, as in ``\boxed{3} or \boxed{4}``, and differ."""
-    if len(boxes) < 2 or boxes[0].content == boxes[1].content:
+    if len(boxes) < 2 or boxes[0].content(text) == boxes[1].content(text):
         return False
-    return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].end, boxes[1].start) is not None
+    return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].closed + 1, boxes[1].start) is not None
 
 
 def _trimmed(text: str, kind: Kind, problem: str) -> tuple[str, list[str]]:

@@ -24,6 +24,7 @@ _PRECISION = 2e-6
 _DIGITS = 30
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{1,40})?|\.\d{1,40})", re.ASCII)
 _LARGEST_WHOLE = 10**20
+"""Of those that come of computing with 30 digits."""
 
 
 @functools.cache
@@ -125,7 +126,9 @@ def _agree(first: Any, second: Any) -> bool:
 
 
 def _is_whole(number: Any) -> bool:
-    return bool(getattr(number, "is_real", True)) and abs(number) < _LARGEST_WHOLE and number == int(number)
+    if isinstance(number, Fraction):
+        return number.denominator == 1
+    return bool(number.is_real) and abs(number) < _LARGEST_WHOLE and number == int(number)
 
 
 @functools.lru_cache(maxsize=1024)

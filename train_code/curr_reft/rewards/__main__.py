@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from curr_reft.annotate import Row, annotate_file, required
-from curr_reft.answers.reading import READINGS
+from curr_reft.answers.reading import READINGS, Reading
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.rewards import paper
@@ -18,7 +18,7 @@ from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
 
 
-def score_row(stage: str, variant: str, reading: str, row: Row) -> dict[str, Score]:
+def score_row(stage: str, variant: str, reading: Reading, row: Row) -> dict[str, Score]:
     """The two rewards of a row; `reading` is the accuracy's, the format is what it is.
 
     Raises:
@@ -28,7 +28,7 @@ def score_row(stage: str, variant: str, reading: str, row: Row) -> dict[str, Sco
     rewards = VARIANTS[variant]
     if reading == "tolerant":
         problem = required(row, "problem", str) if "problem" in row else ""
-        accuracy = paper.score_tolerantly(stage, task, completion, solution, problem)
+        accuracy = paper.score(stage, task, completion, solution, reading, problem)
     else:
         accuracy = rewards.score(stage, task, completion, solution)
     return {

@@ -1,8 +1,8 @@
 """The accuracy reward as the paper states it (section 3.2, eq. 2 to 7), on answers compared as values."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 from curr_reft.answers import maths
@@ -16,6 +16,7 @@ from curr_reft.answers.reading import (
     VERDICT,
     Answer,
     Kind,
+    Reading,
     read_strictly,
     read_tolerantly,
 )
@@ -33,41 +34,38 @@ _PART_OF_THE_OPTIONS = 0.2
 """The middle value of eq. 4."""
 
 
-def score(stage: str, task: str, completion: str, solution: str) -> Score:
+def score(
+    stage: str, task: str, completion: str, solution: str, reading: Reading = "strict", problem: str = ""
+) -> Score:
     """The accuracy reward of a completion, in [0, 1], and the rule that gave it; no completion raises.
 
-    `stage` is judge, choice or open, `task` detection, classify (or classification) or math; `completion` and
-    `solution` are whole texts, of which the last closed answer block counts.
+    Args:
+        stage: `judge`, `choice` or `open`.
+        task: `detection`, `classify` (or `classification`) or `math`.
+        completion: A whole text; strictly read, its last closed answer block counts.
+        solution: A whole text, of which the last closed answer block is the gold.
+        reading: How the answer is found in the completion.
+        problem: May list options, one of which a tolerantly read answer may spell out.
 
     Raises:
         GoldError: for a solution without a gold, or a task the stage does not know.
     """
     gold, rule = _gold(stage, task, solution)
-    return _scored(read_strictly(completion, rule.kind), gold, rule)
+    return score_reading(completion, rule.kind, partial(_scored, gold, rule), reading, problem)
 
 
-def score_tolerantly(stage: str, task: str, completion: str, solution: str, problem: str = "") -> Score:
-    """As `score`, of the answer that a sensible person would read; what `score` pays is paid here too.
-
-    `problem` may list options, one of which an answer may spell out.
-
-    Raises:
-        GoldError: as `score`.
-    """
-    gold, rule = _gold(stage, task, solution)
-    return better_reading(completion, rule.kind, problem, lambda answer: _scored(answer, gold, rule))
-
-
-def better_reading(completion: str, kind: Kind, problem: str, scored: Callable[[Answer], Score]) -> Score:
-    """The score of the tolerant reading, or of the strict one where that is higher."""
+def score_reading(
+    completion: str, kind: Kind, compare: Callable[[Answer], Score], reading: Reading, problem: str = ""
+) -> Score:
+    """The score of the answer that a reading finds; what the strict one is paid for, the tolerant one is."""
     strictly = read_strictly(completion, kind)
-    strict = scored(strictly)
-    if strict.reward == 1:
+    strict = compare(strictly)
+    if reading == "strict" or strict.reward == 1:
         return strict
     tolerantly = read_tolerantly(completion, kind, problem)
-    if tolerantly.text == strictly.text and tolerantly.value == strictly.value:
+    if tolerantly[:2] == strictly[:2]:
         return strict
-    tolerant = scored(tolerantly)
+    tolerant = compare(tolerantly)
     return tolerant if tolerant.reward >= strict.reward else strict
 
 
@@ -152,7 +150,7 @@ class _Rule:
     """What to write as a gold."""
 
 
-def _scored(answer: Answer, gold: Any, rule: _Rule) -> Score:
+def _scored(gold: Any, rule: _Rule, answer: Answer) -> Score:
     if answer.value is not None:
         result = rule.score(answer.value, gold)
     elif answer.text is None:
@@ -172,7 +170,7 @@ def _rule(stage: str, task: str) -> _Rule:
     return _RULES[task if stage == "open" else stage]
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _gold(stage: str, task: str, solution: str) -> tuple[Any, _Rule]:
     """The parsed gold of a row, parsed once for all completions of a group, and the rule that scores them."""
     rule = _rule(stage, task)

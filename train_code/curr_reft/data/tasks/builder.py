@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from curr_reft.answers.boxes import parse_boxes
 from curr_reft.answers.labels import parse_labels
-from curr_reft.answers.options import LETTERS, listed_options, parse_options
+from curr_reft.answers.options import LETTERS, listed_options, parse_gold_options, parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import Size, box_fault, scale_box
 from curr_reft.data.rows import BadRecord, Row, make_row
@@ -180,7 +180,7 @@ def _answer(example: Example) -> str:
 
 def _kind_name(example: Example) -> str:
     if example.task == "math":
-        return "letters" if len(parse_options(_answer(example)) or ()) == 1 else "values"
+        return "letters" if len(parse_gold_options(_answer(example)) or ()) == 1 else "values"
     return {"detection": "boxes", "classify": "labels"}[example.task]
 
 

@@ -21,6 +21,7 @@ from curr_reft.html_page import jpeg_uri
 from curr_reft.shown_text import shortened
 
 SEED = 42
+_SCORINGS = ("strict", "tolerant", "released")
 _LONGEST_SIDE = 640
 _MOST_BOXES = 20
 _FURTHEST = 1e6
@@ -42,8 +43,8 @@ class Card:
     """All that is shown of one answer."""
 
     id: str
-    strict: bool
-    released: bool
+    scores: dict[str, bool]
+    """Right or wrong, by each scoring that the row has."""
     overlap: float | None
     truncated: bool
     problem: Text | None
@@ -146,9 +147,7 @@ def _draw(verdicts: list[tuple[int, int]], strict: int, each: int) -> list[int]:
 
 def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     explanation = row.get("explanation") if isinstance(row.get("explanation"), dict) else {}
-    read = {
-        name: explanation[name] for name in ("strict", "released") if isinstance(explanation.get(name), dict)
-    }
+    read = {name: explanation[name] for name in _SCORINGS if isinstance(explanation.get(name), dict)}
     problem, frame = row.get("problem"), row.get("frame")
     marks, notes = [], []
     if score.task == "detection":
@@ -159,8 +158,7 @@ def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     alt = f"Picture of {row.get('id', 'a row')}, {size[0]} by {size[1]} pixels" if size else ""
     return Card(
         id=str(row.get("id", "")),
-        strict=row["strict"] == 1,
-        released=row["released"] == 1,
+        scores={name: row[name] == 1 for name in _SCORINGS if name in row},
         overlap=row["overlap"] if is_number(row.get("overlap")) else None,
         truncated=row.get("truncated") is True,
         problem=_text(problem, _TEXT) if isinstance(problem, str) else None,

@@ -2,6 +2,8 @@
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple
+from itertools import chain
 from typing import Any
 
 from openpyxl import Workbook
@@ -10,6 +12,7 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
+from curr_reft.evaluation.compare import Split
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.documents import is_number
 from curr_reft.evaluation.report.record import Report
@@ -21,14 +24,31 @@ _LONGEST_TEXT = 32_767
 _WIDTHS = (8, 48)
 _SCORE_COLUMNS = (
     *("name", "source", "model", "step", "suite", "task", "domain", "n"),
-    *("strict", "low", "high", "released", "overlap", "format", "unparsed", "truncated"),
+    *("strict", "low", "high", "tolerant", "released", "overlap", "format", "unparsed", "truncated"),
     *("incidents", "json_path", "sha256"),
 )
 _SHARES = {
-    *("strict", "low", "high", "released", "overlap", "format", "unparsed", "truncated", "pass_at_k"),
+    *(
+        "strict",
+        "low",
+        "high",
+        "tolerant",
+        "released",
+        "overlap",
+        "format",
+        "unparsed",
+        "truncated",
+        "pass_at_k",
+    ),
     *("accuracy_a", "accuracy_b", "difference", "frac_reward_zero_std"),
+    *("tolerant_a", "tolerant_b", "ability", "ability_low", "ability_high"),
+    *("format_low", "format_high"),
 }
-_COMPARED = (*("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value"),)
+_COMPARED = ("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value")
+_SPLIT = (
+    *("tolerant_a", "tolerant_b", "ability", "ability_low", "ability_high"),
+    *("format", "format_low", "format_high"),
+)
 _LOGGED_FIRST = (
     *("step", "reward", "reward_std", "accuracy/detection", "accuracy/classify", "accuracy/math"),
     *("kl", "frac_reward_zero_std", "completions/mean_length"),
@@ -45,7 +65,7 @@ def to_workbook(report: Report) -> bytes:
     logged = {key: None for run in report.findings.training for entry in run.log for key in entry}
     columns = ["name", "stage", *_LOGGED_FIRST, *(key for key in logged if key not in _LOGGED_FIRST)]
     _write(book.create_sheet("training"), columns, _training(report, columns))
-    _write(book.create_sheet("comparisons"), ["a", "b", "suite", *_COMPARED], _comparisons(report))
+    _write(book.create_sheet("comparisons"), ["a", "b", "suite", *_COMPARED, *_SPLIT], _comparisons(report))
     _write(book.create_sheet("general"), ["name", "source", "model", "benchmark", "value"], _general(report))
     file = io.BytesIO()
     book.save(file)
@@ -59,7 +79,15 @@ def _scores(report: Report) -> Iterator[Sequence[Any]]:
             yield (
                 *(evaluation.name, "ours", evaluation.model, evaluation.step),
                 *(score.suite, score.task, score.domain, score.n),
-                *(score.accuracy, score.low, score.high, score.released, score.overlap, score.format),
+                *(
+                    score.accuracy,
+                    score.low,
+                    score.high,
+                    score.tolerant,
+                    score.released,
+                    score.overlap,
+                    score.format,
+                ),
                 *(score.unparsed, score.truncated, incidents, score.json_path, score.sha256),
             )
     backbones = paper.by_backbone(report.findings.evaluations)
@@ -87,7 +115,14 @@ def _training(report: Report, columns: Sequence[str]) -> Iterator[Sequence[Any]]
 def _comparisons(report: Report) -> Iterator[Sequence[Any]]:
     for pair in report.pairs:
         for suite, found in pair.suites.items():
-            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED)
+            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED), *_split(found.split)
+
+
+def _split(split: Split | None) -> tuple[float, ...]:
+    if split is None:
+        return ()
+    gains = (astuple(gain) for gain in (split.ability, split.format))
+    return split.tolerant_a, split.tolerant_b, *chain(*gains)
 
 
 def _general(report: Report) -> Iterator[Sequence[Any]]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curr_reft.evaluation.rules import SUITES, score
 from curr_reft.evaluation.scoring import SCORINGS
-from curr_reft.evaluation.strict import SUITES, score
 from curr_reft.rewards.score import BAD_GOLD
 
 COCO = (
