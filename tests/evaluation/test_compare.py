@@ -21,6 +21,7 @@ def test_a_comparison_counts_pairs(pairs):
     assert found.only_b == pairs.count((0, 1))
     assert found.difference == pytest.approx(found.accuracy_b - found.accuracy_a)
     assert -1 <= found.low <= found.high <= 1
+    assert found.split is None
     apart = found.only_a + found.only_b
     # McNemar's exact test by the binomial sum: both tails of a fair coin.
     tail = sum(comb(apart, i) for i in range(min(found.only_a, found.only_b) + 1)) / 2**apart

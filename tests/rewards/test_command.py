@@ -157,7 +157,7 @@ def test_predictions_get_both_scores_and_crashes_are_counted(tmp_path, capsys):
     code, rows, errors = run(
         capsys, score_predictions, tmp_path / "p.jsonl", [PREDICTION], "--suite", "math_out"
     )
-    assert (code, rows, errors) == (0, [{**PREDICTION, "strict": 0, "released": 1}], [])
+    assert (code, rows, errors) == (0, [{**PREDICTION, "strict": 0, "tolerant": 0, "released": 1}], [])
     row = {**PREDICTION, "example": {"solution": [1, 2, 3, 4]}}
     code, rows, errors = run(
         capsys, score_predictions, tmp_path / "p.jsonl", [row], "--suite", "refgta", "--explain"

@@ -9,7 +9,7 @@ from mutations import mutated
 from curr_reft.data.rows import BadRecord
 from curr_reft.data.sources.refgta import main, refgta_rows
 from curr_reft.errors import InputError
-from curr_reft.evaluation import released, strict
+from curr_reft.evaluation import released, rules
 
 FRAMES = ("solution", "normalized_solution", "resize_solution")
 

@@ -1,7 +1,7 @@
 """Score predictions under two readings and as released.
 
-``python -m curr_reft.evaluation.scoring --suite SUITE FILE``: rows have `model_output` and `example` (the dataset
-row); `strict`, `tolerant` and `released` are added, 1 or 0 each, other fields pass through.
+``python -m curr_reft.evaluation.scoring --suite SUITE FILE``: rows have `model_output` and `example` (the
+dataset row); `strict`, `tolerant` and `released` are added, 1 or 0 each, other fields pass through.
 """
 
 from collections import Counter
@@ -95,10 +95,11 @@ def score_row(suite: str, row: Row) -> dict[str, Score]:
         raise InputError("example: holds no solution")
     problem = row.get("problem", example.get("problem"))
     problem = problem if isinstance(problem, str) else ""
-    return {
-        **{reading: rules.score(suite, output, example, reading, problem) for reading in READINGS},
-        "released": released.score(suite, output, example),
-    }
+    strict, tolerant = (rules.score(suite, output, example, reading, problem) for reading in READINGS)
+    if tolerant.incident == strict.incident:
+        # It is the row's, and counted once.
+        tolerant = tolerant._replace(incident=None)
+    return {"strict": strict, "tolerant": tolerant, "released": released.score(suite, output, example)}
 
 
 @command

@@ -95,7 +95,7 @@ def step_charts(series: Sequence[Evaluation]) -> Iterator[Chart]:
 
 
 def gain_charts(pair: Pair) -> Iterator[Chart]:
-    """A panel per suite: the strict difference of a pair, and the ability and the format that it is made of."""
+    """A panel per suite: the strict difference of a pair, and the ability and the format in it."""
     for suite, found in pair.suites.items():
         gains: dict[str, Comparison | Gain] = {"strict": found}
         if found.split is not None:

@@ -216,6 +216,8 @@ def accuracy_cell(score: SuiteScore | None) -> str:
     if score is None:
         return ""
     cell = f"{percent(score.accuracy)} [{percent(score.low)}, {percent(score.high)}]"
+    if score.tolerant is score.released is None:
+        return cell
     others = [percent(share) or NOT_SCORED for share in (score.tolerant, score.released)]
     return f"{cell} ({', '.join(others)})"
 
