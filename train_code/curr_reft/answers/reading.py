@@ -2,7 +2,7 @@ r"""The two readings of a completion: what it says strictly, and what a sensible
 
 The strict one takes the last closed answer block, and nothing but the answer may stand in it. The tolerant
 one looks further where there is no such block or more in it (`find_region`, `_found_within`), and trims what
-leads up to the answer (`_trimmed`). It never guesses: the text that it finds is compared by the very rules
+leads up to the answer (`_TRIMS`). It never guesses: the text that it finds is compared by the very rules
 that the strict one's is. Both are *ours*, take linear time and never raise.
 """
 
@@ -54,23 +54,19 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of answer: how a text is read as one, and whether it is one as it stands."""
+    """A kind of answer: how a text is read as one, and whether what was read is all that the text says."""
 
     parse: Callable[[str], Any]
-    is_answer: Callable[[str], bool]
+    """Gives `None` for what is no such answer."""
+    is_whole: Callable[[Any], bool] = lambda value: True
 
 
-def _kind(parse: Callable[[str], Any]) -> Kind:
-    return Kind(parse, lambda text: parse(text) is not None)
+def _are_labels(labels: frozenset[str]) -> bool:
+    return not any(len(label.split()) > _LONGEST_LABEL or _LEAD_IN.match(label) for label in labels)
 
 
-def _is_list_of_labels(text: str) -> bool:
-    labels = parse_labels(text)
-    return bool(labels) and all(len(label.split()) <= _LONGEST_LABEL for label in labels)
-
-
-VERDICT, OPTIONS, DETECTION, COUNT = map(_kind, (parse_yes_no, parse_options, parse_detection, parse_number))
-LABELS = Kind(lambda text: parse_labels(text) or None, _is_list_of_labels)
+VERDICT, OPTIONS, DETECTION, COUNT = map(Kind, (parse_yes_no, parse_options, parse_detection, parse_number))
+LABELS = Kind(lambda text: parse_labels(text) or None, _are_labels)
 MATH = Kind(lambda text: text or None, lambda text: read_expression(text) is not None)
 
 
@@ -85,15 +81,21 @@ def read_strictly(completion: str, kind: Kind) -> Answer:
 def read_tolerantly(completion: str, kind: Kind, problem: str = "") -> Answer:
     """The answer that a sensible person would read; `problem` may list the options that it spells out."""
     text, rule = find_region(completion)
-    rules = [rule]
-    if not kind.is_answer(text):
-        text, rule = next(_found_within(text, kind), (text, None))
-        rules.append(rule)
-    text, trimmed = _trimmed(text, kind, problem)
-    value = kind.parse(text)
-    if kind is DETECTION and value:
-        value = tuple(dict.fromkeys(value))
-    return Answer(text, value, "; ".join(filter(None, (*rules, *trimmed))))
+    answer = Answer(text, kind.parse(text), rule)
+    if not _is_whole(answer, kind):
+        for text, rule in _found_within(answer.text, kind):
+            answer = Answer(text, kind.parse(text), f"{answer.rule}; {rule}")
+            break
+    for trim, rule in _TRIMS.items():
+        if not _is_whole(answer, kind) and (trimmed := trim(answer.text, kind, problem)):
+            answer = Answer(trimmed, kind.parse(trimmed), f"{answer.rule}; {rule}")
+    if kind is DETECTION and answer.value:
+        return answer._replace(value=tuple(dict.fromkeys(answer.value)))
+    return answer
+
+
+def _is_whole(answer: Answer, kind: Kind) -> bool:
+    return answer.value is not None and kind.is_whole(answer.value)
 
 
 def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
@@ -118,27 +120,16 @@ def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
     return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].closed + 1, boxes[1].start) is not None
 
 
-def _trimmed(text: str, kind: Kind, problem: str) -> tuple[str, list[str]]:
-    """A text less what leads up to the answer in it, and the rules that trimmed it."""
-    rules = []
-    lead_in = _LEAD_IN.match(bare := without_markup(text))
-    if lead_in:
-        text = bare[lead_in.end() :]
-        rules.append("less its lead-in words")
-    last = _end_of_chain(text) if kind in (MATH, COUNT) and not kind.is_answer(text) else None
-    if last:
-        text = last
-        rules.append("the last member of a chain of equalities")
-    letter = _option_spelt_out(text, problem) if kind is OPTIONS and not kind.is_answer(text) else None
-    if letter:
-        text = letter
-        rules.append("the text of an option")
-    return text, rules
+def _without_lead_in(text: str, kind: Kind, problem: str) -> str | None:
+    """What follows ``The answer is`` and its like."""
+    text = without_markup(text)
+    lead_in = _LEAD_IN.match(text)
+    return text[lead_in.end() :] if lead_in else None
 
 
-def _end_of_chain(text: str) -> str | None:
+def _end_of_chain(text: str, kind: Kind, problem: str) -> str | None:
     """The last member of ``a = b = c``, under its name; `None` if it is no chain, or its numbers differ."""
-    if len(text) > _LONGEST_CHAIN or "=" not in text:
+    if kind not in (MATH, COUNT) or len(text) > _LONGEST_CHAIN or "=" not in text:
         return None
     first, *others = [member.strip() for member in without_markup(text).removesuffix(".").split("=")]
     last = others.pop()
@@ -172,8 +163,17 @@ def _has_variable(latex: str) -> bool:
     return any(map(str.isalpha, _COMMAND.sub("", latex)))
 
 
-def _option_spelt_out(text: str, problem: str) -> str | None:
+def _option_spelt_out(text: str, kind: Kind, problem: str) -> str | None:
     """The letter of the one option of a problem whose text this is."""
+    if kind is not OPTIONS or not problem:
+        return None
     wanted = plain_text(text)
     letters = [letter for letter, option in option_texts(problem).items() if plain_text(option) == wanted]
     return letters[0] if len(letters) == 1 and wanted else None
+
+
+_TRIMS = {
+    _without_lead_in: "less its lead-in words",
+    _end_of_chain: "the last member of a chain of equalities",
+    _option_spelt_out: "the text of an option",
+}
