@@ -124,9 +124,9 @@ def test_the_page_is_whole_in_itself(
     assert anchors <= set(outline.ids)
     references = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
     assert set(references) <= set(outline.ids)
-    # Six suites, one over steps, one comparison, one of pass@k, four of each stage.
+    # Six suites, one over steps, a comparison of six suites, one of pass@k, four of each stage.
     figures = [attributes for tag, attributes in outline.tags if tag == "figure"]
-    assert len(figures) == text.count("<svg") == 6 + 1 + 1 + 1 + 2 * 4
+    assert len(figures) == text.count("<svg") == 6 + 1 + 6 + 1 + 2 * 4
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in figures)
     assert "Accuracy on math_in over steps, in percent: step 100 " in text
     assert "#0102" not in text

@@ -90,7 +90,8 @@ def test_pairs_are_compared(write_evaluation, report, capsys, fails):
     assert (found["n"], found["only_a"], found["only_b"]) == (30, 0, 18)
     assert found["difference"] == pytest.approx(0.6)
     assert 0.4 < found["low"] < 0.6 < found["high"] < 0.8
-    assert "| math\\_in | 30 | 30.0 | 90.0 | +60.0 [" in (output / "results.md").read_text()
+    assert "| math\\_in | strict | 30 | 30.0 | 90.0 | +60.0 [" in (output / "results.md").read_text()
+    assert found["tolerant"]["difference"] + found["format"]["difference"] == pytest.approx(0.6)
     line = fails(a, b, "--compare", "a", "nobody", "--output_dir", "never")
     assert line == "error: --compare: no evaluation is named nobody; there are: a, b"
 

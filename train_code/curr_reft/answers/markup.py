@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _LANGUAGE = r"(?:json[5cl]?|python|py|javascript|js|text|txt|plaintext|markdown|md|latex|tex|math|xml|html)"
-_FENCE = re.compile(rf"```(?:{_LANGUAGE}(?![A-Za-z0-9]))?", re.IGNORECASE)
+_FENCE = re.compile(rf"```(?:{_LANGUAGE}(?![A-Za-z]))?", re.IGNORECASE)
 _END_OF_FENCE = re.compile(rf"```(?:{_LANGUAGE})?", re.IGNORECASE)
 
 _MARK = re.compile(

@@ -43,7 +43,9 @@ def parse_options(answer: str) -> frozenset[str] | None:
         return None
     text = without_markup(answer).translate(_WIDE)
     letters = _list_of_letters(text)
-    if letters or not _MARKED.match(text):
+    is_marked = _MARKED.match(text)
+    # Behind a marked capital a small letter is text, as in `A. x`.
+    if not is_marked or (letters and not any(map(str.islower, text.replace("and", "")))):
         return letters
     marks = list(_MARKED.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]

@@ -15,7 +15,7 @@ from curr_reft.answers.boxes import parse_detection
 from curr_reft.answers.counts import parse_number
 from curr_reft.answers.expressions import plain_text, read_expression
 from curr_reft.answers.labels import parse_labels
-from curr_reft.answers.markup import Boxed, boxed, fenced, without_markup
+from curr_reft.answers.markup import Boxed, boxed, fenced, value_before, without_markup
 from curr_reft.answers.maths import Verdict, compare
 from curr_reft.answers.options import option_texts, parse_options
 from curr_reft.answers.region import extract_answer, find_region
@@ -38,6 +38,8 @@ _WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,4}")
 _DENIAL = re.compile(r"\b(?:not?|never|if|unless|or|either|neither)\b", re.IGNORECASE)
 _NAME = re.compile(r"(?:m?\s*(?:\\angle|∠)\s*)?[A-Za-z]{1,4}")
 _LOWER_CASE_WORD = re.compile(r"[^\W\d_][a-z]|[a-z][^\W\d_]")
+# In `x = 3 y = 4` and in `x = 3` over `y = 4` another equation begins.
+_NEXT_NAME = re.compile(r"\s[A-Za-z]{1,4}\Z")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
@@ -106,7 +108,7 @@ def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
                 yield content, "the last fenced JSON with a box"
                 break
     boxes = boxed(text)
-    if boxes and not _are_alternatives(text, boxes[-2:]):
+    if boxes and not _are_alternatives(text, boxes[-2:]) and not _contradicts(text, boxes, kind):
         yield boxes[-1].content(text), r"the last \boxed"
     last_line = without_markup(text.rpartition("\n")[2])
     if _LEAD_IN.match(last_line):
@@ -118,6 +120,12 @@ def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
     if len(boxes) < 2 or boxes[0].content(text) == boxes[1].content(text):
         return False
     return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].closed + 1, boxes[1].start) is not None
+
+
+def _contradicts(text: str, boxes: Sequence[Boxed], kind: Kind) -> bool:
+    r"""Whether an answer stands alone before the one box, as in ``34 \boxed{35}``."""
+    before = value_before(text, boxes[0]) if len(boxes) == 1 else None
+    return before is not None and _is_whole(Answer(before, kind.parse(before), ""), kind)
 
 
 def _without_lead_in(text: str, kind: Kind, problem: str) -> str | None:
@@ -135,6 +143,8 @@ def _end_of_chain(text: str, kind: Kind, problem: str) -> str | None:
     last = others.pop()
     is_title = _WORDS.fullmatch(first) and not _DENIAL.search(first)
     members = others if is_title else [first, *others]
+    if any("\n" in member or _NEXT_NAME.search(member) for member in others):
+        return None
     values = {member: _single_value(member) for member in (*members, last)}
     if values[last] is None or not all(map(_is_formula, members)):
         return None

@@ -17,6 +17,7 @@ from curr_reft.evaluation.scores_file import read_scores
 logger = logging.getLogger(__name__)
 
 _RESAMPLES = 10_000
+_SCORINGS = ("strict", "tolerant", "released")
 _COMPARED = ("strict", "problem", "example")
 
 
@@ -30,15 +31,11 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Split:
-    """What a gain in strict accuracy is made of."""
+class Change(Gain):
+    """The gain of an accuracy, and the two that it is between."""
 
-    tolerant_a: float
-    tolerant_b: float
-    ability: Gain
-    """The gain in tolerant accuracy."""
-    format: Gain
-    """The rest: rows whose answers are as right as before, and found where they were not, or not any more."""
+    a: float
+    b: float
 
 
 @dataclass(frozen=True)
@@ -52,14 +49,19 @@ class Comparison:
     low: float
     high: float
     """Bounds of the 95 % bootstrap interval (percentiles over resampled rows)."""
-    split: Split | None
-    """`None` where rows have no tolerant score, as evaluations before there was one."""
     only_a: int
     """Rows that A alone has right."""
     only_b: int
     p_value: float
     """Of McNemar's exact test: how likely so uneven a split of the rows that one alone has right would be,
     were A and B alike."""
+    tolerant: Change | None
+    """Of the tolerant accuracies: the ability in the strict difference. `None` where rows have no such score,
+    as in evaluations from before there was one."""
+    format: Gain | None
+    """The rest of the strict difference: what comes of keeping better or worse to the format alone."""
+    released: Change | None
+    """Of the released evaluator's accuracies."""
 
 
 def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
@@ -82,34 +84,45 @@ def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
         if apart := sorted(key for key in settings[0] if settings[0][key] != settings[1].get(key)):
             logger.warning("%s: the two were asked with another %s", suite, ", ".join(apart))
         if ids:
-            readings = zip(*((right_a[row][0], right_b[row][0]) for row in ids), strict=True)
-            strict, tolerant = np.array(list(readings), dtype=float).transpose(2, 1, 0)
-            comparisons[suite] = paired(strict, None if np.isnan(tolerant).any() else tolerant, seed)
+            scores = np.array([(right_a[row][0], right_b[row][0]) for row in ids], dtype=float)
+            strict, *others = (scores[:, :, place] for place in range(len(_SCORINGS)))
+            told = (None if np.isnan(other).any() else other for other in others)
+            comparisons[suite] = paired(strict, *told, seed=seed)
     if not comparisons:
         raise InputError(f"--compare {a} {b}: no suite that both have answered rows of")
     return comparisons
 
 
-def paired(strict: np.ndarray, tolerant: np.ndarray | None = None, seed: int = 42) -> Comparison:
-    """The comparison of `[n, 2]` scores of 0 and 1, a row's of A and of B, strictly and tolerantly read."""
+def paired(
+    strict: np.ndarray,
+    tolerant: np.ndarray | None = None,
+    released: np.ndarray | None = None,
+    seed: int = 42,
+) -> Comparison:
+    """The comparison of `[n, 2]` scores of 0 and 1, a row's of A and of B, by each of the scorings."""
     gained = strict[:, 1] - strict[:, 0]
     only_a, only_b = int((gained < 0).sum()), int((gained > 0).sum())
-    accuracy_a, accuracy_b = map(float, strict.mean(axis=0))
-    split = None
-    if tolerant is not None:
-        able = tolerant[:, 1] - tolerant[:, 0]
-        split = Split(*map(float, tolerant.mean(axis=0)), _gain(able, seed), _gain(gained - able, seed))
+    whole = _change(strict, seed)
     apart = only_a + only_b
     return Comparison(
         n=len(strict),
-        accuracy_a=accuracy_a,
-        accuracy_b=accuracy_b,
-        **asdict(_gain(gained, seed)),
-        split=split,
+        accuracy_a=whole.a,
+        accuracy_b=whole.b,
+        difference=whole.difference,
+        low=whole.low,
+        high=whole.high,
         only_a=only_a,
         only_b=only_b,
         p_value=float(binomtest(only_b, apart).pvalue) if apart else 1.0,
+        tolerant=None if tolerant is None else _change(tolerant, seed),
+        format=None if tolerant is None else _gain(gained - (tolerant[:, 1] - tolerant[:, 0]), seed),
+        released=None if released is None else _change(released, seed),
     )
+
+
+def _change(scores: np.ndarray, seed: int) -> Change:
+    a, b = map(float, scores.mean(axis=0))
+    return Change(**asdict(_gain(scores[:, 1] - scores[:, 0], seed)), a=a, b=b)
 
 
 def _gain(differences: np.ndarray, seed: int) -> Gain:
@@ -130,11 +143,11 @@ def _suites(folder: Path) -> dict[str, Any]:
 
 
 def _scores_by_row(path: Path) -> dict[str, tuple[Any, ...]]:
-    """Of each row by its id: its strict and tolerant score (NaN for none), its problem, its golds."""
+    """Of each row by its id: its scores (NaN for one it has not), its problem, its golds."""
     rows = {}
     for number, row in iter_objects(path):
         if isinstance(row, BrokenLine) or not isinstance(row, dict) or not {"id", *_COMPARED} <= row.keys():
             raise InputError(f"{path}:{number}: no scored row; evaluate again to the end")
-        scores = row["strict"], row.get("tolerant", math.nan)
+        scores = [row.get(scoring, math.nan) for scoring in _SCORINGS]
         rows[str(row["id"])] = (scores, row["problem"], json.dumps(row["example"], sort_keys=True))
     return rows

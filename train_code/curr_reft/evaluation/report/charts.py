@@ -98,8 +98,10 @@ def gain_charts(pair: Pair) -> Iterator[Chart]:
     """A panel per suite: the strict difference of a pair, and the ability and the format in it."""
     for suite, found in pair.suites.items():
         gains: dict[str, Comparison | Gain] = {"strict": found}
-        if found.split is not None:
-            gains |= {"ability": found.split.ability, "format": found.split.format}
+        if found.tolerant is not None:
+            gains |= {"of it ability": found.tolerant, "of it format": found.format}
+        if found.released is not None:
+            gains["released"] = found.released
         values = [tuple(100 * x for x in (each.difference, each.low, each.high)) for each in gains.values()]
         with panel(f"{suite}: B minus A", height=0.8 + 0.26 * len(values)) as (_, axes):
             axes.axvline(0, color=FAINT, linewidth=1)

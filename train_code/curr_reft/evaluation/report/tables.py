@@ -117,39 +117,24 @@ def paper_grid(evaluations: Iterable[Evaluation], backbone: str) -> Grid:
 def comparison_grid(pair: Pair) -> Grid:
     """One evaluation against another on the rows that both answered, per suite; differences in points.
 
-    The difference of the strict accuracies is that of the tolerant ones (ability) and a rest (format).
+    The strict difference is the sum of two: the tolerant one, which is ability, and a rest, which is format.
     """
-    rows = [
-        [
-            suite,
-            str(found.n),
-            percent(found.accuracy_a),
-            percent(found.accuracy_b),
-            _gain(found),
-            *(
-                (NOT_SCORED, NOT_SCORED)
-                if found.split is None
-                else map(_gain, (found.split.ability, found.split.format))
-            ),
-            str(found.only_a),
-            str(found.only_b),
-            f"{found.p_value:.2g}",
-        ]
-        for suite, found in pair.suites.items()
-    ]
-    header = [
-        "suite",
-        "rows",
-        "A",
-        "B",
-        "B minus A",
-        "ability",
-        "format",
-        "only A right",
-        "only B right",
-        "p",
-    ]
-    return Grid(f"A: {pair.a}, B: {pair.b}", header, rows)
+    rows = []
+    for suite, found in pair.suites.items():
+        told = [str(found.only_a), str(found.only_b), f"{found.p_value:.2g}"]
+        accuracies = [percent(found.accuracy_a), percent(found.accuracy_b)]
+        rows.append([suite, "strict", str(found.n), *accuracies, _gain(found), *told])
+        for name, change in (("of it ability", found.tolerant), ("released", found.released)):
+            if change is None:
+                rows.append(["", name, "", "", "", NOT_SCORED, "", "", ""])
+            else:
+                rows.append(["", name, "", percent(change.a), percent(change.b), _gain(change), "", "", ""])
+        if found.format is not None:
+            rows.insert(-1, ["", "of it format", "", "", "", _gain(found.format), "", "", ""])
+    header = ["suite", "scoring", "rows", "A", "B", "B minus A", "only A right", "only B right", "p"]
+    return Grid(
+        f"A: {pair.a}, B: {pair.b} (ability: by tolerant scores; format: the rest)", header, rows, names=2
+    )
 
 
 def pass_at_k_grid(results: Sequence[PassAtK]) -> Grid:

@@ -2,8 +2,6 @@
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple
-from itertools import chain
 from typing import Any
 
 from openpyxl import Workbook
@@ -12,7 +10,7 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from curr_reft.evaluation.compare import Split
+from curr_reft.evaluation.compare import Comparison
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.documents import is_number
 from curr_reft.evaluation.report.record import Report
@@ -41,13 +39,13 @@ _SHARES = {
         "pass_at_k",
     ),
     *("accuracy_a", "accuracy_b", "difference", "frac_reward_zero_std"),
-    *("tolerant_a", "tolerant_b", "ability", "ability_low", "ability_high"),
-    *("format_low", "format_high"),
 }
 _COMPARED = ("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value")
+_CHANGE = ("a", "b", "difference", "low", "high")
 _SPLIT = (
-    *("tolerant_a", "tolerant_b", "ability", "ability_low", "ability_high"),
-    *("format", "format_low", "format_high"),
+    *(f"tolerant_{field}" for field in _CHANGE),
+    *(f"format_{field}" for field in _CHANGE[2:]),
+    *(f"released_{field}" for field in _CHANGE),
 )
 _LOGGED_FIRST = (
     *("step", "reward", "reward_std", "accuracy/detection", "accuracy/classify", "accuracy/math"),
@@ -115,14 +113,12 @@ def _training(report: Report, columns: Sequence[str]) -> Iterator[Sequence[Any]]
 def _comparisons(report: Report) -> Iterator[Sequence[Any]]:
     for pair in report.pairs:
         for suite, found in pair.suites.items():
-            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED), *_split(found.split)
+            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED), *_split(found)
 
 
-def _split(split: Split | None) -> tuple[float, ...]:
-    if split is None:
-        return ()
-    gains = (astuple(gain) for gain in (split.ability, split.format))
-    return split.tolerant_a, split.tolerant_b, *chain(*gains)
+def _split(found: Comparison) -> Iterator[float | None]:
+    for change, fields in ((found.tolerant, _CHANGE), (found.format, _CHANGE[2:]), (found.released, _CHANGE)):
+        yield from (None if change is None else getattr(change, field) for field in fields)
 
 
 def _general(report: Report) -> Iterator[Sequence[Any]]:
@@ -149,7 +145,9 @@ def _write(sheet: Worksheet, header: Sequence[str], rows: Iterable[Sequence[Any]
                 widths[index - 1] = max(
                     widths[index - 1], len(str(cell.value)) if cell.data_type == "s" else 8
                 )
-                if header[index - 1] in _SHARES or header[index - 1].startswith(("accuracy/", "format/")):
+                if header[index - 1] in (*_SHARES, *_SPLIT) or header[index - 1].startswith(
+                    ("accuracy/", "format/")
+                ):
                     cell.number_format = _PERCENT
     for index, width in enumerate(widths, start=1):
         low, high = _WIDTHS
