@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from curr_reft.answers.boxes import parse_detection
+from curr_reft.answers.chains import end_of_chain
 from curr_reft.answers.counts import parse_number
 from curr_reft.answers.expressions import plain_text, read_expression
 from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.markup import Boxed, boxed, fenced, value_before, without_markup
-from curr_reft.answers.maths import Verdict, compare
 from curr_reft.answers.options import option_texts, parse_options
 from curr_reft.answers.region import extract_answer, find_region
 from curr_reft.answers.verdicts import parse_yes_no
@@ -32,15 +32,6 @@ _LEAD_IN = re.compile(
     re.IGNORECASE,
 )
 _ONE_OR_THE_OTHER = re.compile(r"[\s,;/&$()\\]*(?:or|and)?[\s,;/&$()\\]*", re.IGNORECASE)
-_LONGEST_CHAIN = 200
-"""Characters, as many as math-verify is ever given."""
-_WORDS = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,4}")
-_DENIAL = re.compile(r"\b(?:not?|never|if|unless|or|either|neither)\b", re.IGNORECASE)
-_NAME = re.compile(r"(?:m?\s*(?:\\angle|∠)\s*)?[A-Za-z]{1,4}")
-_LOWER_CASE_WORD = re.compile(r"[^\W\d_][a-z]|[a-z][^\W\d_]")
-# In `x = 3 y = 4` and in `x = 3` over `y = 4` another equation begins.
-_NEXT_NAME = re.compile(r"\s[A-Za-z]{1,4}\Z")
-_COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
 class Answer(NamedTuple):
@@ -136,41 +127,7 @@ def _without_lead_in(text: str, kind: Kind, problem: str) -> str | None:
 
 
 def _end_of_chain(text: str, kind: Kind, problem: str) -> str | None:
-    """The last member of ``a = b = c``, under its name; `None` if it is no chain, or its numbers differ."""
-    if kind not in (MATH, COUNT) or len(text) > _LONGEST_CHAIN or "=" not in text:
-        return None
-    first, *others = [member.strip() for member in without_markup(text).removesuffix(".").split("=")]
-    last = others.pop()
-    is_title = _WORDS.fullmatch(first) and not _DENIAL.search(first)
-    members = others if is_title else [first, *others]
-    if any("\n" in member or _NEXT_NAME.search(member) for member in others):
-        return None
-    values = {member: _single_value(member) for member in (*members, last)}
-    if values[last] is None or not all(map(_is_formula, members)):
-        return None
-    numbers = [each for each in members if values[each] is not None and not _has_variable(values[each])]
-    if any(compare(number, last) is not Verdict.EQUAL for number in numbers):
-        return None
-    return f"{first} = {last}" if _NAME.fullmatch(first) else last
-
-
-def _is_formula(member: str) -> bool:
-    """Whether a member is an expression, or one with names of segments (``2 * AB``); prose is none."""
-    if _single_value(member) is not None:
-        return True
-    return (
-        _has_variable(member) and not _LOWER_CASE_WORD.search(_COMMAND.sub(" ", member)) and "," not in member
-    )
-
-
-def _single_value(member: str) -> str | None:
-    """The one value of a member in LaTeX, without its unit; `None` when it is another text, or a list."""
-    expression = read_expression(member)
-    return expression.latex() if expression and len(expression.quantities) == 1 else None
-
-
-def _has_variable(latex: str) -> bool:
-    return any(map(str.isalpha, _COMMAND.sub("", latex)))
+    return end_of_chain(text) if kind in (MATH, COUNT) else None
 
 
 def _option_spelt_out(text: str, kind: Kind, problem: str) -> str | None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 _OPEN, _CLOSE = "<answer>", "</answer>"
+_END_OF_THOUGHTS = "</think>"
 
 
 class Region(NamedTuple):
@@ -27,8 +28,10 @@ def find_region(text: str) -> Region:
     block = extract_answer(text)
     if block is not None:
         return Region(block, "the last closed answer block")
-    for mark, rule in ((_OPEN, "an answer block that does not close"), ("</think>", "behind the thoughts")):
-        _, found, rest = text.rpartition(mark)
-        if found:
-            return Region(rest.strip(), rule)
+    _, is_opened, rest = text.rpartition(_OPEN)
+    _, has_thoughts, behind = text.rpartition(_END_OF_THOUGHTS)
+    if is_opened and _END_OF_THOUGHTS not in rest:
+        return Region(rest.strip(), "an answer block that does not close")
+    if has_thoughts:
+        return Region(behind.strip(), "behind the thoughts")
     return Region(text.strip(), "the whole text")
