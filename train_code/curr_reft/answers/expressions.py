@@ -80,6 +80,9 @@ def read_expression(answer: str, is_gold: bool = False) -> Expression | None:
     if len(stripped) > _MAX_CHARACTERS or _holds_several(stripped):
         return None
     text, name = _split_name(_to_latex(stripped), is_gold)
+    if _depth(text) != 0:
+        # math-verify would read none either, after trying for half a second.
+        return None
     quantities = [_quantity(member) for member in _members(text)]
     return None if None in quantities else Expression(tuple(quantities), name)
 
