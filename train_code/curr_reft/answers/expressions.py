@@ -124,7 +124,8 @@ def _to_latex(text: str) -> str:
 def _split_name(text: str, is_gold: bool) -> tuple[str, str | None]:
     """The text behind a leading ``name =``, and the name where it is one to be compared.
 
-    A segment or an angle read backwards has the same name.
+    A segment or an angle read backwards has the same name. A gold may have words in its place, as
+    ``Area of ABC =``.
     """
     found = _NAME.match(text)
     if found:
@@ -135,9 +136,8 @@ def _split_name(text: str, is_gold: bool) -> tuple[str, str | None]:
         letters = name.rpartition(r"\angle")[2]
         return rest, min(letters, letters[::-1])
     words = _WORDS.match(text) if is_gold else None
-    if words and all(any(map(str.islower, word)) for word in words[1].split()):
-        return text[words.end() :], None
-    return text, None
+    is_title = words is not None and any(len(word) > 1 and not word.isupper() for word in words[1].split())
+    return (text[words.end() :], None) if is_title else (text, None)
 
 
 def _members(text: str) -> list[str]:

@@ -73,7 +73,7 @@ class Shelf:
 def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) -> Iterator[Shelf]:
     """For each suite, up to `each` right and as many wrong answers, drawn with a fixed seed.
 
-    Answers on which the two scorings disagree come first, in half of the places or where others are too few.
+    Answers on which the scorings disagree come first, in half of the places or where others are too few.
 
     Raises:
         InputError: for a file of rows that is broken.
@@ -84,7 +84,10 @@ def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) ->
         if not path.is_file():
             yield Shelf(score.suite, [], f"{path.name} does not lie beside scores.json.")
             continue
-        verdicts = [None if _waits(row) else (row["strict"], row["released"]) for row in _rows(path)]
+        verdicts = [
+            None if _waits(row) else tuple(row[name] for name in _SCORINGS if name in row)
+            for row in _rows(path)
+        ]
         if waiting := verdicts.count(None):
             why = (
                 f"{waiting} of its {len(verdicts)} answers are not scored yet: eval/evaluate.py is at work"
@@ -131,12 +134,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _draw(verdicts: list[tuple[int, int]], strict: int, each: int) -> list[int]:
-    """Indices of rows with this strict verdict; ones that the released scoring contradicts come first."""
+def _draw(verdicts: list[tuple[int, ...]], strict: int, each: int) -> list[int]:
+    """Indices of rows with this verdict, strict (the first of a row's); disputed ones come first."""
     rng = random.Random(SEED)
+    found = [index for index, verdict in enumerate(verdicts) if verdict[0] == strict]
     disputed, agreed = (
-        [index for index, verdict in enumerate(verdicts) if verdict == (strict, released)]
-        for released in (1 - strict, strict)
+        [index for index in found if (len(set(verdicts[index])) > 1) is is_disputed]
+        for is_disputed in (True, False)
     )
     rng.shuffle(disputed)
     rng.shuffle(agreed)
