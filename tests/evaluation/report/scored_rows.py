@@ -74,7 +74,7 @@ def score_of(rows, suite, **changes):
         "accuracy": right / n,
         "low": interval.low,
         "high": interval.high,
-        "tolerant": sum(row["tolerant"] for row in rows) / n,
+        "tolerant": sum(row.get("tolerant", 0) for row in rows) / n,
         "released": sum(row["released"] for row in rows) / n,
         "overlap": sum(overlaps) / n if overlaps else None,
         "unparsed": 0.01,
