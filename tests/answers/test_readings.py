@@ -336,7 +336,13 @@ def test_values_in_a_block(answer, gold, tolerant):
         (r"\boxed{140}", "140", True),
         (r"\boxed{140", "140", False),
         ("lots of text\nThe answer is 140.", "140", True),
-        ("lots of text. The answer is 140.", "140", False),
+        ("lots of text. The answer is 140.", "140", True),
+        ("It is 70 * 2 = 140. Therefore, the answer is 140°.", "140", True),
+        ("The answer is 70. Wait. The answer is 140.", "140", True),
+        ("The answer is 140. No, the answer is 70.", "140", False),
+        ("It is wrong to say that the answer is 140.", "140", False),
+        ("lots of text. The answer is 140, or 150.", "140", False),
+        ("lots of text. The answer is 140. Thanks.", "140", False),
         ("lots\n\n**Answer:** 140", "140", True),
         ("lots\nAnswer: 140\nThanks", "140", False),
         ("<answer></answer>", "35", False),
@@ -359,7 +365,7 @@ def test_values_elsewhere(completion, gold, tolerant):
             "<think>t</think><answer>5 * 7 = 35",
             "an answer block that does not close; the last member of a chain of equalities",
         ),
-        ("The answer is 35.", "the whole text; the last line; less its lead-in words"),
+        ("The answer is 35.", "the whole text; named as the answer in the last line"),
     ],
 )
 def test_an_explanation_names_the_rules_that_found_the_answer(completion, found):

@@ -31,6 +31,7 @@ _LEAD_IN = re.compile(
     r"(?:answer|option|choice)(?:\s+is(?:\s+option)?\s*:?|\s*:)\s*+(?=\S)",
     re.IGNORECASE,
 )
+_END_OF_SENTENCE = re.compile(r"[.!?]\s+")
 _ONE_OR_THE_OTHER = re.compile(r"[\s,;/&$()\\]*(?:or|and)?[\s,;/&$()\\]*", re.IGNORECASE)
 
 
@@ -102,8 +103,12 @@ def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
     if boxes and not _are_alternatives(text, boxes[-2:]) and not _contradicts(text, boxes, kind):
         yield boxes[-1].content(text), r"the last \boxed"
     last_line = without_markup(text.rpartition("\n")[2])
-    if _LEAD_IN.match(last_line):
-        yield last_line, "the last line"
+    starts = [0, *(end.end() for end in _END_OF_SENTENCE.finditer(last_line))]
+    leads = [lead for start in starts if (lead := _LEAD_IN.match(last_line, start))]
+    if leads:
+        named = last_line[leads[-1].end() :]
+        if leads[-1].start() == 0 or _is_whole(Answer(named, kind.parse(named), ""), kind):
+            yield named, "named as the answer in the last line"
 
 
 def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
