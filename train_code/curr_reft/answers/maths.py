@@ -79,10 +79,9 @@ def _differ(gold: str | None, answer: str | None) -> bool:
 
 def _verdict(compare: Callable[..., bool | None], *pair: object) -> Verdict:
     try:
-        equal = in_a_main_thread(_caught, compare, *pair)
+        return in_a_main_thread(_caught, compare, *pair)
     except HelperDiedError:
         return Verdict.ERROR
-    return equal
 
 
 def _caught(compare: Callable[..., bool | None], *pair: object) -> Verdict:
