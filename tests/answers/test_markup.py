@@ -48,6 +48,7 @@ from curr_reft.answers.markup import LONGEST, boxed, fenced, unfenced, without_m
         (r"B \(\boxed{B}\)", "B"),
         (r"Yes. \boxed{yes}", "yes"),
         (r"34 \boxed{35}", "34 35"),
+        (r"1 2 \boxed{12}", "1 2 12"),
         ("```\n35\n```", "35"),
         ("```json\n35\n```", "35"),
         ("```json\n35\n```json", "35"),

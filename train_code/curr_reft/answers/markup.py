@@ -142,4 +142,4 @@ def _cut(text: str, spans: Iterable[Span]) -> str:
 
 
 def _bare(text: str) -> str:
-    return "".join(text.casefold().split()).strip(".,:;")
+    return " ".join(text.casefold().split()).strip(".,:; ")
