@@ -340,6 +340,40 @@ def test_data_seed_alone_orders_the_prompts(stage_flags, trainers):
 
 
 @pytest.fixture
+def seen_prompts(stage_flags, trainers, monkeypatch):
+    """Run a stage without rollouts and return, for each of its steps, the ids of the rows it was given."""
+
+    def run(*flags):
+        settings = prepare(trainers["judge"].stage, stage_flags("judge", *flags))
+        trainer = build_trainer(settings, trainers["judge"])
+        steps = []
+
+        def training_step(model, inputs, *_):
+            steps.append([row["id"] for row in inputs])
+            return torch.zeros(())
+
+        monkeypatch.setattr(trainer, "training_step", training_step)
+        trainer.train(resume_from_checkpoint=settings.resume_from)
+        return steps
+
+    return run
+
+
+def test_each_epoch_has_an_order_of_its_own_by_data_seed_also_after_a_resume(seen_prompts, tmp_path):
+    more = ("--per_device_train_batch_size", "2", "--num_generations", "2", "--data_seed", "3")
+    more += ("--num_train_epochs", "3", "--save_only_model", "false", "--save_strategy", "steps")
+    whole = seen_prompts(*more, "--save_steps", "1000", "--output_dir", str(tmp_path / "whole"))
+    epoch = len(whole) // 3
+    shifted = (*more, "--data_seed", "4", "--output_dir", str(tmp_path / "shifted"), "--save_steps", "1000")
+    assert seen_prompts(*shifted)[:epoch] == whole[epoch : 2 * epoch]
+    assert whole[:epoch] != whole[epoch : 2 * epoch]
+    stop = epoch + 2
+    first = seen_prompts(*more, "--save_steps", "1", "--max_steps", str(stop))
+    assert first == whole[:stop]
+    assert seen_prompts(*more, "--save_steps", "1000") == whole[stop:]
+
+
+@pytest.fixture
 def trained(stage_flags, trainers, tmp_path):
     """Run a stage for a few steps and return its directory."""
 

@@ -86,7 +86,7 @@ def test_math_verify_keeps_its_clock_under_torchrun(tmp_path):
     script = tmp_path / "compare.py"
     script.write_text(
         "import sys\n"
-        "from curr_reft.rewards.maths import compare\n"
+        "from curr_reft.answers.maths import compare\n"
         "pairs = [('0.5', '1/2'), ('9^{9^{9^{9}}}', '35'), ('2', '2.0')]\n"
         "sys.stdout.write(' '.join(compare(*pair).name for pair in pairs) + '\\n')\n"
     )

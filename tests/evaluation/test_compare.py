@@ -21,6 +21,7 @@ def test_a_comparison_counts_pairs(pairs):
     assert found.only_b == pairs.count((0, 1))
     assert found.difference == pytest.approx(found.accuracy_b - found.accuracy_a)
     assert -1 <= found.low <= found.high <= 1
+    assert found.tolerant is found.format is found.released is None
     apart = found.only_a + found.only_b
     # McNemar's exact test by the binomial sum: both tails of a fair coin.
     tail = sum(comb(apart, i) for i in range(min(found.only_a, found.only_b) + 1)) / 2**apart
@@ -36,12 +37,42 @@ def test_the_interval_is_that_of_resampled_rows():
     assert (found.low, found.high) == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.02)
 
 
-def write(folder, scores, suite="math_in", settings=None, **change):
+SCORES = st.lists(st.tuples(*[st.integers(0, 1)] * 4), min_size=1, max_size=60)
+
+
+@given(SCORES)
+def test_a_gain_is_the_sum_of_ability_and_format(scores):
+    strict, tolerant = np.array(scores).reshape(-1, 2, 2).transpose(1, 0, 2)
+    found = paired(strict, tolerant)
+    assert found.tolerant.difference == pytest.approx(found.tolerant.b - found.tolerant.a)
+    assert found.tolerant.difference + found.format.difference == pytest.approx(found.difference)
+    for gain, most in ((found.tolerant, 1), (found.format, 2)):
+        assert -most <= gain.low <= gain.difference + 1e-9
+        assert gain.difference - 1e-9 <= gain.high <= most
+
+
+def test_the_interval_of_format_is_paired_too():
+    # B answers no better than A, and puts all of its answers into the block: that gain is format alone.
+    strict = np.array([(0, 1)] * 40 + [(0, 0)] * 60)
+    tolerant = np.array([(1, 1)] * 40 + [(0, 0)] * 60)
+    found = paired(strict, tolerant)
+    assert (found.tolerant.difference, found.tolerant.low, found.tolerant.high) == (0, 0, 0)
+    assert found.format.difference == pytest.approx(0.4)
+    rng = np.random.default_rng(0)
+    means = rng.binomial(100, 0.4, size=20_000) / 100
+    assert (found.format.low, found.format.high) == pytest.approx(
+        np.quantile(means, [0.025, 0.975]), abs=0.02
+    )
+
+
+def write(folder, scores, suite="math_in", settings=None, tolerant=(), **change):
     folder.mkdir(exist_ok=True)
     rows = [
         {"id": f"x.jsonl:{n}", "strict": score, "problem": "p", "example": {"solution": "1"}, **change}
         for n, score in enumerate(scores)
     ]
+    for row, score in zip(rows, tolerant, strict=False):
+        row["tolerant"] = score
     (folder / f"{suite}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     score = dict.fromkeys(("n", "accuracy", "low", "high", "overlap", "released", "unparsed", "truncated"), 0)
     before = read_scores(folder)
@@ -58,6 +89,28 @@ def test_rows_that_both_have_are_compared(tmp_path, capsys):
     assert (found["math_in"].n, found["math_in"].only_a, found["math_in"].only_b) == (4, 1, 2)
     main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")])
     assert "+25.0" in capsys.readouterr().out
+
+
+def test_what_a_gain_is_made_of_is_printed(tmp_path, capsys):
+    write(tmp_path / "a", [0, 0, 0, 0], tolerant=[1, 1, 0, 0])
+    write(tmp_path / "b", [1, 1, 1, 0], tolerant=[1, 1, 1, 0])
+    main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    cells = [[cell.strip().partition(" [")[0] for cell in row[1:6]] for row in rows]
+    assert cells == [
+        ["strict", "4", "0.0", "75.0", "+75.0"],
+        ["of it ability", "", "50.0", "75.0", "+25.0"],
+        ["of it format", "", "", "", "+50.0"],
+        ["released", "", "", "", "not scored"],
+    ]
+
+
+def test_evaluations_without_tolerant_scores_are_compared_and_said_not_to_have_them(tmp_path, capsys):
+    write(tmp_path / "a", [0, 0], tolerant=[1, 1])
+    write(tmp_path / "b", [1, 1])
+    assert compare(tmp_path / "a", tmp_path / "b")["math_in"].tolerant is None
+    main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")])
+    assert capsys.readouterr().out.count("not scored") == 2
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def test_answers_and_scores_are_written(evaluated):
     for name, score in record["scores"].items():
         assert len(rows[name]) == score["n"] == 3
         assert sum(row["strict"] for row in rows[name]) == round(score["accuracy"] * 3)
+        assert sum(row["tolerant"] for row in rows[name]) == round(score["tolerant"] * 3)
         assert sum(row["released"] for row in rows[name]) == round(score["released"] * 3)
         assert sum(not row["parsed"] for row in rows[name]) == round(score["unparsed"] * 3)
         assert score["low"] <= score["accuracy"] <= score["high"]

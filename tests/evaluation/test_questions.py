@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation import released, strict
+from curr_reft.evaluation import released, rules
 from curr_reft.evaluation.prompts import picture_of, questions_of
 from curr_reft.evaluation.questions import Pictures, read_suite
 from curr_reft.evaluation.suites import Suite, load_suites, select_suites
@@ -120,10 +120,10 @@ def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, picture, tmp_path)
     expected = [part * side / 1000 for part, side in zip([365, 296, 490, 815], asked.shown * 2, strict=True)]
     assert gold == pytest.approx(expected, abs=2)
     answer = f"<think>t</think><answer>{json.dumps(gold)}</answer>"
-    assert strict.score("refgta", answer, asked.example).reward == 1
+    assert rules.score("refgta", answer, asked.example).reward == 1
     assert released.score("refgta", answer, asked.example).reward == 1
     original = f"<think>t</think><answer>{json.dumps(ROW['solution'])}</answer>"
-    assert strict.score("refgta", original, asked.example).reward == 0
+    assert rules.score("refgta", original, asked.example).reward == 0
     assert released.score("refgta", original, asked.example).reward == 1
 
 

@@ -29,8 +29,11 @@ def test_a_summary_has_wilsons_interval():
     assert (result.overlap, result.unparsed, result.truncated, result.incidents) == (None, 0, 0, {})
     # p = 3/4, n = 4, z = 1.96, by the closed form.
     assert (result.low, result.high) == (pytest.approx(0.3006, abs=1e-4), pytest.approx(0.9544, abs=1e-4))
-    assert [(row["strict"], row["released"]) for row in rows] == [(1, 1)] * 3 + [(0, 1)]
-    assert rows[3]["explanation"]["strict"] == {"rule": "integers, compared", "answer": 12, "gold": 1}
+    assert [(row["strict"], row["tolerant"], row["released"]) for row in rows] == [(1, 1, 1)] * 3 + [
+        (0, 0, 1)
+    ]
+    found = {"found": "the last closed answer block", "rule": "integers, compared"}
+    assert rows[3]["explanation"]["strict"] == {**found, "answer": 12, "gold": 1}
 
 
 def test_incidents_and_what_was_cut_off_are_counted():

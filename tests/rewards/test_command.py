@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from curr_reft.answers.reading import READINGS
 from curr_reft.evaluation.scoring import main as score_predictions
 from curr_reft.rewards.__main__ import main as score_rewards
 
@@ -42,9 +43,37 @@ def test_explain_says_why(tmp_path, capsys, variant, accuracy):
     assert rows[0]["accuracy"] == accuracy
     explanation = rows[0]["explanation"]
     assert set(explanation) == {"accuracy", "format"}
-    assert set(explanation["accuracy"]) == {"rule", "answer", "gold"}
+    found = {"found"} if variant == "paper" else set()
+    assert set(explanation["accuracy"]) == {"rule", "answer", "gold"} | found
     assert (explanation["accuracy"]["answer"], explanation["accuracy"]["gold"]) == ("banana", "35")
     assert explanation["format"]["rule"] == "well-formed"
+
+
+def test_the_tolerant_reading_knows_the_options_of_a_problem(tmp_path, capsys):
+    row = {
+        "task": "math",
+        "problem": "Which?\nA. a cat\nB. a dog",
+        "completion": "<think>t</think> The answer is a dog.",
+        "solution": "<answer>B</answer>",
+    }
+    path, flags = tmp_path / "r.jsonl", ("--stage", "choice", "--explain", "--reading")
+    found = [run(capsys, score_rewards, path, [row], *flags, reading)[1][0] for reading in READINGS]
+    assert [each["accuracy"] for each in found] == [0, 1]
+    rule = "behind the thoughts; named as the answer in the last line; the text of an option"
+    assert found[1]["explanation"]["accuracy"]["found"] == rule
+    # The format is what it is.
+    assert [each["format"] for each in found] == [0, 0]
+    code, rows, errors = run(capsys, score_rewards, path, [{**row, "problem": 3}], *flags, "tolerant")
+    assert (code, rows, "problem: expected str, found int" in errors[0]) == (2, [], True)
+
+
+def test_the_released_variant_has_no_other_reading(tmp_path, capsys):
+    flags = ("--stage", "open", "--variant", "released", "--reading", "tolerant")
+    code, rows, errors = run(capsys, score_rewards, tmp_path / "r.jsonl", [ROW], *flags)
+    assert (code, rows) == (2, [])
+    assert errors == [
+        "error: --reading tolerant: the released variant has its own reading; use --variant paper"
+    ]
 
 
 def test_timeouts_are_named_and_counted_once_per_scoring(tmp_path, capsys):
@@ -156,7 +185,7 @@ def test_predictions_get_both_scores_and_crashes_are_counted(tmp_path, capsys):
     code, rows, errors = run(
         capsys, score_predictions, tmp_path / "p.jsonl", [PREDICTION], "--suite", "math_out"
     )
-    assert (code, rows, errors) == (0, [{**PREDICTION, "strict": 0, "released": 1}], [])
+    assert (code, rows, errors) == (0, [{**PREDICTION, "strict": 0, "tolerant": 0, "released": 1}], [])
     row = {**PREDICTION, "example": {"solution": [1, 2, 3, 4]}}
     code, rows, errors = run(
         capsys, score_predictions, tmp_path / "p.jsonl", [row], "--suite", "refgta", "--explain"

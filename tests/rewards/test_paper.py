@@ -21,9 +21,6 @@ def reward(stage: str, task: str, answer: str, gold: str) -> float:
     return accuracy(stage, task, completion, f"<answer>{gold}</answer>")
 
 
-pytestmark = pytest.mark.usefixtures("generous_clock")
-
-
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
     ("answer", "gold", "expected"),
@@ -140,8 +137,8 @@ def test_matching_is_one_to_one_and_takes_the_best_overlap_first():
         ("banana", "35", 0),
         ("A", "A", 1),
         ("(a).", "A", 1),
-        ("$A$", "A", 0),
-        ("A. 35°", "A", 0),
+        ("$A$", "A", 1),
+        ("A. 35°", "A", 1),
         ("A, B", "A", 0),
         ("B", "A", 0),
         ("Isosceles  triangle", "isosceles triangle", 1),
@@ -155,7 +152,7 @@ def test_open_math(answer, gold, expected):
     assert reward("open", "math", answer, gold) == expected
 
 
-def test_open_math_reports_a_timeout(short_clock):
+def test_open_math_reports_a_timeout():
     slow, quick = (
         score("open", "math", f"<answer>{answer}</answer>", "<answer>35</answer>")
         for answer in ("9^{9^{9^{9}}}", "35")
@@ -174,7 +171,7 @@ def test_open_math_reports_a_timeout(short_clock):
         ("open", "classify", "Car, dog", "car", "eq. 5: IoU of label sets", ["car", "dog"]),
         ("open", "detection", "here", "[0, 0, 9, 9]", "the answer is no box", "here"),
         ("open", "math", "x = 2√3", "12", "math: different", r"2\sqrt{3}"),
-        ("open", "math", "(b)", "B", "the gold is one option: options, compared", ["B"]),
+        ("open", "math", "(b)", "B", "the gold is option letters: options, compared", ["B"]),
     ],
 )
 def test_a_score_says_what_was_read_and_which_rule_applied(stage, task, answer, gold, rule, read):

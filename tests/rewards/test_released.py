@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curr_reft.answers.maths import Verdict, compare_whole_texts
 from curr_reft.rewards import released_answers as read
-from curr_reft.rewards.maths import Verdict, compare_whole_texts
 from curr_reft.rewards.released import iou, score, score_format
 from curr_reft.stages import STAGES, TASKS
 

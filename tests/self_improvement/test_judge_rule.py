@@ -42,6 +42,7 @@ def test_a_part_of_the_answer_is_not_right(make_candidate):
     assert verdict.scores["accuracy"] == 0
     assert verdict.evidence["accuracy"] == {
         "reward": 0.5,
+        "found": "the last closed answer block",
         "rule": "eq. 5: IoU of label sets",
         "answer": ["circle"],
         "gold": ["circle", "ring"],

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import ProcessorMixin
 
+from curr_reft.answers.region import extract_answer
 from curr_reft.arguments import CurriculumConfig, DataArguments
 from curr_reft.data.dataset import Split, render_prompt
 from curr_reft.memory_parts import MemoryPlan
-from curr_reft.rewards.answers import extract_answer
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from curr_reft.rewards import maths
-from curr_reft.rewards.answers import (
-    extract_answer,
-    parse_boxes,
-    parse_labels,
-    parse_options,
-    parse_yes_no,
-)
+from curr_reft.answers import maths
+from curr_reft.answers.boxes import parse_boxes
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.region import extract_answer
+from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.rewards.released_answers import (
     NO_BOX,
     clipped_answer,

@@ -14,10 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from curr_reft.answers.reading import Reading
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released as released_scoring
-from curr_reft.evaluation import strict
+from curr_reft.evaluation import rules
 from curr_reft.quirk_list import QUIRKS, THOUGHT, Case, Quirk
 from curr_reft.rewards import paper, released
 from curr_reft.rewards.format import score_format
@@ -44,12 +45,12 @@ def released_reward(case: Case) -> float:
     return released_scoring.score(case.where, case.completion, _example(case)).reward
 
 
-def own_reward(case: Case) -> float:
-    """This project's accuracy of a case: `paper` in training, `strict` in evaluation."""
+def own_reward(case: Case, reading: Reading = "strict") -> float:
+    """This project's accuracy of a case: `paper` in training, that of its suite in evaluation."""
     if case.where not in STAGES:
-        return strict.score(case.where, case.completion, _example(case)).reward
+        return rules.score(case.where, case.completion, _example(case), reading).reward
     try:
-        return paper.score(case.where, case.task, case.completion, case.gold).reward
+        return paper.score(case.where, case.task, case.completion, case.gold, reading).reward
     except GoldError:
         return 0.0
 
@@ -78,7 +79,7 @@ def read_cases(directory: Path) -> list[Case]:
             continue
         for row in rows:
             suite = row.get("item_add", "refgta")
-            if suite in strict.SUITES:
+            if suite in rules.SUITES:
                 gold = row["example"] if suite == "refgta" else row["example"]["solution"]
                 cases.append(Case(suite, row["task"], row["model_output"], gold))
     return cases
@@ -91,13 +92,14 @@ def _column(case: Case) -> str:
 def quirk_table(cases: Sequence[Case]) -> str:
     """A Markdown table: each quirk, its example's rewards, and the share of cases whose reward it changes.
 
+    Shares are of what differs strictly read; beside an example stands what its tolerant reading earns.
     A case counts for a quirk that touches it when its rewards differ the way the example's do, so it may
     count for several. The last row holds the cases whose accuracy differs and that no quirk touches.
     """
     totals = Counter(map(_column, cases))
     lines = [
-        f"| released | here | example: answer, gold | released, here | {' | '.join(_COLUMNS)} |",
-        f"|---|---|---|---|{'---:|' * len(_COLUMNS)}",
+        f"| released | here | example: answer, gold | released, here | tolerant | {' | '.join(_COLUMNS)} |",
+        f"|---|---|---|---|---|{'---:|' * len(_COLUMNS)}",
     ]
     gains = {
         of_format: [
@@ -124,7 +126,7 @@ def quirk_table(cases: Sequence[Case]) -> str:
         counts = shares(Counter(map(_column, touched)))
         lines.append(f"| {quirk.released} | {quirk.here} | {_shown(quirk)} | {counts} |")
     rest = [case for case, change in gains[False] if change and id(case) not in explained]
-    lines.append(f"| none of these | | | | {shares(Counter(map(_column, rest)))} |")
+    lines.append(f"| none of these | | | | | {shares(Counter(map(_column, rest)))} |")
     counts = ", ".join(f"{name} {totals[name]}" for name in _COLUMNS)
     return "\n".join([*lines, "", f"Rows: {counts}."])
 
@@ -138,7 +140,9 @@ def _shown(quirk: Quirk) -> str:
     else:
         rewards = released_reward(example), own_reward(example)
     outcome = ", ".join(f"{reward:.3g}" for reward in rewards)
-    return f"`{example.completion.removeprefix(THOUGHT)}`, `{gold}` | {outcome}"
+    # The format is what it is, however an answer is read.
+    tolerant = "" if quirk.of_format else f"{own_reward(example, 'tolerant'):.3g}"
+    return f"`{example.completion.removeprefix(THOUGHT)}`, `{gold}` | {outcome} | {tolerant}"
 
 
 @command

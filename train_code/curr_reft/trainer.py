@@ -18,6 +18,7 @@ from curr_reft.divergence import WatchDivergence, is_sampling_failure, refuse_no
 from curr_reft.errors import InputError
 from curr_reft.models.weights import load
 from curr_reft.progress import HeadlineProgress
+from curr_reft.prompt_order import PromptOrder
 from curr_reft.rewards.functions import NAMES, reward_functions
 from curr_reft.shared_prefix_trainer import SharedPrefixTrainer
 from curr_reft.stages import Stage
@@ -181,8 +182,11 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
             raise
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
-        sampler = super()._get_train_sampler(dataset)
-        if self.shuffle_dataset:
-            # TRL seeds the order with `seed`; the flag that says so is `data_seed`.
-            sampler.generator.manual_seed(self.args.data_seed)
-        return sampler
+        # TRL seeds the order with `seed`; the flag that says so is `data_seed`.
+        self._prompt_order = PromptOrder(super()._get_train_sampler(dataset), self.args.data_seed)
+        return self._prompt_order
+
+    def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
+        # Said here because accelerate's loaders do not reach a sampler below a shard that skips batches.
+        self._prompt_order.set_epoch(epoch)
+        super()._run_epoch(epoch=epoch, **kwargs)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from curr_reft.answers import maths
+from curr_reft.answers.boxes import parse_boxes
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import LETTERS, listed_options, parse_gold_options, parse_options
+from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import iou
 from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.data.tasks.answer_kinds import MAX_IOU
 from curr_reft.data.tasks.builder import choice_rows, judge_rows
-from curr_reft.data.tasks.listed_options import LETTERS, listed_options
-from curr_reft.rewards import maths
-from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
 from curr_reft.rewards.paper import check_gold, score
 
 ROOT = Path("pictures").absolute()
@@ -93,7 +95,7 @@ def chosen(tmp_path_factory):
             assert_options(options, right, example)
             questions[example.id].append((options, right))
             if example.task != "classify":
-                is_letter = len(parse_options(extract_answer(example.solution)) or ()) == 1
+                is_letter = len(parse_gold_options(extract_answer(example.solution)) or ()) == 1
                 places[example.task, is_letter, len(options)].update(right)
         assert_all_rows_are_asked(examples, questions, reasons)
         for (_, _, count), counts in places.items():
@@ -162,7 +164,7 @@ def _letters(row: dict) -> frozenset[str]:
 
 def _options(problem: str, example: Example) -> list[str]:
     own = listed_options(example.problem)
-    if own is not None and len(parse_options(extract_answer(example.solution)) or ()) == 1:
+    if own is not None and len(parse_gold_options(extract_answer(example.solution)) or ()) == 1:
         shown = listed_options(problem)
         assert (shown.before, shown.after) == (own.before, own.after)
         return list(shown.options)

@@ -3,12 +3,14 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from curr_reft.answers import maths
+from curr_reft.answers.boxes import parse_boxes
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import iou
 from curr_reft.data.rows import BadRecord
 from curr_reft.data.tasks import math_values
 from curr_reft.data.tasks.builder import choice_rows, judge_rows
-from curr_reft.rewards import maths
-from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels
 
 VGA = (640, 480)
 LABELS = ["person", "car", "dog", "traffic light", "cup", "tv"]

@@ -2,7 +2,8 @@ import time
 
 import pytest
 
-from curr_reft.data.tasks.listed_options import listed_labels, listed_options
+from curr_reft.answers.options import listed_options
+from curr_reft.data.tasks.listed_options import listed_labels
 
 
 @pytest.mark.parametrize(

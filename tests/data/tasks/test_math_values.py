@@ -4,8 +4,8 @@ from itertools import permutations
 
 import pytest
 
+from curr_reft.answers import maths
 from curr_reft.data.tasks.math_values import differ, is_comparable, simple_value
-from curr_reft.rewards import maths
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,8 @@ from curr_reft.rewards import maths
         ("2\\sqrt{2}/3", 2 * math.sqrt(2) / 3),
         ("√3", math.sqrt(3)),
         ("12π", 12 * math.pi),
+        ("30°", 30),
+        ("1,000", 1000),
         ("\\dfrac{1}{2} \\pi", math.pi / 2),
     ],
 )
@@ -28,8 +30,22 @@ def test_the_value_is_the_one_the_reward_reads(text, value):
     assert maths.compare(f"{value:.9f}", text) is maths.Verdict.EQUAL
 
 
-NOT_SIMPLE = ["", "-", "yes", "x", "30°", "50%", "1 2", "2\\frac{1}{2}", "1/2\\pi", "1/0", "2^3", "1+1", "/2"]
-TOO_LONG = ["9" * 10, "9" * 5000, "0.0000001", "1,000"]
+NOT_SIMPLE = [
+    "",
+    "-",
+    "yes",
+    "x",
+    "9, 10",
+    "50%",
+    "1 2",
+    "2\\frac{1}{2}",
+    "1/2\\pi",
+    "1/0",
+    "2^3",
+    "1+1",
+    "/2",
+]
+TOO_LONG = ["9" * 10, "9" * 5000, "0.0000001"]
 
 
 @pytest.mark.parametrize("text", [*NOT_SIMPLE, *TOO_LONG])
@@ -45,7 +61,9 @@ def test_other_answers_have_no_simple_value(text):
         ("3.14", "3.15", True),
         ("0.333333", "1/3", False),
         ("1.414", "\\sqrt{2}", True),
-        ("0.0000001", "0.0000002", False),
+        ("0.0000001", "0.0000002", True),
+        ("0.1000001", "0.1000002", False),
+        ("30 cm", "30 m", True),
         ("2^{3}", "8", False),
         ("Yes", "yes.", False),
         ("yes", "no", True),

@@ -124,9 +124,9 @@ def test_the_page_is_whole_in_itself(
     assert anchors <= set(outline.ids)
     references = re.findall(r'(?:href="#|url\(#)([^")]+)', text)
     assert set(references) <= set(outline.ids)
-    # Six suites, one over steps, one comparison, one of pass@k, four of each stage.
+    # Six suites, one over steps, a comparison of six suites, one of pass@k, four of each stage.
     figures = [attributes for tag, attributes in outline.tags if tag == "figure"]
-    assert len(figures) == text.count("<svg") == 6 + 1 + 1 + 1 + 2 * 4
+    assert len(figures) == text.count("<svg") == 6 + 1 + 6 + 1 + 2 * 4
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in figures)
     assert "Accuracy on math_in over steps, in percent: step 100 " in text
     assert "#0102" not in text
@@ -236,7 +236,9 @@ def test_pictures_may_have_moved(page, tmp_path):
 
 def test_disputed_answers_come_first_and_the_draw_is_seeded(page, write_evaluation, report):
     verdicts = [(1, 1)] * 20 + [(1, 0)] * 9 + [(0, 0)] * 4 + [(0, 1)] * 30
-    rows = [row(id=f"id {number},", strict=a, released=b) for number, (a, b) in enumerate(verdicts)]
+    rows = [
+        row(id=f"id {number},", strict=a, tolerant=a, released=b) for number, (a, b) in enumerate(verdicts)
+    ]
     text = page(*rows)
     assert "Right by the strict scoring: 6 of 29" in text
     assert "Wrong by the strict scoring: 6 of 34" in text
@@ -250,6 +252,19 @@ def test_disputed_answers_come_first_and_the_draw_is_seeded(page, write_evaluati
     assert text.count("✓</span>") == 0
     assert "Right by the strict scoring: 8 of 9" in text
     assert "Wrong by the strict scoring: 4 of 4" in text
+
+
+def test_answers_that_only_the_tolerant_reading_finds_are_disputed_and_shown_as_such(page):
+    rows = [row(id=f"id {number},", strict=0, tolerant=int(number == 7), released=0) for number in range(9)]
+    text = page(*rows, flags=("--examples", "2"))
+    assert re.findall(r'<p class="id">id (\d+),', text)[0] == "7"
+    assert text.count("✓ tolerant") == 1
+
+
+def test_rows_without_a_tolerant_score_are_shown_without_one(page):
+    old = row(id="old")
+    del old["tolerant"]
+    assert "tolerant</span>" not in page(old)
 
 
 def test_galleries_are_chosen(write_evaluation, report, fails):

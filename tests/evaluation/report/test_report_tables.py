@@ -27,10 +27,10 @@ def test_the_table_has_a_row_per_name_in_the_order_given(write_evaluation, capsy
     open_, base = write_evaluation("b", **IN), write_evaluation("a", **{**IN, "math_in": 0.6})
     text = printed(capsys, f"open={open_}", f"base={base}")
     title, _, header, _, first, second, *_ = text.splitlines()
-    assert title.strip() == "Strict accuracy in percent, in-domain, [95 % interval], (released scoring)"
+    assert title.strip() == "Strict accuracy in percent, in-domain, [95 % interval], (tolerant, released)"
     cells = [[cell.strip() for cell in re.split("[┃│]", line)[1:-1]] for line in (header, first, second)]
     assert cells[0] == ["model", "detection (n=30)", "classification (n=30)", "math (n=30)", "mean"]
-    assert cells[1][:2] == ["open", "20.0 [9.5, 37.3] (26.7)"]
+    assert cells[1][:2] == ["open", "20.0 [9.5, 37.3] (20.0, 26.7)"]
     assert [row[0] for row in cells] == ["model", "open", "base"]
     assert [row[-1] for row in cells] == ["mean", "33.3", "43.3"]
     assert "open, math: strict, bad_gold in 3 rows" in text
@@ -90,7 +90,8 @@ def test_pairs_are_compared(write_evaluation, report, capsys, fails):
     assert (found["n"], found["only_a"], found["only_b"]) == (30, 0, 18)
     assert found["difference"] == pytest.approx(0.6)
     assert 0.4 < found["low"] < 0.6 < found["high"] < 0.8
-    assert "| math\\_in | 30 | 30.0 | 90.0 | +60.0 [" in (output / "results.md").read_text()
+    assert "| math\\_in | strict | 30 | 30.0 | 90.0 | +60.0 [" in (output / "results.md").read_text()
+    assert found["tolerant"]["difference"] + found["format"]["difference"] == pytest.approx(0.6)
     line = fails(a, b, "--compare", "a", "nobody", "--output_dir", "never")
     assert line == "error: --compare: no evaluation is named nobody; there are: a, b"
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.region import extract_answer
+from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.data.boxes import Box, Size, boxes_in_text, round_box, scale_box
-from curr_reft.rewards.answers import extract_answer, parse_options, parse_yes_no
 
 GOLD, OTHER = (255, 214, 0), (70, 200, 255)
 """Colours of right boxes, whose line is solid, and of other ones, whose line is dashed."""

@@ -20,7 +20,7 @@ from rich.console import Console
 from curr_reft.annotate import Row
 from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import strict
+from curr_reft.evaluation import rules
 from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
@@ -99,7 +99,7 @@ def _read_suites(
             logger.error("suite %s cannot be scored: %s", suite.name, error)
             continue
         asked[suite] = rows, sha256_of(flags.data_root / suite.json_path)
-        unread = [row.id for row in rows if strict.score(suite.scoring, "", row.example).incident]
+        unread = [row.id for row in rows if rules.score(suite.scoring, "", row.example).incident]
         if unread:
             logger.warning(
                 "suite %s: %d golds cannot be read, first %s; answers to them count as wrong",

@@ -52,15 +52,17 @@ def scores_table(folder: Path) -> Table:
     """The scores of an evaluation folder, a row for each suite."""
     record = read_scores(folder)
     table = Table(
-        title=f"{record['name']}: percent right, strict [95 % interval] and by the released rules",
+        title=f"{record['name']}: percent right, strict [95 % interval], tolerant, and by the released rules",
         title_justify="left",
     )
-    for column in ("suite", "n", "strict", "released", "mean IoU", "unparsed", "cut off"):
+    for column in ("suite", "n", "strict", "tolerant", "released", "mean IoU", "unparsed", "cut off"):
         table.add_column(column, justify="left" if column == "suite" else "right")
     for name, score in record["scores"].items():
         strict = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
         overlap = "" if score["overlap"] is None else f"{score['overlap']:.3f}"
         shares = (f"{100 * score[key]:.1f}" for key in ("released", "unparsed", "truncated"))
         released, unparsed, truncated = shares
-        table.add_row(name, str(score["n"]), strict, released, overlap, unparsed, truncated)
+        # Scores written before there was such a reading have none.
+        tolerant = f"{100 * score['tolerant']:.1f}" if "tolerant" in score else "not scored"
+        table.add_row(name, str(score["n"]), strict, tolerant, released, overlap, unparsed, truncated)
     return table

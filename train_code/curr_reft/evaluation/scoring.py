@@ -1,7 +1,7 @@
-"""Score predictions, strictly and as released: ``python -m curr_reft.evaluation.scoring --suite SUITE FILE``.
+"""Score predictions under two readings and as released.
 
-Rows have `model_output` and `example` (the dataset row); `strict` and `released` are added, 1 or 0 each,
-other fields pass through.
+``python -m curr_reft.evaluation.scoring --suite SUITE FILE``: rows have `model_output` and `example` (the
+dataset row); `strict`, `tolerant` and `released` are added, 1 or 0 each, other fields pass through.
 """
 
 from collections import Counter
@@ -13,13 +13,12 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from curr_reft.annotate import Row, add_scores, annotate_file, required
+from curr_reft.answers.reading import READINGS
 from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import released, strict
+from curr_reft.evaluation import released, rules
 from curr_reft.rewards.format import score_format
 from curr_reft.rewards.score import Score, incidents
-
-SCORINGS = {"strict": strict, "released": released}
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,8 @@ class Accuracy:
     accuracy: float
     low: float
     high: float
+    tolerant: float
+    """Accuracy on the same completions of what a sensible person would read in them."""
     released: float
     """The released evaluator's accuracy on the same completions."""
     overlap: float | None
@@ -47,8 +48,8 @@ class Accuracy:
 def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tuple[list[Row], Accuracy]:
     """Predictions with their scores and the reasons for them, and the accuracy over all of them.
 
-    A prediction has `model_output`, `example` and `truncated`; added are `strict`, `released`, `overlap`,
-    `parsed` and `explanation`.
+    A prediction has `model_output`, `example` and `truncated`; added are `strict`, `tolerant`,
+    `released`, `overlap`, `parsed` and `explanation`.
 
     Raises:
         InputError: when a row lacks a field.
@@ -60,7 +61,7 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
         counts.update(incidents(scores))
         row = add_scores(prediction, scores, explain=True)
         row["overlap"] = scores["strict"].overlap
-        row["parsed"] = strict.is_parsed(suite, row["model_output"])
+        row["parsed"] = rules.is_parsed(suite, row["model_output"])
         rows.append(row)
     n = len(rows)
     right = sum(row["strict"] for row in rows)
@@ -71,6 +72,7 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
         accuracy=right / n,
         low=interval.low,
         high=interval.high,
+        tolerant=sum(row["tolerant"] for row in rows) / n,
         released=sum(row["released"] for row in rows) / n,
         overlap=sum(overlaps) / len(overlaps) if overlaps else None,
         unparsed=sum(not row["parsed"] for row in rows) / n,
@@ -81,7 +83,9 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
 
 
 def score_row(suite: str, row: Row) -> dict[str, Score]:
-    """The strict and the released score of a row.
+    """The strict, the tolerant and the released score of a row.
+
+    The options that its problem lists, in the row or in its example, help the tolerant reading.
 
     Raises:
         InputError: when the row lacks a field.
@@ -89,7 +93,13 @@ def score_row(suite: str, row: Row) -> dict[str, Score]:
     output, example = required(row, "model_output", str), required(row, "example", dict)
     if "solution" not in example:
         raise InputError("example: holds no solution")
-    return {name: scoring.score(suite, output, example) for name, scoring in SCORINGS.items()}
+    problem = row.get("problem", example.get("problem"))
+    problem = problem if isinstance(problem, str) else ""
+    strict, tolerant = (rules.score(suite, output, example, reading, problem) for reading in READINGS)
+    if tolerant.incident == strict.incident:
+        # It is the row's, and counted once.
+        tolerant = tolerant._replace(incident=None)
+    return {"strict": strict, "tolerant": tolerant, "released": released.score(suite, output, example)}
 
 
 @command
@@ -97,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the scored rows to standard output."""
     parser = CommandParser(prog="python -m curr_reft.evaluation.scoring", description=__doc__)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.jsonl")
-    parser.add_argument("--suite", choices=strict.SUITES, required=True)
+    parser.add_argument("--suite", choices=rules.SUITES, required=True)
     parser.add_argument(
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )

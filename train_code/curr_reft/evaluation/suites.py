@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.strict import SUITES, task_of
+from curr_reft.evaluation.rules import SUITES, task_of
 from curr_reft.stages import TASKS
 from curr_reft.yaml_file import read_mapping
 
@@ -24,7 +24,7 @@ class Suite:
     domain: str
     json_path: str
     scoring: str
-    """One of `curr_reft.evaluation.strict.SUITES`."""
+    """One of `curr_reft.evaluation.rules.SUITES`."""
 
 
 def load_suites(config: Path) -> list[Suite]:

@@ -1,6 +1,6 @@
 """The format reward: is a completion written the way the prompt asks?"""
 
-from curr_reft.rewards.answers import is_no_objects, parse_boxes
+from curr_reft.answers.boxes import parse_detection
 from curr_reft.rewards.score import Score
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
@@ -24,6 +24,6 @@ def score_format(stage: str, task: str, completion: str) -> Score:
     answer = block.removesuffix("</answer>").strip()
     if not answer:
         return Score(0.0, "the answer is empty")
-    if stage == "open" and task == "detection" and not parse_boxes(answer) and not is_no_objects(answer):
+    if stage == "open" and task == "detection" and parse_detection(answer) is None:
         return Score(0.0, "the answer is no box")
     return Score(1.0, "well-formed")

@@ -8,7 +8,7 @@ import operator
 import re
 from collections.abc import Sequence
 
-from curr_reft.rewards import maths
+from curr_reft.answers import maths
 from curr_reft.rewards.released_answers import (
     NO_BOX,
     clipped_answer,

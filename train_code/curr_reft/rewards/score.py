@@ -18,7 +18,7 @@ class Score(NamedTuple):
 
     `incident` names what a log should count: math-verify ran out of time (the answer counts as wrong), a gold
     that cannot be read, or a row on which the released loop stops with an exception. Strict scores of boxes
-    and labels are all or nothing; `overlap` is the IoU behind them.
+    and labels are all or nothing; `overlap` is the IoU behind them. `found` is how the answer was found.
     """
 
     reward: float
@@ -27,10 +27,12 @@ class Score(NamedTuple):
     gold: Any = None
     incident: str | None = None
     overlap: float | None = None
+    found: str | None = None
 
     def explanation(self) -> dict[str, Any]:
-        """Rule, answer and gold as JSON holds them."""
-        return {"rule": self.rule, "answer": _plain(self.answer), "gold": _plain(self.gold)}
+        """How the answer was found, rule, answer and gold as JSON holds them."""
+        told = {"rule": self.rule, "answer": _plain(self.answer), "gold": _plain(self.gold)}
+        return told if self.found is None else {"found": self.found, **told}
 
 
 def incidents(scores: dict[str, Score]) -> list[str]:

@@ -23,17 +23,14 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
+from curr_reft.answers.boxes import is_no_objects, parse_boxes
+from curr_reft.answers.counts import parse_number
+from curr_reft.answers.expressions import to_latex
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.region import extract_answer
+from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.data.boxes import boxes_in_text
-from curr_reft.rewards.answers import (
-    extract_answer,
-    is_no_objects,
-    parse_boxes,
-    parse_labels,
-    parse_number,
-    parse_options,
-    parse_yes_no,
-)
-from curr_reft.rewards.maths import to_latex
 
 _SENTENCE_END = re.compile(r"[.!?;]+(?:\s+|$)|\n")
 _LEAD = re.compile(

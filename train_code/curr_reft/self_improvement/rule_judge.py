@@ -36,7 +36,7 @@ from curr_reft.self_improvement.records import CRITERIA, TOTAL, Candidate
 logger = logging.getLogger(__name__)
 
 NAME = "rule"
-_VERSION = 1
+_VERSION = 2
 """To be raised with every change of a rule: scores of other versions are not kept."""
 SETTINGS = digest_of([NAME, _VERSION])
 # Waiting for the disk after every one would take longer than judging.

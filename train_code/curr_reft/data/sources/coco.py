@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from curr_reft.answers.labels import parse_labels
 from curr_reft.data.rows import BadRecord, Row, write_rows
 from curr_reft.data.sources.annotations import (
     RecordError,
@@ -23,7 +24,6 @@ from curr_reft.data.sources.annotations import (
 from curr_reft.data.sources.classification import classification_row
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
-from curr_reft.rewards.answers import parse_labels
 
 SUPERCATEGORIES = (
     *("person", "vehicle", "outdoor", "animal", "accessory", "sports"),

@@ -12,12 +12,13 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from curr_reft.answers.expressions import to_latex
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
 from curr_reft.data.sources.annotations import RecordError, field, picture_path, read_json, text
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
-from curr_reft.rewards.answers import parse_options, parse_yes_no
-from curr_reft.rewards.maths import to_latex
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def final_answer(solution: str) -> str | None:
     r"""The gold of a worked solution: what its last `\boxed{…}`, `Answer:` or `answer is` gives in its line.
 
     An option with its text is cut to its letter. `None` when it is neither one option letter nor a value: an
-    expression that `rewards.maths` compares, or yes or no.
+    expression that `answers.maths` compares, or yes or no.
     """
     marks = list(_FINAL_ANSWER.finditer(solution))
     if not marks:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from curr_reft.answers.counts import parse_number
 from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
 from curr_reft.data.sources.annotations import (
     RecordError,
@@ -25,7 +26,6 @@ from curr_reft.data.sources.annotations import (
 )
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import command
-from curr_reft.rewards.answers import parse_number
 
 COUNT_ALL = "How many different items are there in the image?"
 """The problem of every row of the released test file."""

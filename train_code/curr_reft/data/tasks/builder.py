@@ -15,15 +15,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from curr_reft.answers.boxes import parse_boxes
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import LETTERS, listed_options, parse_gold_options, parse_options
+from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import Size, box_fault, scale_box
 from curr_reft.data.rows import BadRecord, Row, make_row
 from curr_reft.data.schema import Example
 from curr_reft.data.tasks.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values
 from curr_reft.data.tasks.grouping import blocks
-from curr_reft.data.tasks.listed_options import LETTERS, listed_labels, listed_options
+from curr_reft.data.tasks.listed_options import listed_labels
 from curr_reft.data.tasks.math_values import is_comparable
 from curr_reft.data.tasks.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
-from curr_reft.rewards.answers import extract_answer, parse_boxes, parse_labels, parse_options
 from curr_reft.rewards.paper import score
 
 _OFFERED_WHEN_UNKNOWN = "ABCD"
@@ -177,7 +180,7 @@ def _answer(example: Example) -> str:
 
 def _kind_name(example: Example) -> str:
     if example.task == "math":
-        return "letters" if len(parse_options(_answer(example)) or ()) == 1 else "values"
+        return "letters" if len(parse_gold_options(_answer(example)) or ()) == 1 else "values"
     return {"detection": "boxes", "classify": "labels"}[example.task]
 
 

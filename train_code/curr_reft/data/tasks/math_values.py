@@ -4,7 +4,8 @@ import math
 import re
 from functools import lru_cache
 
-from curr_reft.rewards import maths
+from curr_reft.answers import maths
+from curr_reft.answers.expressions import to_latex
 
 # As many digits as are safe in a float.
 _DIGITS = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
@@ -22,7 +23,7 @@ _FAR_APART = 1e-3
 @lru_cache(maxsize=1 << 16)
 def simple_value(text: str) -> float | None:
     """The value of a number, a fraction, a root, pi, or a product of them, `None` of other expressions."""
-    match = _SIMPLE_VALUE.fullmatch((maths.to_latex(text) or "").replace(" ", ""))
+    match = _SIMPLE_VALUE.fullmatch((to_latex(text) or "").replace(" ", ""))
     if match is None:
         return None
     sign, factor, dividend, divisor, root, pi, last_divisor = match.groups()

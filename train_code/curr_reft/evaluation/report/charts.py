@@ -7,14 +7,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from curr_reft.evaluation.compare import Comparison, Gain
 from curr_reft.evaluation.pass_at_k.figure import draw_curves
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Evaluation, PassAtK, SuiteScore, TrainingRun
 from curr_reft.evaluation.report.svg import FAINT, SERIES, Chart, drawing, panel, to_chart
-from curr_reft.evaluation.report.tables import percent, suites_of
+from curr_reft.evaluation.report.tables import NOT_SCORED, percent, suites_of
 from curr_reft.shown_text import visible
 
-_STRICT, _RELEASED, _ = SERIES
+_STRICT, _RELEASED, _TOLERANT = SERIES
+_OTHER_SCORINGS = (("tolerant", _TOLERANT, "s"), ("released", _RELEASED, "D"))
+"""Beside the strict one: name, colour and mark."""
 _PERCENT_LIMITS = (-2, 102)
 _LONGEST_NAME = 26
 _MANY_POINTS = 50
@@ -31,7 +34,7 @@ _TRAINING_PANELS = (
 
 
 def accuracy_charts(evaluations: Sequence[Evaluation]) -> Iterator[Chart]:
-    """A panel per suite: strict accuracy with its interval, and the released, a line per evaluation."""
+    """A panel per suite: strict accuracy with its interval, the tolerant and the released, a line each."""
     shared = _shared_folders([evaluation.name for evaluation in evaluations])
     for suite in _suites(evaluations):
         asked = {
@@ -42,20 +45,21 @@ def accuracy_charts(evaluations: Sequence[Evaluation]) -> Iterator[Chart]:
         names = [name.removeprefix(shared) for name in asked]
         with panel(suite, height=0.95 + 0.26 * len(asked)) as (figure, axes):
             _draw_lines(axes, names, list(map(_percents, asked.values())), label="strict, 95 %")
-            released = {place: score.released for place, score in enumerate(asked.values())}
-            places = [place for place, share in released.items() if share is not None]
-            axes.plot(
-                [100 * released[place] for place in places],
-                places,
-                "D",
-                color=_RELEASED,
-                markerfacecolor="none",
-                markeredgewidth=1.4,
-                label="released",
-            )
+            for name, colour, mark in _OTHER_SCORINGS:
+                shares = {place: getattr(score, name) for place, score in enumerate(asked.values())}
+                told = {place: 100 * share for place, share in shares.items() if share is not None}
+                axes.plot(
+                    list(told.values()),
+                    list(told),
+                    mark,
+                    color=colour,
+                    markerfacecolor="none",
+                    markeredgewidth=1.4,
+                    label=name,
+                )
             axes.set_xlim(_PERCENT_LIMITS)
             axes.set_xlabel("accuracy in percent")
-            figure.legend(loc="outside lower center", ncols=2)
+            figure.legend(loc="outside lower center", ncols=3)
         values = "; ".join(f"{name} {_spoken(score)}" for name, score in asked.items())
         yield to_chart(figure, f"Accuracy on {suite}, in percent: {values}")
 
@@ -69,34 +73,44 @@ def step_charts(series: Sequence[Evaluation]) -> Iterator[Chart]:
         with panel(suite, height=2.5) as (figure, axes):
             axes.fill_between(steps, low, high, color=_STRICT, alpha=0.2, linewidth=0, label="95 %")
             axes.plot(steps, middle, "o-", color=_STRICT, markersize=4, label="strict")
-            told = {step: score.released for step, score in scores.items() if score.released is not None}
-            axes.plot(
-                list(told),
-                [100 * share for share in told.values()],
-                "D--",
-                color=_RELEASED,
-                markersize=4,
-                markerfacecolor="none",
-                linewidth=1,
-                label="released",
-            )
+            for name, colour, mark in _OTHER_SCORINGS:
+                shares = {step: getattr(score, name) for step, score in scores.items()}
+                told = {step: 100 * share for step, share in shares.items() if share is not None}
+                axes.plot(
+                    list(told),
+                    list(told.values()),
+                    f"{mark}--",
+                    color=colour,
+                    markersize=4,
+                    markerfacecolor="none",
+                    linewidth=1,
+                    label=name,
+                )
             axes.set_ylim(_PERCENT_LIMITS)
             _label_steps(axes)
             axes.set_ylabel("accuracy in percent")
-            figure.legend(loc="outside lower center", ncols=3)
+            figure.legend(loc="outside lower center", ncols=4)
         values = "; ".join(f"step {step} {_spoken(score)}" for step, score in scores.items())
         yield to_chart(figure, f"Accuracy on {suite} over steps, in percent: {values}")
 
 
-def difference_chart(pair: Pair) -> Chart:
-    """The differences of a pair with their intervals, a line per suite."""
-    values = [tuple(100 * x for x in (each.difference, each.low, each.high)) for each in pair.suites.values()]
-    with panel("Strict accuracy, B minus A", height=0.8 + 0.26 * len(values), width=6) as (_, axes):
-        axes.axvline(0, color=FAINT, linewidth=1)
-        _draw_lines(axes, list(pair.suites), values, label=None)
-        axes.set_xlabel("percentage points, with 95 % interval")
-    spoken = "; ".join(f"{suite} {value[0]:+.1f}" for suite, value in zip(pair.suites, values, strict=True))
-    return to_chart(axes.figure, f"Strict accuracy of {pair.b} minus that of {pair.a}, in points: {spoken}")
+def gain_charts(pair: Pair) -> Iterator[Chart]:
+    """A panel per suite: the strict difference of a pair, and the ability and the format in it."""
+    for suite, found in pair.suites.items():
+        gains: dict[str, Comparison | Gain] = {"strict": found}
+        if found.tolerant is not None:
+            gains |= {"of it ability": found.tolerant, "of it format": found.format}
+        if found.released is not None:
+            gains["released"] = found.released
+        values = [tuple(100 * x for x in (each.difference, each.low, each.high)) for each in gains.values()]
+        with panel(f"{suite}: B minus A", height=0.8 + 0.26 * len(values)) as (_, axes):
+            axes.axvline(0, color=FAINT, linewidth=1)
+            _draw_lines(axes, list(gains), values, label=None)
+            axes.set_xlabel("percentage points, with 95 % interval")
+        spoken = "; ".join(f"{name} {value[0]:+.1f}" for name, value in zip(gains, values, strict=True))
+        yield to_chart(
+            axes.figure, f"{suite}: accuracy of {pair.b} minus that of {pair.a}, in points: {spoken}"
+        )
 
 
 def training_charts(run: TrainingRun) -> Iterator[Chart]:
@@ -147,7 +161,8 @@ def _percents(score: SuiteScore) -> tuple[float, float, float]:
 
 
 def _spoken(score: SuiteScore) -> str:
-    return f"{percent(score.accuracy)} strict, {percent(score.released) or 'unknown'} released"
+    others = (f"{percent(getattr(score, name)) or NOT_SCORED} {name}" for name, *_ in _OTHER_SCORINGS)
+    return f"{percent(score.accuracy)} strict, {', '.join(others)}"
 
 
 def _draw_lines(

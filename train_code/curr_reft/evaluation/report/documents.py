@@ -32,6 +32,7 @@ class SuiteScore:
     accuracy: float
     low: float
     high: float
+    tolerant: float | None
     released: float | None
     overlap: float | None
     unparsed: float | None
@@ -185,7 +186,7 @@ def _suite_score(suite: str, score: Any, where: str) -> SuiteScore:
         **{key: _share(score, key, where) for key in ("accuracy", "low", "high")},
         **{
             key: _share(score, key, where, None)
-            for key in ("released", "overlap", "unparsed", "truncated", "format")
+            for key in ("tolerant", "released", "overlap", "unparsed", "truncated", "format")
         },
         incidents=incidents,
         json_path=_field(score, "json_path", str, where, None),

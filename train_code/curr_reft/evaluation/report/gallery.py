@@ -21,6 +21,7 @@ from curr_reft.html_page import jpeg_uri
 from curr_reft.shown_text import shortened
 
 SEED = 42
+_SCORINGS = ("strict", "tolerant", "released")
 _LONGEST_SIDE = 640
 _MOST_BOXES = 20
 _FURTHEST = 1e6
@@ -42,8 +43,8 @@ class Card:
     """All that is shown of one answer."""
 
     id: str
-    strict: bool
-    released: bool
+    scores: dict[str, bool]
+    """Right or wrong, by each scoring that the row has."""
     overlap: float | None
     truncated: bool
     problem: Text | None
@@ -72,7 +73,7 @@ class Shelf:
 def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) -> Iterator[Shelf]:
     """For each suite, up to `each` right and as many wrong answers, drawn with a fixed seed.
 
-    Answers on which the two scorings disagree come first, in half of the places or where others are too few.
+    Answers on which the scorings disagree come first, in half of the places or where others are too few.
 
     Raises:
         InputError: for a file of rows that is broken.
@@ -83,7 +84,10 @@ def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) ->
         if not path.is_file():
             yield Shelf(score.suite, [], f"{path.name} does not lie beside scores.json.")
             continue
-        verdicts = [None if _waits(row) else (row["strict"], row["released"]) for row in _rows(path)]
+        verdicts = [
+            None if _waits(row) else tuple(row[name] for name in _SCORINGS if name in row)
+            for row in _rows(path)
+        ]
         if waiting := verdicts.count(None):
             why = (
                 f"{waiting} of its {len(verdicts)} answers are not scored yet: eval/evaluate.py is at work"
@@ -130,12 +134,13 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _draw(verdicts: list[tuple[int, int]], strict: int, each: int) -> list[int]:
-    """Indices of rows with this strict verdict; ones that the released scoring contradicts come first."""
+def _draw(verdicts: list[tuple[int, ...]], strict: int, each: int) -> list[int]:
+    """Indices of rows with this verdict, strict (the first of a row's); disputed ones come first."""
     rng = random.Random(SEED)
+    found = [index for index, verdict in enumerate(verdicts) if verdict[0] == strict]
     disputed, agreed = (
-        [index for index, verdict in enumerate(verdicts) if verdict == (strict, released)]
-        for released in (1 - strict, strict)
+        [index for index in found if (len(set(verdicts[index])) > 1) is is_disputed]
+        for is_disputed in (True, False)
     )
     rng.shuffle(disputed)
     rng.shuffle(agreed)
@@ -146,9 +151,7 @@ def _draw(verdicts: list[tuple[int, int]], strict: int, each: int) -> list[int]:
 
 def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     explanation = row.get("explanation") if isinstance(row.get("explanation"), dict) else {}
-    read = {
-        name: explanation[name] for name in ("strict", "released") if isinstance(explanation.get(name), dict)
-    }
+    read = {name: explanation[name] for name in _SCORINGS if isinstance(explanation.get(name), dict)}
     problem, frame = row.get("problem"), row.get("frame")
     marks, notes = [], []
     if score.task == "detection":
@@ -159,8 +162,7 @@ def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     alt = f"Picture of {row.get('id', 'a row')}, {size[0]} by {size[1]} pixels" if size else ""
     return Card(
         id=str(row.get("id", "")),
-        strict=row["strict"] == 1,
-        released=row["released"] == 1,
+        scores={name: row[name] == 1 for name in _SCORINGS if name in row},
         overlap=row["overlap"] if is_number(row.get("overlap")) else None,
         truncated=row.get("truncated") is True,
         problem=_text(problem, _TEXT) if isinstance(problem, str) else None,

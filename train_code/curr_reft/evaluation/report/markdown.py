@@ -14,8 +14,8 @@ from curr_reft.evaluation.report.tables import (
 )
 
 _CELLS = (
-    "Our accuracies are `strict [95 % Wilson interval] (released scoring)`, in percent: what the strict"
-    " scoring and what the paper's released evaluator make of the same answers."
+    "Our accuracies are `strict [95 % Wilson interval] (tolerant, released)`, in percent: what the strict"
+    " and the tolerant reading and what the paper's released evaluator make of the same answers."
 )
 
 

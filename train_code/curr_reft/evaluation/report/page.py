@@ -8,7 +8,7 @@ from pathlib import Path
 from curr_reft.evaluation.report import paper, provenance, tables
 from curr_reft.evaluation.report.charts import (
     accuracy_charts,
-    difference_chart,
+    gain_charts,
     pass_at_k_chart,
     step_charts,
     training_charts,
@@ -52,7 +52,7 @@ def to_page(report: Report) -> str:
         quality=tables.quality_grid(evaluations),
         series=[Panel(name, list(step_charts(series))) for name, series in checkpoint_series(evaluations)],
         comparisons=[
-            Panel("", [difference_chart(pair)], tables.comparison_grid(pair)) for pair in report.pairs
+            Panel("", list(gain_charts(pair)), tables.comparison_grid(pair)) for pair in report.pairs
         ],
         paper_grids=[tables.paper_grid(ours, backbone) for backbone, ours in backbones.items()],
         other_rows=[row for row in paper.visual_rows() if row.backbone is None] if backbones else [],

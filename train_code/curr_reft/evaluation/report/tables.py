@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from curr_reft.evaluation.compare import Comparison, Gain
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
 from curr_reft.shown_text import visible
 from curr_reft.stages import STAGES, TASKS
+
+NOT_SCORED = "not scored"
+"""By a reading or rules that were not there when an evaluation was made."""
 
 TITLES = {"detection": "detection", "classify": "classification", "math": "math"}
 
@@ -62,7 +66,7 @@ def suites_of(evaluations: Sequence[Evaluation], domain: str) -> dict[str, list[
 
 
 def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
-    """Strict accuracy with its interval, and the released, per evaluation and suite of a domain.
+    """Strict accuracy with its interval, the tolerant and the released, per evaluation and suite of a domain.
 
     The mean is of the strict ones, of evaluations that have them all.
     """
@@ -80,7 +84,7 @@ def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
             whole = [score.accuracy for score in found if score]
             mean = percent(sum(whole) / len(whole)) if len(whole) == len(found) else ""
             rows.append([evaluation.name, *map(accuracy_cell, found), mean])
-    title = f"Strict accuracy in percent, {domain}-domain, [95 % interval], (released scoring)"
+    title = f"Strict accuracy in percent, {domain}-domain, [95 % interval], (tolerant, released)"
     return Grid(title, [*header, "mean"], rows)
 
 
@@ -111,22 +115,26 @@ def paper_grid(evaluations: Iterable[Evaluation], backbone: str) -> Grid:
 
 
 def comparison_grid(pair: Pair) -> Grid:
-    """One evaluation against another on the rows that both answered, per suite; differences in points."""
-    rows = [
-        [
-            suite,
-            str(found.n),
-            percent(found.accuracy_a),
-            percent(found.accuracy_b),
-            f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]",
-            str(found.only_a),
-            str(found.only_b),
-            f"{found.p_value:.2g}",
-        ]
-        for suite, found in pair.suites.items()
-    ]
-    header = ["suite", "rows", "A", "B", "B minus A", "only A right", "only B right", "p"]
-    return Grid(f"A: {pair.a}, B: {pair.b}", header, rows)
+    """One evaluation against another on the rows that both answered, per suite; differences in points.
+
+    The strict difference is the sum of two: the tolerant one, which is ability, and a rest, which is format.
+    """
+    rows = []
+    for suite, found in pair.suites.items():
+        told = [str(found.only_a), str(found.only_b), f"{found.p_value:.2g}"]
+        accuracies = [percent(found.accuracy_a), percent(found.accuracy_b)]
+        rows.append([suite, "strict", str(found.n), *accuracies, _gain(found), *told])
+        for name, change in (("of it ability", found.tolerant), ("released", found.released)):
+            if change is None:
+                rows.append(["", name, "", "", "", NOT_SCORED, "", "", ""])
+            else:
+                rows.append(["", name, "", percent(change.a), percent(change.b), _gain(change), "", "", ""])
+        if found.format is not None:
+            rows.insert(-1, ["", "of it format", "", "", "", _gain(found.format), "", "", ""])
+    header = ["suite", "scoring", "rows", "A", "B", "B minus A", "only A right", "only B right", "p"]
+    return Grid(
+        f"A: {pair.a}, B: {pair.b} (ability: by tolerant scores; format: the rest)", header, rows, names=2
+    )
 
 
 def pass_at_k_grid(results: Sequence[PassAtK]) -> Grid:
@@ -189,11 +197,14 @@ def benchmark_grid(benchmarks: Iterable[Benchmarks], rows_of_paper: Iterable[pap
 
 
 def accuracy_cell(score: SuiteScore | None) -> str:
-    """A score as ``strict [low, high] (released)``, in percent."""
+    """A score as ``strict [low, high] (tolerant, released)``, in percent."""
     if score is None:
         return ""
     cell = f"{percent(score.accuracy)} [{percent(score.low)}, {percent(score.high)}]"
-    return cell if score.released is None else f"{cell} ({percent(score.released)})"
+    if score.tolerant is score.released is None:
+        return cell
+    others = [percent(share) or NOT_SCORED for share in (score.tolerant, score.released)]
+    return f"{cell} ({', '.join(others)})"
 
 
 def percent(share: float | None) -> str:
@@ -205,6 +216,10 @@ def spread(counts: Iterable[int]) -> str:
     """One number, or the smallest and the largest."""
     low, *_, high = [*sorted(counts)] * 2
     return str(low) if low == high else f"{low} to {high}"
+
+
+def _gain(gain: Comparison | Gain) -> str:
+    return f"{100 * gain.difference:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
 def _interval(point: dict) -> str:

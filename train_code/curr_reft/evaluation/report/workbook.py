@@ -10,6 +10,7 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
+from curr_reft.evaluation.compare import Comparison
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.documents import is_number
 from curr_reft.evaluation.report.record import Report
@@ -21,14 +22,31 @@ _LONGEST_TEXT = 32_767
 _WIDTHS = (8, 48)
 _SCORE_COLUMNS = (
     *("name", "source", "model", "step", "suite", "task", "domain", "n"),
-    *("strict", "low", "high", "released", "overlap", "format", "unparsed", "truncated"),
+    *("strict", "low", "high", "tolerant", "released", "overlap", "format", "unparsed", "truncated"),
     *("incidents", "json_path", "sha256"),
 )
 _SHARES = {
-    *("strict", "low", "high", "released", "overlap", "format", "unparsed", "truncated", "pass_at_k"),
+    *(
+        "strict",
+        "low",
+        "high",
+        "tolerant",
+        "released",
+        "overlap",
+        "format",
+        "unparsed",
+        "truncated",
+        "pass_at_k",
+    ),
     *("accuracy_a", "accuracy_b", "difference", "frac_reward_zero_std"),
 }
-_COMPARED = (*("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value"),)
+_COMPARED = ("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value")
+_CHANGE = ("a", "b", "difference", "low", "high")
+_SPLIT = (
+    *(f"tolerant_{field}" for field in _CHANGE),
+    *(f"format_{field}" for field in _CHANGE[2:]),
+    *(f"released_{field}" for field in _CHANGE),
+)
 _LOGGED_FIRST = (
     *("step", "reward", "reward_std", "accuracy/detection", "accuracy/classify", "accuracy/math"),
     *("kl", "frac_reward_zero_std", "completions/mean_length"),
@@ -45,7 +63,7 @@ def to_workbook(report: Report) -> bytes:
     logged = {key: None for run in report.findings.training for entry in run.log for key in entry}
     columns = ["name", "stage", *_LOGGED_FIRST, *(key for key in logged if key not in _LOGGED_FIRST)]
     _write(book.create_sheet("training"), columns, _training(report, columns))
-    _write(book.create_sheet("comparisons"), ["a", "b", "suite", *_COMPARED], _comparisons(report))
+    _write(book.create_sheet("comparisons"), ["a", "b", "suite", *_COMPARED, *_SPLIT], _comparisons(report))
     _write(book.create_sheet("general"), ["name", "source", "model", "benchmark", "value"], _general(report))
     file = io.BytesIO()
     book.save(file)
@@ -59,7 +77,15 @@ def _scores(report: Report) -> Iterator[Sequence[Any]]:
             yield (
                 *(evaluation.name, "ours", evaluation.model, evaluation.step),
                 *(score.suite, score.task, score.domain, score.n),
-                *(score.accuracy, score.low, score.high, score.released, score.overlap, score.format),
+                *(
+                    score.accuracy,
+                    score.low,
+                    score.high,
+                    score.tolerant,
+                    score.released,
+                    score.overlap,
+                    score.format,
+                ),
                 *(score.unparsed, score.truncated, incidents, score.json_path, score.sha256),
             )
     backbones = paper.by_backbone(report.findings.evaluations)
@@ -87,7 +113,12 @@ def _training(report: Report, columns: Sequence[str]) -> Iterator[Sequence[Any]]
 def _comparisons(report: Report) -> Iterator[Sequence[Any]]:
     for pair in report.pairs:
         for suite, found in pair.suites.items():
-            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED)
+            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED), *_split(found)
+
+
+def _split(found: Comparison) -> Iterator[float | None]:
+    for change, fields in ((found.tolerant, _CHANGE), (found.format, _CHANGE[2:]), (found.released, _CHANGE)):
+        yield from (None if change is None else getattr(change, field) for field in fields)
 
 
 def _general(report: Report) -> Iterator[Sequence[Any]]:
@@ -114,7 +145,9 @@ def _write(sheet: Worksheet, header: Sequence[str], rows: Iterable[Sequence[Any]
                 widths[index - 1] = max(
                     widths[index - 1], len(str(cell.value)) if cell.data_type == "s" else 8
                 )
-                if header[index - 1] in _SHARES or header[index - 1].startswith(("accuracy/", "format/")):
+                if header[index - 1] in (*_SHARES, *_SPLIT) or header[index - 1].startswith(
+                    ("accuracy/", "format/")
+                ):
                     cell.number_format = _PERCENT
     for index, width in enumerate(widths, start=1):
         low, high = _WIDTHS

@@ -6,15 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.rewards.answers import (
-    extract_answer,
-    is_no_objects,
-    parse_boxes,
-    parse_labels,
-    parse_number,
-    parse_options,
-    parse_yes_no,
-)
+from curr_reft.answers.boxes import is_no_objects, parse_boxes
+from curr_reft.answers.counts import parse_number
+from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.region import extract_answer
+from curr_reft.answers.verdicts import parse_yes_no
 
 PARSERS = (
     extract_answer,

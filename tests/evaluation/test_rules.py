@@ -1,4 +1,4 @@
-"""Strict scores: the rules of the six suites, and answers without information."""
+"""Scores of the two readings: the rules of the six suites, and answers without information."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.evaluation.scoring import SCORINGS
-from curr_reft.evaluation.strict import SUITES, score
+from curr_reft.evaluation.rules import SUITES, score
+from curr_reft.evaluation.scoring import score_row
 from curr_reft.rewards.score import BAD_GOLD
 
 COCO = (
@@ -129,7 +129,8 @@ texts = st.text() | st.text(alphabet="<answer>/[]{},0123456789").map("<answer>{}
 @given(st.sampled_from(SUITES), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
 def test_nothing_raises(suite, text, gold):
     example = dict.fromkeys(("solution", "normalized_solution", "resize_solution"), gold)
-    for scoring in SCORINGS.values():
-        result = scoring.score(suite, f"<answer>{text}</answer>", example)
+    scores = score_row(suite, {"model_output": f"<answer>{text}</answer>", "example": example})
+    assert scores["strict"].reward <= scores["tolerant"].reward
+    for result in scores.values():
         assert result.reward in (0, 1)
         json.dumps(result.explanation())

@@ -1,34 +1,37 @@
-"""Strict scoring of predictions: an answer is right when it says what the gold says, and nothing else."""
+"""This project's scoring of predictions: an answer is right when it says what the gold says, nothing else.
+
+Strictly, the answer is the last closed answer block; tolerantly, what a sensible person would read.
+"""
 
 import json
 from typing import Any
 
+from curr_reft.answers.reading import COUNT, DETECTION, LABELS, MATH, Answer, Reading, read_strictly
 from curr_reft.rewards import paper
-from curr_reft.rewards.answers import (
-    extract_answer,
-    is_no_objects,
-    parse_boxes,
-    parse_labels,
-    parse_number,
-)
 from curr_reft.rewards.score import BAD_GOLD, GoldError, Score
 
 SUITES = ("detection_in", "classify_in", "math_in", "classify_out", "math_out", "refgta")
 
 
-def score(suite: str, output: str, example: dict[str, Any]) -> Score:
+def score(
+    suite: str, output: str, example: dict[str, Any], reading: Reading = "strict", problem: str = ""
+) -> Score:
     """1 if the output is right, else 0; a gold that cannot be read scores 0 and says so (`BAD_GOLD`).
 
     Detection and in-domain math are right where the open stage's reward is 1, label sets when they are
     equal, counts when the whole answer is the gold integer. RefGTA's gold is the box in the frame of the
-    picture shown (`resize_solution`). Golds stand in an answer block or alone.
+    image shown (`resize_solution`). Golds stand in an answer block or alone.
+
+    Args:
+        reading: How the answer is found in the output.
+        problem: May list options, one of which a tolerantly read answer may spell out.
     """
     gold = example.get("resize_solution") if suite == "refgta" else example["solution"]
     if suite == "math_out":
-        return _count(output, gold)
+        return _count(output, gold, reading)
     task = task_of(suite)
     try:
-        result = paper.score("open", task, output, _block(gold))
+        result = paper.score("open", task, output, _block(gold), reading, problem)
     except GoldError as error:
         return Score(0.0, str(error), None, gold, BAD_GOLD)
     if task == "classify":
@@ -40,17 +43,10 @@ def score(suite: str, output: str, example: dict[str, Any]) -> Score:
 
 
 def is_parsed(suite: str, output: str) -> bool:
-    """Whether an output holds an answer of the kind that its suite asks for, right or wrong."""
-    answer = extract_answer(output)
-    if answer is None:
-        return False
-    if suite == "math_out":
-        return parse_number(answer) is not None
-    return {
-        "detection": lambda: bool(parse_boxes(answer)) or is_no_objects(answer),
-        "classify": lambda: bool(parse_labels(answer)),
-        "math": lambda: bool(answer),
-    }[task_of(suite)]()
+    """Whether an output holds, strictly read, an answer of the kind that is asked for, right or wrong."""
+    kinds = {"detection": DETECTION, "classify": LABELS, "math": MATH}
+    kind = COUNT if suite == "math_out" else kinds[task_of(suite)]
+    return read_strictly(output, kind).value is not None
 
 
 def task_of(suite: str) -> str:
@@ -60,19 +56,21 @@ def task_of(suite: str) -> str:
 
 def _mean_iou(result: Score) -> float:
     """Mean IoU over the boxes of gold or answer, whichever are more; an unmatched box counts as 0."""
-    if not result.gold or not isinstance(result.answer, list):
+    if not result.gold or not isinstance(result.answer, tuple):
         return result.reward
     return sum(paper.matched_overlaps(result.answer, result.gold)) / max(len(result.answer), len(result.gold))
 
 
-def _count(output: str, solution: Any) -> Score:
-    gold_text, answer = extract_answer(_block(solution)), extract_answer(output)
-    gold = None if gold_text is None else parse_number(gold_text)
+def _count(output: str, solution: Any, reading: Reading) -> Score:
+    gold = read_strictly(_block(solution), COUNT).value
     if gold is None:
-        return Score(0.0, "the gold is no integer", answer, solution, BAD_GOLD)
-    number = None if answer is None else parse_number(answer)
-    right = float(number == gold)
-    return Score(right, "integers, compared", number, gold)
+        return Score(0.0, "the gold is no integer", None, solution, BAD_GOLD)
+
+    def compare(answer: Answer) -> Score:
+        value = answer.text if answer.value is None else answer.value
+        return Score(float(answer.value == gold), "integers, compared", value, gold, found=answer.rule)
+
+    return paper.score_reading(output, COUNT, compare, reading)
 
 
 def _block(gold: Any) -> str:
