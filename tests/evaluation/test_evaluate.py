@@ -297,7 +297,7 @@ def test_weights_that_are_missing_are_not_made_up(tiny_base, flags, tmp_path, ca
     name = next(name for name in weights if "down_proj" in name)
     save_file({key: value for key, value in weights.items() if key != name}, model / "model.safetensors")
     error = refused(flags(model=model, suites="math_in"), capsys)
-    assert "1 weights are missing or of another shape, such as" in error
+    assert "1 of the model's weights are missing, such as" in error
     assert "down_proj" in error
     assert not (tmp_path / "out/scores.json").exists()
 
@@ -338,9 +338,7 @@ def test_an_adapter_is_scored_on_its_base(tiny_base, flags, tmp_path, evaluated,
     error = refused(flags(model=tmp_path / "adapter", suites="detection_in"), capsys)
     assert "its weights are not those that its configuration and base ask for" in error
     config.write_text(json.dumps({**whole, "target_modules": ["no_such_module"]}))
-    assert "the weights cannot be loaded" in refused(
-        flags(model=tmp_path / "adapter", suites="detection_in"), capsys
-    )
+    assert "no_such_module" in refused(flags(model=tmp_path / "adapter", suites="detection_in"), capsys)
     config.write_text(
         json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "/gone/for/good"})
     )

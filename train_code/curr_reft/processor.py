@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoProcessor, ProcessorMixin
 from transformers.image_utils import SizeDict
 
 from curr_reft.errors import InputError
+from curr_reft.models.weights import refuse_adapter
 
 _HUB_SECONDS = 20
 
@@ -63,6 +64,8 @@ def load_processor(
         check_hub(weights, revision, flag)
     elif not any(Path(weights).glob("*.safetensors")) and not any(Path(weights).glob("pytorch_model*.bin")):
         raise InputError(f"{flag} {weights}: holds no weights (*.safetensors)")
+    else:
+        refuse_adapter(Path(weights), flag)
     try:
         model_config = AutoConfig.from_pretrained(weights, revision=revision)
         processor = AutoProcessor.from_pretrained(model, revision=revision, padding_side="left")

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from curr_reft.answers.boxes import is_no_objects, parse_boxes
+from curr_reft.answers.region import extract_answer
 from curr_reft.data.boxes import THOUSANDTHS, Box, Size, box_fault, boxes_in_text, leaves
 from curr_reft.data.schema import Example, file_of
 from curr_reft.errors import InputError
-from curr_reft.rewards.answers import extract_answer, is_no_objects, parse_boxes
 from curr_reft.stages import Stage
 
 logger = logging.getLogger(__name__)

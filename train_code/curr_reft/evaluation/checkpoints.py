@@ -5,18 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig, ProcessorMixin
 
 from curr_reft.data.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.json_file import read_object
 from curr_reft.manifest import checkpoint_step, checkpoints_below, read_manifest, sha256_of
+from curr_reft.models.weights import check_files, download, has_weights
 from curr_reft.processor import is_hub_id, load_processor
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 # Weights, configuration, processor and tokenizer.
 _DECIDES_ANSWERS = (
     *("*.safetensors", "*.safetensors.index.json", "*_model*.bin", "*_model*.bin.index.json"),
@@ -113,13 +110,11 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
     if not folder.is_dir():
         if not is_hub_id(model):
             raise InputError(f"--model {model}: no such directory")
-        return [
-            _checkpoint(_download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])
-        ]
+        return [_checkpoint(download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])]
     places = [place for place in checkpoints_below(folder) if place.is_dir()]
     if final_only or not places:
         return [_checkpoint(folder, folder.resolve().name)]
-    if _has_weights(folder):
+    if has_weights(folder):
         places.append(folder)
     found = []
     for place in places:
@@ -134,9 +129,9 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
 
 
 def _checkpoint(folder: Path, name: str) -> Checkpoint:
-    if not _has_weights(folder):
+    if not has_weights(folder):
         raise InputError(f"--model {folder}: holds no weights (*.safetensors) and no checkpoint-*")
-    _check_weights(folder)
+    check_files(folder)
     base = None
     if (folder / "adapter_config.json").is_file():
         named = _named_base(folder)
@@ -154,26 +149,6 @@ def _checkpoint(folder: Path, name: str) -> Checkpoint:
 def _steps_of_run(folder: Path) -> int | None:
     state = folder / "trainer_state.json"
     return read_object(state).get("global_step") if state.is_file() else None
-
-
-def _check_weights(folder: Path) -> None:
-    """Refuse files that were not written to the end, and indices whose files are not all there."""
-    for index in folder.glob("*.safetensors.index.json"):
-        named = read_object(index).get("weight_map")
-        files = set(named.values()) if isinstance(named, dict) else set()
-        if lacking := sorted(name for name in map(str, files) if not (folder / name).is_file()):
-            raise InputError(f"{index}: {len(lacking)} of its files are missing, such as {lacking[0]}")
-    for path in folder.glob("*.safetensors"):
-        try:
-            # Reads the header, and compares the file's length with it.
-            with safe_open(path, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not written to the end, or no weights ({error})") from error
-
-
-def _has_weights(folder: Path) -> bool:
-    return any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern))
 
 
 def _named_base(folder: Path) -> Path | None:
@@ -194,7 +169,7 @@ def _named_base(folder: Path) -> Path | None:
     if Path(name).is_dir():
         return Path(name)
     if is_hub_id(name):
-        return _download(name, f"{folder}: its base model {name} is not on this machine")
+        return download(name, f"{folder}: its base model {name} is not on this machine")
     raise InputError(f"{folder}: its base model {name} is not on this machine")
 
 
@@ -213,11 +188,3 @@ def recorded_box_frame(checkpoint: Checkpoint) -> BoxFrame | None:
 def _run_record(folder: Path) -> dict[str, Any]:
     owner = folder if checkpoint_step(folder.resolve()) is None else folder.resolve().parent
     return read_manifest(owner) or {}
-
-
-def _download(name: str, where: str) -> Path:
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where}, nor in the hub's cache, and cannot be downloaded ({reason})") from error

@@ -7,22 +7,20 @@ come.
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
-from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, BatchFeature, PreTrainedModel, ProcessorMixin
+from peft import PeftModel
+from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from curr_reft.data.dataset import image_token_count, prompt_token_counts
-from curr_reft.errors import InputError
 from curr_reft.evaluation.batches import batches_of
 from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding, decode
 from curr_reft.evaluation.memory import in_halves
 from curr_reft.evaluation.model_inputs import model_inputs
 from curr_reft.evaluation.turn import Turn
+from curr_reft.models.weights import check_adapter, load, skeleton
 from curr_reft.processes import Processes
 from curr_reft.vision_tower import quicken
 
@@ -155,34 +153,9 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> Pre
     Raises:
         InputError: when the weights cannot be read, or are not those that the configuration asks for.
     """
-    try:
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            checkpoint.weights,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attention,
-            output_loading_info=True,
-        )
-        if lacking := [*found["missing_keys"], *found["mismatched_keys"]]:
-            # transformers would make them up at random.
-            raise InputError(
-                f"--model {checkpoint.weights}: {len(lacking)} weights are missing or of another shape, such"
-                f" as {sorted(map(str, lacking))[0]}"
-            )
-        if checkpoint.base is not None:
-            model = _merged(model, checkpoint.path)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--model {checkpoint.path}: the weights cannot be loaded ({reason})") from error
+    model = load(checkpoint.weights, "--model", dtype=getattr(torch, dtype), attn_implementation=attention)
+    if checkpoint.base is not None:
+        check_adapter(checkpoint.path, skeleton(checkpoint.base, "--model"), "--model")
+        model = PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
     quicken(model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-
-
-def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    adapted = PeftModel.from_pretrained(model, adapter)
-    apart = get_peft_model_state_dict(adapted).keys() ^ load_peft_weights(str(adapter), device="cpu").keys()
-    if apart:
-        raise InputError(
-            f"--model {adapter}: its weights are not those that its configuration and base ask for, such as"
-            f" {sorted(apart)[0]}"
-        )
-    return adapted.merge_and_unload()

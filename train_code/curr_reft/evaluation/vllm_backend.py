@@ -16,6 +16,7 @@ from curr_reft.evaluation.checkpoints import Checkpoint
 from curr_reft.evaluation.decoding import Decoding
 from curr_reft.evaluation.generation import Completion, Save
 from curr_reft.evaluation.turn import Turn
+from curr_reft.models.weights import check_finite, skeleton
 from curr_reft.processes import Processes
 
 # vLLM batches by itself; this is how many answers a kill can cost, and how many pictures are held at once.
@@ -55,6 +56,8 @@ class VllmBackend:
         tensor_parallel_size: int,
         seed: int,
     ) -> None:
+        skeleton(checkpoint.weights, "--model")
+        check_finite(checkpoint.weights, "--model")
         vllm = importlib.import_module("vllm")
         self._processor = processor
         self._engine = vllm.LLM(

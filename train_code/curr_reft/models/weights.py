@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, PreTrainedModel
@@ -231,7 +231,7 @@ def adapter_model(model: PreTrainedModel, config: PeftConfig, flag: str) -> Peft
 
 
 def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
-    """Compare the names and shapes of an adapter's weights with those that its configuration asks for.
+    """Compare an adapter's weights with those that its configuration asks for; all must be numbers.
 
     Args:
         base: The model it belongs to, as `skeleton` makes it; it is an adapted one afterwards.
@@ -240,18 +240,22 @@ def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
         InputError: when they differ, or cannot be read.
     """
     check_files(folder)
-    path = folder / _ADAPTER_WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{flag} {folder}: an adapter without {_ADAPTER_WEIGHTS}")
-    wanted = get_peft_model_state_dict(adapter_model(base, PeftConfig.from_pretrained(folder), flag))
-    with safe_open(path, "pt") as file:
-        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    apart = {name for name, weight in wanted.items() if stored.get(name) != tuple(weight.shape)}
+    try:
+        stored = load_peft_weights(str(folder), device="cpu")
+    except _LOADING_ERRORS as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{flag} {folder}: the adapter's weights cannot be loaded ({reason})") from error
+    config = PeftConfig.from_pretrained(folder)
+    wanted = get_peft_model_state_dict(adapter_model(base, config, f"{flag} {folder}"))
+    apart = {
+        name for name, weight in wanted.items() if getattr(stored.get(name), "shape", None) != weight.shape
+    }
     if apart := apart | (stored.keys() - wanted.keys()):
         raise InputError(
             f"{flag} {folder}: its weights are not those that its configuration and base ask for, such as"
             f" {min(apart)}"
         )
+    refuse_not_finite(stored.items(), folder, flag)
 
 
 def weights_fault(checkpoint: Path, base: Path | None) -> str | None:
