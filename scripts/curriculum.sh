@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The three stages of one size in order: scripts/curriculum.sh SIZE [flags of every stage script]
-# A finished stage is skipped; an unfinished one goes on from its last checkpoint, for which it must have been
-# started with --save_only_model false. With --dry_run a stage whose predecessor has not run plans with the base.
+# A finished stage is skipped; an unfinished one goes on from its newest whole checkpoint, or begins again without
+# one. With --dry_run a stage whose predecessor has not run plans with the base.
 # Environment: see scripts/launch.sh; MODEL is the base model of stage 1.
 set -euo pipefail
 # What is started here ends when this script has been ended.

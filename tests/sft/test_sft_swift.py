@@ -18,7 +18,7 @@ from curr_reft.sft.training import run_sft
 ROOT = Path(__file__).resolve().parents[2]
 SWIFT = ROOT / ".venv-sft/bin/swift"
 MAX_PIXELS_FLAG = 3_000
-OURS = ("held_out_suites", "data_root")
+OURS = ("held_out_suites", "data_root", "resumable_checkpoints")
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,12 +1,19 @@
 """Files that are whole or not there."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from curr_reft.errors import InputError
+from curr_reft.errors import CommandError, InputError, out_of_room
+
+_LITTLE = 2**20
+
+
+class FullDiskError(InputError):
+    """There is no room; the message names the folder."""
 
 
 @contextmanager
@@ -41,3 +48,30 @@ def replacing(path: Path, binary: bool = False) -> Iterator[IO[Any]]:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_below(folder: Path) -> Iterator[None]:
+    """Within, a full disk or quota is a `FullDiskError` that names the folder, whatever library wrote there.
+
+    Some say no more than that a write failed: then it is tried whether a little can be written.
+    """
+    try:
+        yield
+    except CommandError:
+        raise
+    except Exception as error:
+        if not (out_of_room(error) or _is_full(folder)):
+            raise
+        raise FullDiskError(
+            f"{folder}: no space left on the disk or quota; make room and start again"
+        ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_LITTLE))
+    except OSError as error:
+        return out_of_room(error)
+    return False

@@ -19,8 +19,7 @@ from curr_reft.lifetime import follow_owners
 
 _SECONDS_FOR_THE_FIRST_PROCESS = 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# What libraries that write in other languages make of the same: torch, safetensors, Arrow.
-_NO_ROOM_TEXTS = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing")
+_NO_ROOM_TEXTS = ("No space left on device", "Disk quota exceeded")
 _HEAD, _TAIL = 1500, 500
 
 
@@ -61,7 +60,7 @@ class StoppedError(CommandError):
 
 
 def out_of_room(error: BaseException) -> bool:
-    """Whether a full disk or quota is behind an error, whatever libraries wrapped it in."""
+    """Whether a full disk or quota is behind an error, as far as libraries let it through."""
     return any(
         (isinstance(each, OSError) and each.errno in _NO_ROOM)
         or any(text in str(each) for text in _NO_ROOM_TEXTS)

@@ -1,14 +1,15 @@
 """What stops a training although nothing in it is wrong: memory or disk that does not suffice, in one
 line."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
-from curr_reft.errors import InputError, out_of_room
+from curr_reft.atomic_file import FullDiskError, room_below
+from curr_reft.errors import InputError
 from curr_reft.manifest import checkpoints_below
 from curr_reft.training_state import is_whole
 
@@ -17,11 +18,14 @@ from curr_reft.training_state import is_whole
 def failures_in_words(output_dir: Path) -> Iterator[None]:
     """Within, running out of memory or disk is an `InputError` that says what to do, and what was kept.
 
+    Half a checkpoint is removed, for it takes the room that the next start needs.
+
     Args:
         output_dir: Where checkpoints are written.
     """
     try:
-        yield
+        with room_below(output_dir):
+            yield
     except torch.OutOfMemoryError as error:
         raise InputError(
             "out of memory: set or lower --max_packed_tokens (with --shared_prefix true), lower"
@@ -30,15 +34,12 @@ def failures_in_words(output_dir: Path) -> Iterator[None]:
             " weights alone are too much, share them with --deepspeed configs/deepspeed/zero3.json"
             f" ({' '.join(str(error).split())[:200]})"
         ) from error
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not out_of_room(error):
-            raise
-        where = getattr(error, "filename", None) or output_dir
-        kept = next(
-            (path.name for path in reversed(checkpoints_below(output_dir)) if is_whole(path)), "nothing"
-        )
+    except FullDiskError as error:
+        checkpoints = checkpoints_below(output_dir)
+        kept = next((path.name for path in reversed(checkpoints) if is_whole(path)), "none")
+        for path in checkpoints:
+            if not is_whole(path):
+                shutil.rmtree(path, ignore_errors=True)
         raise InputError(
-            f"{where}: no space left on the disk or quota; of the run's checkpoints {kept} is kept; make"
-            f" room,"
-            " and the same command goes on"
+            f"{error}; of the checkpoints {kept} is the newest that was written to the end"
         ) from error

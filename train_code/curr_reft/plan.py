@@ -125,6 +125,20 @@ def _spread(values: Sequence[int]) -> str:
     return f"{min(values)} to {max(values)}, mean {sum(values) / len(values):.0f}"
 
 
+def _checkpoints(config: CurriculumConfig) -> str:
+    if config.save_strategy == "no":
+        return "none: a run that is killed begins again"
+    often = (
+        f"every {config.save_steps:g} steps"
+        if config.save_strategy == "steps"
+        else config.save_strategy.value
+    )
+    if config.save_only_model:
+        return f"{often}, weights only: a run that is killed begins again"
+    kept = "each" if config.resumable_checkpoints is None else f"the newest {config.resumable_checkpoints}"
+    return f"{often}; a run that is killed goes on from {kept}"
+
+
 def print_plan(
     plan: Plan,
     config: CurriculumConfig,
@@ -152,6 +166,7 @@ def print_plan(
     )
     reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
     facts.add_row("optimizer steps", f"{plan.steps} ({reason})")
+    facts.add_row("checkpoints", _checkpoints(config))
     facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
     facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
     if config.shared_prefix:

@@ -320,7 +320,11 @@ def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Pat
 def _record_end(output_dir: Path, error: BaseException) -> None:
     statuses = {StoppedError: "stopped", DivergedError: "diverged"}
     reason = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
-    mark_ended(output_dir, statuses.get(type(error), "failed"), reason=reason)
+    try:
+        mark_ended(output_dir, statuses.get(type(error), "failed"), reason=reason)
+    except InputError as unwritten:
+        # On a full disk; what ended the run is to be said, not this.
+        logger.error("%s", unwritten)
 
 
 @command

@@ -11,6 +11,8 @@ from curr_reft.json_file import read_object
 from curr_reft.manifest import checkpoints_below
 
 STATE_FILE = "trainer_state.json"
+KEEP_VARIABLE = "CURR_REFT_RESUMABLE_CHECKPOINTS"
+"""Tells a process that other commands start how many checkpoints keep their state; 0 for all."""
 # Of a checkpoint, what only a run that goes on needs. DeepSpeed's folder is the one that `latest` names.
 _STATE = (
     "optimizer.*",

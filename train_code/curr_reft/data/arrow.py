@@ -1,31 +1,54 @@
 """Rows in Arrow files: as many as the disk holds, a batch of them in memory."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 
+from curr_reft.atomic_file import room_below
 from curr_reft.data.schema import Example
+from curr_reft.errors import InputError
+from curr_reft.evaluation.journal import sole_writer
 
+_PREFIX = "curr-reft-"
 _BATCH = 1000
 _COLUMNS = ("id", "problem", "solution", "task", "image")
 
 
 @functools.cache
-def _workspace() -> tempfile.TemporaryDirectory:
-    """This process's folder for Arrow files, below `TMPDIR`; it goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="curr-reft-")
+def _workspace() -> str:
+    """This process's folder for Arrow files, below `TMPDIR`; it goes when the process ends.
+
+    A killed process leaves its folder; the next one that starts removes it.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(InputError), sole_writer(left):
+            shutil.rmtree(left)
+    # It gets the name by which others find it when it is held, so that none takes it for a dead one's.
+    new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}"))
+    held = ExitStack()
+    held.enter_context(sole_writer(new))
+    folder = new.rename(new.with_name(new.name[1:]))
+    atexit.register(held.close)
+    atexit.register(shutil.rmtree, folder)
+    return str(folder)
 
 
 def write_arrow(rows: Iterable[dict[str, Any]], features: Features) -> Dataset:
     """Write rows to a file of this process as they come, and map the file into memory."""
-    folder = tempfile.mkdtemp(dir=_workspace().name)
+    folder = tempfile.mkdtemp(dir=_workspace())
     path = f"{folder}/rows.arrow"
-    with ArrowWriter(path=path, features=features, writer_batch_size=_BATCH) as writer:
+    with (
+        room_below(Path(folder)),
+        ArrowWriter(path=path, features=features, writer_batch_size=_BATCH) as writer,
+    ):
         for row in rows:
             writer.write(row)
         writer.finalize()

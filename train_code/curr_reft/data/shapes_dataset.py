@@ -5,7 +5,6 @@ in-domain test rows, ``test/`` out-of-domain rows, ``images/`` the pictures. Wit
 holds what a trained model is asked for its own answers. No picture is in two splits.
 """
 
-import argparse
 import json
 import logging
 import random
@@ -15,6 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from curr_reft.atomic_file import replacing, room_below
+from curr_reft.command_line import CommandParser
 from curr_reft.data.shapes import IN_DOMAIN, OUT_OF_DOMAIN, Domain, Scene, draw, sample_scene
 from curr_reft.data.shapes_questions import (
     Question,
@@ -23,6 +24,7 @@ from curr_reft.data.shapes_questions import (
     open_questions,
     sum_questions,
 )
+from curr_reft.errors import command
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +83,8 @@ def _row(question: Question, image: str | None = None) -> dict[str, str]:
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with replacing(path) as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def write_world(output_dir: Path, train: int, val: int, test: int, seed: int, queries: int = 0) -> None:
@@ -93,31 +95,33 @@ def write_world(output_dir: Path, train: int, val: int, test: int, seed: int, qu
     rng = random.Random(seed)
     seen: set[Scene] = set()
     plan = splits(train, val, test, queries)
-    progress = tqdm(total=sum(split.pictures for split in plan), desc="drawing pictures", unit="picture")
-    for number, split in enumerate(plan):
-        rows: dict[str, list[dict[str, str]]] = {}
-        images = Path("images") / f"{number}_{split.folder}_{split.name}"
-        (output_dir / images).mkdir(parents=True, exist_ok=True)
-        for index, scene in enumerate(_new_scenes(rng, split, seen)):
-            path = images / f"{index:05d}.png"
-            draw(scene).save(output_dir / path)
-            for stage in split.stages:
-                for question in QUESTIONS[stage](rng, scene):
-                    rows.setdefault(row_file(stage, question.task, split), []).append(
-                        _row(question, str(path))
-                    )
-            progress.update()
-        for name, items in rows.items():
-            _write_rows(output_dir / name, items)
+    count = sum(split.pictures for split in plan)
+    with tqdm(total=count, desc="drawing pictures", unit="picture") as progress:
+        for number, split in enumerate(plan):
+            rows: dict[str, list[dict[str, str]]] = {}
+            images = Path("images") / f"{number}_{split.folder}_{split.name}"
+            (output_dir / images).mkdir(parents=True, exist_ok=True)
+            for index, scene in enumerate(_new_scenes(rng, split, seen)):
+                path = images / f"{index:05d}.png"
+                draw(scene).save(output_dir / path)
+                for stage in split.stages:
+                    for question in QUESTIONS[stage](rng, scene):
+                        rows.setdefault(row_file(stage, question.task, split), []).append(
+                            _row(question, str(path))
+                        )
+                progress.update()
+            for name, items in rows.items():
+                _write_rows(output_dir / name, items)
     if queries:
         sums = [_row(question) for question in sum_questions(rng, queries)]
         _write_rows(output_dir / "queries/sums_queries.jsonl", sums)
-    progress.close()
     logger.info("wrote the embedded world to %s", output_dir)
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Write the world that the flags describe."""
+    parser = CommandParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--train", type=int, default=400, help="training pictures per stage")
     parser.add_argument("--val", type=int, default=16, help="validation pictures")
@@ -126,7 +130,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    write_world(**vars(arguments))
+    with room_below(arguments.output_dir):
+        write_world(**vars(arguments))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ _OPTIONAL = ("deepspeed", "val_dataset")
 _SYSTEM = "You are a helpful assistant."
 _FALSE = ("false", "no", "0", "off")
 _ENVIRONMENT = "ENV"
-_PLUGIN = Path(__file__).parents[2] / "sft/stop_on_signal.py"
+_PLUGIN = Path(__file__).parents[2] / "sft/run_ends.py"
 
 
 def parse_command_line(argv: Sequence[str]) -> Flags:
@@ -127,13 +127,10 @@ def _renamed(flags: Flags, notes: list[str]) -> Flags:
 
 
 def with_plugin(flags: Flags) -> Flags:
-    """The flags with the plugin by which a run ends as stages do, at a signal and with its state kept."""
+    """The flags with the plugin by which a run ends, and keeps what it goes on from, as stages do."""
     plugins = [*flags.get("external_plugins", []), str(_PLUGIN)]
-    return {
-        **flags,
-        "external_plugins": plugins,
-        "callbacks": [*flags.get("callbacks", []), "stop_on_signal"],
-    }
+    callbacks = [*flags.get("callbacks", []), "stop_on_signal", "keep_state_of_newest"]
+    return {**flags, "external_plugins": plugins, "callbacks": callbacks}
 
 
 def _inert(flags: Flags) -> list[str]:

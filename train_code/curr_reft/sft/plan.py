@@ -26,8 +26,10 @@ from curr_reft.sft.flags import (
 from curr_reft.sft.output import find_own_start, is_last
 from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
-from curr_reft.stopping import GRACE_SECONDS
+from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE
+from curr_reft.training_state import KEEP_VARIABLE
 
+_OF_THE_PLUGIN = ("stop_grace_seconds", "resumable_checkpoints")
 _SHOWN_VARIABLES = (
     *("MAX_PIXELS", "NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", ROOT_VARIABLE),
     *("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"),
@@ -51,7 +53,8 @@ class SftRun:
     base: Path | None
     """The folder of the weights it starts from; `None` where a dry run would have to download it."""
     accept_changes: bool
-    stop_grace_seconds: float
+    ending: dict[str, str]
+    """What the plugin (`with_plugin`) finds in its environment."""
     start: Start = field(default_factory=Start)
     """Where an unfinished run goes on, found by `going_on`."""
 
@@ -102,9 +105,12 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
         del given["config"]
     dry_run = _switch(given, "dry_run")
     accept_changes = _switch(given, "accept_changes")
-    grace = number(given, "stop_grace_seconds", GRACE_SECONDS, minimum=0)
-    given.pop("stop_grace_seconds", None)
     flags, notes = translate(config, given)
+    ending = {
+        GRACE_VARIABLE: str(number(flags, "stop_grace_seconds", GRACE_SECONDS, minimum=0)),
+        KEEP_VARIABLE: str(int(number(flags, "resumable_checkpoints", 0, minimum=1))),
+    }
+    flags = {name: values for name, values in flags.items() if name not in _OF_THE_PLUGIN}
     suites, data_root = _held_out(flags)
     variables = {name: value for name, value in variables.items() if name not in os.environ}
     environment = {**variables, **os.environ}
@@ -140,7 +146,7 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     }
     run = SftRun(
         *(swift, with_plugin(flags), variables, output_dir, record, obstacles, notes),
-        *(base, accept_changes, grace),
+        *(base, accept_changes, ending),
     )
     return run, dry_run
 

@@ -15,7 +15,6 @@ import psutil
 
 from curr_reft.errors import InputError
 from curr_reft.lifetime import ONE_SIGNAL_SECONDS
-from curr_reft.stopping import GRACE_VARIABLE
 
 SWIFT_VARIABLE = "SWIFT"
 _ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-sft"
@@ -86,17 +85,13 @@ def versions_beside(swift: Path) -> dict[str, str]:
     return versions
 
 
-def environment_of(swift: Path, variables: Mapping[str, str], grace: float) -> dict[str, str]:
-    """The environment to run swift in: this one with `variables`, its own programs found first.
-
-    Args:
-        grace: For `train_code/sft/stop_on_signal.py`, seconds from a signal to the end.
-    """
+def environment_of(swift: Path, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment to run swift in: this one with `variables`, and its own programs found first."""
     path = os.pathsep.join(filter(None, [str(swift.parent), os.environ.get("PATH")]))
     inherited = {
         name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")
     }
-    return {**inherited, **variables, "PATH": path, GRACE_VARIABLE: str(grace)}
+    return {**inherited, **variables, "PATH": path}
 
 
 def run_swift(

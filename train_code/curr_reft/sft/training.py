@@ -28,6 +28,7 @@ usage: {script}.py [--config FILE.yaml] [--dry_run] [flags of `swift sft`, of 4.
   --dry_run                check everything, print the command and its environment, start nothing
   --accept_changes         go on with an unfinished run although settings differ; the manifest says which
   --stop_grace_seconds N   time from SIGTERM to the end, for the step at work and a checkpoint (300)
+  --resumable_checkpoints N   newest checkpoints that a run can go on from; older ones keep weights (all)
   --held_out_suites FILE   suites YAML; rows that give a held-out row away stop the run (none: no comparison)
   --data_root DIR          folder that the suites' files are below
 
@@ -65,7 +66,7 @@ def _start_swift(run: SftRun, lock: int | None) -> int:
     else:
         log = log.with_name(f"swift-node{os.environ['NODE_RANK']}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-    environment = environment_of(run.swift, run.variables, run.stop_grace_seconds)
+    environment = environment_of(run.swift, run.variables | run.ending)
     code, received = run_swift(run.command, environment, log, lock)
     if not code and received is None:
         return 0

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curr_reft.atomic_file import replacing
+from curr_reft.atomic_file import replacing, room_below
 from curr_reft.command_line import CommandParser
 from curr_reft.data.download.layout import lay_out
 from curr_reft.data.download.picture_paths import Pictures, rewrite_rows
@@ -124,13 +124,14 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    outcome = download(
-        arguments.source,
-        arguments.revision,
-        arguments.output_dir,
-        rows_only=bool(arguments.only),
-        overwrite=arguments.overwrite,
-    )
+    with room_below(arguments.output_dir):
+        outcome = download(
+            arguments.source,
+            arguments.revision,
+            arguments.output_dir,
+            rows_only=bool(arguments.only),
+            overwrite=arguments.overwrite,
+        )
     console = Console(markup=False, highlight=False)
     console.print(file_table(outcome))
     for note in notes(outcome, arguments.output_dir):
