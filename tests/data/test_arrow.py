@@ -1,6 +1,7 @@
 """Tables of examples: they read like lists, and a mixture takes no more memory for being long."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,36 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         assert rows == count * 9 // 10
     # 200,000 rows are 70 MB of text and over 300 MB as a list of dicts; the mapped file itself may count.
     assert peaks[200_000] - peaks[1_000] < 150
+
+
+WRITES = """
+import os, signal, sys, tempfile
+from curr_reft.data.arrow import ExampleTable
+ExampleTable.of([])
+print(*os.listdir(tempfile.gettempdir()), flush=True)
+if sys.argv[1] == "dies":
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.stdin.read()
+"""
+
+
+def test_folders_of_dead_processes_are_removed_and_those_of_living_ones_are_not(tmp_path):
+    def start(how: str) -> subprocess.Popen:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        return subprocess.Popen(
+            [sys.executable, "-c", WRITES, how], env={**os.environ, "TMPDIR": str(tmp_path)}, **pipes
+        )
+
+    living = start("lives")
+    (of_the_living,) = living.stdout.readline().split()
+    dead = start("dies")
+    both = set(dead.stdout.readline().split())
+    dead.wait()
+    (of_the_dead,) = both - {of_the_living}
+    last = start("lives")
+    found = set(last.stdout.readline().split())
+    assert of_the_living in found
+    assert of_the_dead not in found
+    for process in (living, last):
+        process.communicate("", timeout=30)
+    assert not list(tmp_path.iterdir())

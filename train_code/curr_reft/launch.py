@@ -25,15 +25,18 @@ _CODES = tuple(kind.exit_code for kind in (InputError, DivergedError, StoppedErr
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def _pass_on_signals() -> None:
-    received: list[float] = []
+def _pass_on_signals() -> list[int]:
+    """Send signals on to the scripts. Returns a list that gets those that come."""
+    received: list[int] = []
+    since: list[float] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(time.monotonic())
-        again = received[-1] - received[0] > ONE_SIGNAL_SECONDS
+        received.append(number)
+        since.append(time.monotonic())
         children = psutil.Process().children()
         if not children:
             sys.exit(128 + number)
+        again = since[-1] - since[0] > ONE_SIGNAL_SECONDS
         for child in children:
             child.send_signal(signal.SIGKILL if again else number)
 
@@ -41,13 +44,14 @@ def _pass_on_signals() -> None:
         # Under nohup hang-ups are ignored, and stay so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
+    return received
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Take torchrun's flags, the script and the script's flags."""
     follow_owners()
     own_children()
-    _pass_on_signals()
+    received = _pass_on_signals()
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
@@ -58,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for code in _CODES:
             if code in ends:
                 sys.exit(code)
+        if received:
+            sys.exit(128 + received[0])
         raise
 
 
