@@ -461,6 +461,18 @@ def test_an_unfinished_run_goes_on_and_keeps_its_reference(trained, stage_flags,
 
 
 @pytest.mark.slow
+def test_a_run_killed_after_its_last_step_is_only_finished(trained):
+    out = trained("judge", "--max_steps", "2", "--save_steps", "2")
+    weights = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").unlink()
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+    trained("judge", "--max_steps", "2", "--save_steps", "2")
+    assert (out / "model.safetensors").read_bytes() == weights
+    assert json.loads((out / "manifest.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.slow
 def test_planned_steps_are_the_steps_taken(trained, stage_flags, trainers):
     flags = (
         "--per_device_train_batch_size",

@@ -127,7 +127,7 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
             self._load_whole(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if self._stop.signal is not None:
+        if self.state.global_step < self.state.max_steps:
             return
         whole = isinstance(self.accelerator.unwrap_model(self.model), PreTrainedModel)
         if not whole or self.is_deepspeed_enabled or self.is_fsdp_enabled:

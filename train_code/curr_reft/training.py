@@ -189,12 +189,15 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         "prompts_per_device": config.prompts_per_device,
         "data": [asdict(file) for file in mixture.files],
     }
-    start = find_start(
-        output_dir,
-        record,
-        lambda checkpoint: weights_fault(checkpoint, weights),
-        config.accept_changes,
-        _requested(config, output_dir),
+    requested = _requested(config, output_dir)
+    start = processes.shared(
+        lambda: find_start(
+            output_dir,
+            record,
+            lambda checkpoint: weights_fault(checkpoint, weights),
+            config.accept_changes,
+            requested,
+        )
     )
     if start.step > steps:
         raise InputError(
@@ -318,7 +321,7 @@ def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Pat
 
 
 def _record_end(output_dir: Path, error: BaseException) -> None:
-    statuses = {StoppedError: "stopped", DivergedError: "diverged"}
+    statuses = {StoppedError: "stopped", KeyboardInterrupt: "stopped", DivergedError: "diverged"}
     reason = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
     try:
         mark_ended(output_dir, statuses.get(type(error), "failed"), reason=reason)
