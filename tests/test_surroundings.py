@@ -12,41 +12,50 @@ from curr_reft.processor import check_hub
 from curr_reft.surroundings import check_trackers, check_writable
 
 KEY = "0123456789" * 4
-ASK = "import sys; from curr_reft.surroundings import check_tracker_login as ask; ask(sys.argv[1:])"
-
-
-@pytest.fixture
-def login(tmp_path):
-    """Asks wandb in a process of its own, with nothing of this machine's; gives the error's last line."""
-
-    def ask(*names, **environment):
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-        result = subprocess.run(
-            [sys.executable, "-c", ASK, *names],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**kept, "HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), **environment},
-        )
-        assert (result.returncode == 0) == (result.stderr == "")
-        return result.stderr.splitlines()[-1] if result.returncode else None
-
-    return ask
+# A fork for each question: wandb reads its environment once, and importing what it needs takes seconds.
+ASK = """
+import json, os, sys
+from curr_reft.errors import InputError
+from curr_reft.surroundings import check_tracker_login
+for question in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        os.environ.update(question["environment"])
+        try:
+            check_tracker_login(question["names"])
+            print("fine", flush=True)
+        except InputError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.wait()
+"""
 
 
 @pytest.mark.slow
-def test_wandb_needs_a_key_unless_it_is_offline(login, tmp_path):
-    error = login("tensorboard", "wandb")
-    assert "InputError: --report_to wandb: not logged in; run 'wandb login', set WANDB_MODE=offline" in error
-    assert "--report_to none" in error
-    assert "WANDB_API_KEY invalid" in login("wandb", WANDB_API_KEY="abc")
-    assert login("none") is None
-    assert login("wandb", WANDB_MODE="offline") is None
-    assert login("wandb", WANDB_MODE="disabled") is None
-    assert login("wandb", WANDB_API_KEY=KEY) is None
+def test_wandb_needs_a_key_unless_it_is_offline(tmp_path):
     (tmp_path / "netrc").write_text(f"machine here.example login user password {KEY}\n")
-    assert "not logged in" in login("wandb")
-    assert login("wandb", WANDB_BASE_URL="https://here.example") is None
+    netrc = {"NETRC": str(tmp_path / "netrc")}
+    questions = {
+        "not logged in; run 'wandb login', set WANDB_MODE=offline, or pass --report_to none": {},
+        "WANDB_API_KEY invalid": {"WANDB_API_KEY": "abc"},
+        "fine": {"WANDB_MODE": "offline"},
+        "fine ": {"WANDB_MODE": "disabled"},
+        "fine  ": {"WANDB_API_KEY": KEY},
+        "not logged in": netrc,
+        "fine   ": {**netrc, "WANDB_BASE_URL": "https://here.example"},
+    }
+    asked = [{"names": ["tensorboard", "wandb"], "environment": each} for each in questions.values()]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    result = subprocess.run(
+        [sys.executable, "-c", ASK, json.dumps([*asked, {"names": ["none"], "environment": {}}])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**kept, "HOME": str(tmp_path), "NETRC": str(tmp_path / "nothing")},
+    )
+    assert result.returncode == 0, result.stderr
+    answers = result.stdout.splitlines()
+    for expected, answer in zip([*questions, "fine"], answers, strict=True):
+        assert expected.strip() in answer
 
 
 def test_trackers_are_known_and_installed(monkeypatch):

@@ -40,7 +40,7 @@ class Started:
         assert self.end() == 0, self.said[-3000:]
 
     def until(self, text: str) -> None:
-        for _ in range(3000):
+        for _ in range(12000):
             if text in self.said:
                 return
             assert self.process.poll() is None, self.said[-3000:]
