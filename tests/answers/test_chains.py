@@ -12,7 +12,7 @@ from curr_reft.answers.chains import end_of_chain
         ("A = πr² = 9π", "A = 9π"),
         ("180° - 145° = 35°", "35°"),
         ("The measure of angle ABC = 24°", "24°"),
-        ("Area = 1/2 * 6 * 8 = 24", "24"),
+        ("Area = 1/2 * 6 * 8 = 24", "Area = 24"),
         ("S_{ABC} = 24", "24"),
         ("sin A = 3/5 = 0.6", "0.6"),
         ("f(2) = 4 + 1 = 5", "5"),

@@ -139,7 +139,9 @@ def _without_lead_in(text: str, kind: Kind, problem: str) -> str | None:
 
 
 def _end_of_chain(text: str, kind: Kind, problem: str) -> str | None:
-    return end_of_chain(text) if kind in (MATH, COUNT) else None
+    end = end_of_chain(text) if kind in (MATH, COUNT) else None
+    # A count has no name.
+    return end.rpartition("= ")[2] if end and kind is COUNT else end
 
 
 def _option_spelt_out(text: str, kind: Kind, problem: str) -> str | None:
