@@ -31,6 +31,7 @@ def is_paid(stage: str, task: str, completion: str, gold: str) -> bool:
         (r"The answer is \boxed{35}. So the answer is 35.", "35"),
         ("\\boxed{35}\n\\boxed{35}", "35"),
         (r"\boxed{35} \boxed{", "35"),
+        ("It is \\boxed{140}. The answer is 140°. I hope this helps.", "140"),
     ],
 )
 def test_paid(completion, gold):
@@ -62,6 +63,7 @@ def test_paid(completion, gold):
         (r"The length is $\boxed{35}$ meters.", "35 cm"),
         (r"The area is \boxed{35} \mathrm{~cm}^2", "35 cm^3"),
         (r"I first thought \boxed{35}, but the answer is 36.", "35"),
+        ("I first thought \\boxed{35}, but the answer is 36. I hope this helps.", "35"),
     ],
 )
 def test_unpaid(completion, gold):
@@ -83,3 +85,19 @@ def test_unpaid(completion, gold):
 )
 def test_other_kinds(stage, task, completion, gold, expected):
     assert is_paid(stage, task, completion, gold) == expected
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\boxed{3}" + " " * 200_000 + r"x\boxed{4}",
+        r"\boxed{3} so" + " " * 200_000,
+        r"\boxed{3} " + "final " * 100_000,
+        r"\boxed{3} " + "the answer is " * 50_000,
+        r"\boxed{3}" * 50_000,
+        "not " * 100_000 + r"\boxed{3}",
+    ],
+)
+def test_hostile_text_is_linear(text):
+    assert not is_paid("open", "math", text, "35")

@@ -5,7 +5,7 @@ import re
 from curr_reft.answers.expressions import read_expression
 from curr_reft.answers.markup import Boxed, without_markup
 
-_ALTERNATIVE = re.compile(r"[\s,;:/&$()\\]*(?:or|and)?[\s,;:/&$()\\]*", re.IGNORECASE)
+_ALTERNATIVE = re.compile(r"[\s,;:/&$()\\]*+(?:or|and)?[\s,;:/&$()\\]*+", re.IGNORECASE)
 _AROUND = 80
 """Characters before a box in which it may be denied."""
 _DENIED = re.compile(

@@ -18,6 +18,7 @@ from curr_reft.answers.expressions import plain_text, read_expression
 from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.last_box import last_box
 from curr_reft.answers.markup import Boxed, boxed, fenced, value_before, without_markup
+from curr_reft.answers.maths import Verdict, compare
 from curr_reft.answers.options import option_texts, parse_options
 from curr_reft.answers.region import extract_answer, find_region
 from curr_reft.answers.verdicts import parse_yes_no
@@ -27,9 +28,10 @@ READINGS: tuple[Reading, ...] = get_args(Reading)
 
 _LONGEST_LABEL = 3
 """Words: a longer one is a sentence, in which an answer may be marked."""
+# Possessive and bounded repeats: linear, wherever the search for it begins.
 _LEAD_IN = re.compile(
-    r"(?:(?:so|thus|hence|therefore)\s*,?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)*"
-    r"(?:answer|option|choice)(?:\s+is(?:\s+option)?\s*:?|\s*:)\s*+(?=\S)",
+    r"(?:(?:so|thus|hence|therefore)\b\s*+,?\s*+)?(?:the\s++)?(?:(?:final|correct|right|best)\s++){0,3}"
+    r"(?:answer|option|choice)(?:\s++is(?:\s++option)?+\s*+:?|\s*+:)\s*+(?=\S)",
     re.IGNORECASE,
 )
 _END_OF_SENTENCE = re.compile(r"[.!?]\s+")
@@ -121,9 +123,17 @@ def _is_contradicted(text: str, boxes: Sequence[Boxed], kind: Kind) -> bool:
     if before is not None and _is_whole(Answer(before, kind.parse(before), ""), kind):
         return True
     lead = _LEAD_IN.search(text, box.closed)
-    named = _named(text[lead.end() :]) if lead else box.content(text)
+    if lead is None:
+        return False
+    line = without_markup(text[lead.end() :].partition("\n")[0])
+    named = _named(_END_OF_SENTENCE.split(line, maxsplit=1)[0])
     value = kind.parse(named)
-    return _is_whole(Answer(named, value, ""), kind) and value != kind.parse(box.content(text))
+    if not _is_whole(Answer(named, value, ""), kind):
+        return False
+    content = without_markup(box.content(text))
+    if kind is MATH:
+        return compare(named, content) is not Verdict.EQUAL
+    return value != kind.parse(content)
 
 
 def _named(text: str) -> str:
