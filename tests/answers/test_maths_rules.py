@@ -257,6 +257,7 @@ def test_equal(answer, gold):
         ("5 MW", "5 mW"),
         ("5 MPa", "5 mPa"),
         ("f'", "f"),
+        ("101_2", "101"),
         ("30'", "30°"),
         ("The answer is 35", "35"),
         ("35 or 36", "35"),

@@ -10,11 +10,11 @@ _LONGEST_CHAIN = 200
 """Characters, as many as math-verify is ever given."""
 _TITLE = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,4}")
 _NO_TITLE = re.compile(
-    r"\b(?:not?|never|if|unless|or|either|neither|twice|double|half|squared|cubed|plus|minus|times|log|ln|lg|sqrt"
-    r"|sin|cos|tan|cot)\b",
+    r"\b(?:not?|never|if|unless|or|either|neither|let|suppose|assum(?:e|ing)|given|when|maybe|perhaps|wrong|incorrect"
+    r"|false|twice|double|half|squared|cubed|plus|minus|times|log|ln|lg|sqrt|sin|cos|tan|cot)\b",
     re.IGNORECASE,
 )
-"""Words that deny what follows them, or compute: ``twice x = 24``."""
+"""Words that deny or suppose what follows them, or compute: ``twice x = 24``."""
 _NAME = re.compile(r"(?:m?\s*(?:\\angle|∠)\s*)?[A-Za-z]{1,4}")
 _SUBJECT = re.compile(
     r"(?:\\?(?:sin|cos|tan|cot)\s*)?(?:m?\s*(?:\\angle|\\triangle|[∠△])\s*)?(?:[A-Za-z]{1,4}|\\[a-z]+|[\u0391-\u03c9])"

@@ -56,7 +56,8 @@ _COMPARED_NAME = re.compile(r"[A-Za-z0-9]|[A-Z]+|\\angle[A-Za-z0-9]+")
 _AND = re.compile(r"\s*,?\s+and\s+")
 _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\}|\\[A-Za-z]+")
 _ADJACENT_LETTERS = re.compile(r"[^\W\d_]{2}")
-_PRIME = re.compile(r"['\"\u2032\u2033]")
+_DROPPED = re.compile(r"['\"\u2032\u2033]|\d\s*_")
+"""What math-verify drops: primes (f' would be f, and 30' would be 30) and bases (101_2 would be 101)."""
 _ADJACENT_NUMBERS = re.compile(r"[\d.]\s+[\d.]")
 _AROUND_OPERATORS = re.compile(r"\s*([-+*/=^<>(),:|{}\[\]]|\\(?:le|ge|times|div|pm|cup|cdot)(?![A-Za-z]))\s*")
 _BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
@@ -184,7 +185,6 @@ def _quantity(member: str) -> Quantity | None:
         value, unit = split_unit(member)
     if not value or "=" in value or "$" in value or r"\boxed" in value or _ADJACENT_NUMBERS.search(value):
         return None
-    if _PRIME.search(value):
-        # math-verify drops primes: f' would be f, and 30' would be 30.
+    if _DROPPED.search(value):
         return None
     return None if _ADJACENT_LETTERS.search(_COMMAND.sub(" ", value)) else Quantity(value, unit)
