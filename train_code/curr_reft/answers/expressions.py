@@ -56,7 +56,7 @@ _COMPARED_NAME = re.compile(r"[A-Za-z0-9]|[A-Z]+|\\angle[A-Za-z0-9]+")
 _AND = re.compile(r"\s*,?\s+and\s+")
 _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\}|\\[A-Za-z]+")
 _ADJACENT_LETTERS = re.compile(r"[^\W\d_]{2}")
-_DROPPED = re.compile(r"['\"\u2032\u2033]|\d\s*_")
+_DROPPED = re.compile(r"(?<=[\w)\]}])['\"\u2032\u2033]|\d\s*_")
 """What math-verify drops: primes (f' would be f, and 30' would be 30) and bases (101_2 would be 101)."""
 _ADJACENT_NUMBERS = re.compile(r"[\d.]\s+[\d.]")
 _AROUND_OPERATORS = re.compile(r"\s*([-+*/=^<>(),:|{}\[\]]|\\(?:le|ge|times|div|pm|cup|cdot)(?![A-Za-z]))\s*")
