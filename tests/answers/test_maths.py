@@ -72,6 +72,8 @@ COUNT_TO_100 = " ".join(str(number) for number in range(101))
         ("the  midpoint", "The midpoint"),
         ("a" * 300, "A" * 300),
         (COUNT_TO_100, COUNT_TO_100),
+        (r"\sqrt{\frac{3+\sqrt{5(1+3)}}{2}}", r"\left(\frac{\sqrt{20} + 3}{2}\right)^{\frac{1}{2}}"),
+        ("(" * 95 + "x" + ")" * 95, "(" * 95 + "X" + ")" * 95),
     ],
 )
 def test_equal(answer, gold):
@@ -110,6 +112,8 @@ def test_equal(answer, gold):
         ("{35", "35"),
         ("1/0", "2"),
         ("30 + 5" + " + 0" * 60, "35"),
+        ("(" * 95 + "35" + ")" * 95, "35"),
+        ("{(" * 6 + "35" + ")}" * 6, "35"),
     ],
 )
 def test_different(answer, gold):
@@ -117,7 +121,8 @@ def test_different(answer, gold):
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "yes", "1 2", "x = y = 2", "$1$ $2$", r"\boxed{1}\boxed{2}", "1" * 201]
+    "answer",
+    ["", "yes", "1 2", "x = y = 2", "$1$ $2$", r"\boxed{1}\boxed{2}", "1" * 201, "((((((35))))))", "([{(35]"],
 )
 def test_only_the_text_counts(answer):
     assert to_latex(answer) is None

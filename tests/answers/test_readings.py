@@ -126,6 +126,7 @@ def test_boxes_elsewhere(completion, gold, strict, tolerant):
         ("A. 3 B. 4", "A", False, False),
         ("A. 3 B. 4", "A, B", True, True),
         ("A. person, C. dog", "A, C", True, True),
+        ("D. Both A. and B.", "D", True, True),
         ("A. person, C. dog", "A", False, False),
         ("It is C", "C", False, False),
         ("The answer is C", "C", False, True),

@@ -55,6 +55,14 @@ def test_rules(suite, answer, gold, expected):
     assert right(suite, answer, gold) == expected
 
 
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [("x = 3", 1), ("Sum = 1 + 2 = 3", 1), ("The answer is three.", 1), ("2x = 3", 0), ("3 or 4", 0)],
+)
+def test_counts_read_tolerantly(output, expected):
+    assert score("math_out", output, {"solution": 3}, "tolerant").reward == expected
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_text_outside_a_closed_block_is_no_answer(suite):
     example = {"solution": 3 if suite == "math_out" else "[1, 1, 9, 9]", "resize_solution": [1, 1, 9, 9]}

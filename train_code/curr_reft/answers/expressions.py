@@ -4,12 +4,16 @@ An answer is one short expression, or a list of such. What is not so is compared
 """
 
 import re
+from itertools import accumulate
 from typing import NamedTuple
 
 from curr_reft.answers.markup import LONGEST, boxed, without_markup
 from curr_reft.answers.units import Quantity, split_unit
 
 _MAX_CHARACTERS = 200
+_DEEPEST = 5
+"""Brackets within brackets, one more than the roots of a quadratic have: the time that math-verify takes
+grows fast with each."""
 PERCENT = "%"
 """The unit of a percentage, which also equals its value and a hundredth of it without the sign."""
 
@@ -52,8 +56,11 @@ _COMPARED_NAME = re.compile(r"[A-Za-z0-9]|[A-Z]+|\\angle[A-Za-z0-9]+")
 _AND = re.compile(r"\s*,?\s+and\s+")
 _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[A-Za-z]+\}|\\[A-Za-z]+")
 _ADJACENT_LETTERS = re.compile(r"[^\W\d_]{2}")
+_DROPPED = re.compile(r"(?<=[\w)\]}])['\"\u2032\u2033]|\d\s*_")
+"""What math-verify drops: primes (f' would be f, and 30' would be 30) and bases (101_2 would be 101)."""
 _ADJACENT_NUMBERS = re.compile(r"[\d.]\s+[\d.]")
 _AROUND_OPERATORS = re.compile(r"\s*([-+*/=^<>(),:|{}\[\]]|\\(?:le|ge|times|div|pm|cup|cdot)(?![A-Za-z]))\s*")
+_BRACKETS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 _SHORT_EXPONENT = re.compile(r"\^\{(\w)\}")
 
 
@@ -71,17 +78,18 @@ class Expression(NamedTuple):
 def read_expression(answer: str, is_gold: bool = False) -> Expression | None:
     r"""The expression that an answer is, `None` when only its text counts.
 
-    That is so for more than 200 characters, several ``$…$`` or ``\boxed``, numbers apart by white space
-    alone, another ``=`` than that of a leading name, and two adjacent letters that are no command, function
-    or unit. Of a gold, words before ``=`` are dropped too.
+    That is so for more than 200 characters, brackets that do not match or nest deeply, several ``$…$`` or
+    ``\boxed``, numbers apart by white space alone, another ``=`` than that of a leading name, and two
+    adjacent letters that are no command, function or unit. Of a gold, words before ``=`` are dropped too.
     """
     # The length is looked at before anything is copied: the rest may then be as slow as 200 characters allow.
     stripped = answer.strip()
     if len(stripped) > _MAX_CHARACTERS or _holds_several(stripped):
         return None
     text, name = _split_name(_to_latex(stripped), is_gold)
-    if _depth(text) != 0:
-        # math-verify would read none either, after trying for half a second.
+    depths = _depths(text)
+    # math-verify would read none of unbalanced brackets either, after trying for half a second.
+    if depths[-1] != 0 or max(depths) > _DEEPEST:
         return None
     quantities = [_quantity(member) for member in _members(text)]
     return None if None in quantities else Expression(tuple(quantities), name)
@@ -142,23 +150,25 @@ def _split_name(text: str, is_gold: bool) -> tuple[str, str | None]:
 
 def _members(text: str) -> list[str]:
     """The members of a list; a tuple or an interval is one, and so is ``1,000``."""
+    depths = _depths(text)
     text = _THOUSANDS.sub(
-        lambda number: number[0].replace(",", "") if _depth(text[: number.start()]) == 0 else number[0], text
+        lambda number: number[0] if depths[number.start()] else number[0].replace(",", ""), text
     )
     text = _AND.sub(", ", text.replace(";", ","))
     if text.startswith(r"\{") and text.endswith(r"\}"):
         text = text[2:-2]
     members, start = [], 0
-    for position, character in enumerate(text):
-        if character == "," and _depth(text[:position]) == 0:
+    for position, (character, depth) in enumerate(zip(text, _depths(text), strict=False)):
+        if character == "," and depth == 0:
             members.append(text[start:position])
             start = position + 1
     members.append(text[start:])
     return [each for member in members for each in _both_signs(member.strip())]
 
 
-def _depth(text: str) -> int:
-    return sum(map(text.count, "([{")) - sum(map(text.count, ")]}"))
+def _depths(text: str) -> list[int]:
+    """How many brackets are open before each character, and at the end."""
+    return list(accumulate((_BRACKETS.get(character, 0) for character in text), initial=0))
 
 
 def _both_signs(member: str) -> list[str]:
@@ -174,5 +184,7 @@ def _quantity(member: str) -> Quantity | None:
     else:
         value, unit = split_unit(member)
     if not value or "=" in value or "$" in value or r"\boxed" in value or _ADJACENT_NUMBERS.search(value):
+        return None
+    if _DROPPED.search(value):
         return None
     return None if _ADJACENT_LETTERS.search(_COMMAND.sub(" ", value)) else Quantity(value, unit)

@@ -50,7 +50,9 @@ def parse_options(answer: str) -> frozenset[str] | None:
     marks = list(_MARKED.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     texts = [text[mark.end() : end].strip(_NO_TEXT) for mark, end in zip(marks, ends, strict=True)]
-    counted = [mark for mark, rest in zip(marks, texts, strict=True) if rest or mark is marks[0]]
+    counted = [
+        mark for mark, rest in zip(marks, texts, strict=True) if rest not in ("", "and") or mark is marks[0]
+    ]
     return frozenset(map(_letter, counted))
 
 

@@ -16,7 +16,9 @@ from curr_reft.answers.chains import end_of_chain
 from curr_reft.answers.counts import parse_number
 from curr_reft.answers.expressions import plain_text, read_expression
 from curr_reft.answers.labels import parse_labels
+from curr_reft.answers.last_box import last_box
 from curr_reft.answers.markup import Boxed, boxed, fenced, value_before, without_markup
+from curr_reft.answers.maths import Verdict, compare
 from curr_reft.answers.options import option_texts, parse_options
 from curr_reft.answers.region import extract_answer, find_region
 from curr_reft.answers.verdicts import parse_yes_no
@@ -26,13 +28,13 @@ READINGS: tuple[Reading, ...] = get_args(Reading)
 
 _LONGEST_LABEL = 3
 """Words: a longer one is a sentence, in which an answer may be marked."""
+# Possessive and bounded repeats: linear, wherever the search for it begins.
 _LEAD_IN = re.compile(
-    r"(?:(?:so|thus|hence|therefore)\s*,?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+)*"
-    r"(?:answer|option|choice)(?:\s+is(?:\s+option)?\s*:?|\s*:)\s*+(?=\S)",
+    r"(?:(?:so|thus|hence|therefore)\b\s*+,?\s*+)?(?:the\s++)?(?:(?:final|correct|right|best)\s++){0,3}"
+    r"(?:answer|option|choice)(?:\s++is(?:\s++option)?+\s*+:?|\s*+:)\s*+(?=\S)",
     re.IGNORECASE,
 )
 _END_OF_SENTENCE = re.compile(r"[.!?]\s+")
-_ONE_OR_THE_OTHER = re.compile(r"[\s,;/&$()\\]*(?:or|and)?[\s,;/&$()\\]*", re.IGNORECASE)
 
 
 class Answer(NamedTuple):
@@ -100,39 +102,56 @@ def _found_within(text: str, kind: Kind) -> Iterator[tuple[str, str]]:
                 yield content, "the last fenced JSON with a box"
                 break
     boxes = boxed(text)
-    if boxes and not _are_alternatives(text, boxes[-2:]) and not _contradicts(text, boxes, kind):
-        yield boxes[-1].content(text), r"the last \boxed"
+    answer = last_box(text, boxes) if boxes else None
+    if answer is not None:
+        if _is_contradicted(text, boxes, kind):
+            return
+        yield answer, r"the last \boxed"
     last_line = without_markup(text.rpartition("\n")[2])
     starts = [0, *(end.end() for end in _END_OF_SENTENCE.finditer(last_line))]
     leads = [lead for start in starts if (lead := _LEAD_IN.match(last_line, start))]
     if leads:
-        named = last_line[leads[-1].end() :]
+        named = _named(last_line[leads[-1].end() :])
         if leads[-1].start() == 0 or _is_whole(Answer(named, kind.parse(named), ""), kind):
             yield named, "named as the answer in the last line"
 
 
-def _are_alternatives(text: str, boxes: Sequence[Boxed]) -> bool:
-    r"""Whether two boxes stand side by side, as in ``\boxed{3} or \boxed{4}``, and differ."""
-    if len(boxes) < 2 or boxes[0].content(text) == boxes[1].content(text):
+def _is_contradicted(text: str, boxes: Sequence[Boxed], kind: Kind) -> bool:
+    r"""Whether another answer stands alone before the one box (``34 \boxed{35}``), or is named behind it."""
+    box = boxes[-1]
+    before = value_before(text, box) if len(boxes) == 1 and kind is not LABELS else None
+    if before is not None and _is_whole(Answer(before, kind.parse(before), ""), kind):
+        return True
+    lead = _LEAD_IN.search(text, box.closed)
+    if lead is None:
         return False
-    return _ONE_OR_THE_OTHER.fullmatch(text, boxes[0].closed + 1, boxes[1].start) is not None
+    line = without_markup(text[lead.end() :].partition("\n")[0])
+    named = _named(_END_OF_SENTENCE.split(line, maxsplit=1)[0])
+    value = kind.parse(named)
+    if not _is_whole(Answer(named, value, ""), kind):
+        return False
+    content = without_markup(box.content(text))
+    if kind is MATH:
+        return compare(named, content) is not Verdict.EQUAL
+    return value != kind.parse(content)
 
 
-def _contradicts(text: str, boxes: Sequence[Boxed], kind: Kind) -> bool:
-    r"""Whether an answer stands alone before the one box, as in ``34 \boxed{35}``."""
-    before = value_before(text, boxes[0]) if len(boxes) == 1 else None
-    return before is not None and _is_whole(Answer(before, kind.parse(before), ""), kind)
+def _named(text: str) -> str:
+    """What stands behind lead-in words, without the dot that ends their sentence."""
+    return text.strip().removesuffix(".").rstrip()
 
 
 def _without_lead_in(text: str, kind: Kind, problem: str) -> str | None:
     """What follows ``The answer is`` and its like."""
     text = without_markup(text)
     lead_in = _LEAD_IN.match(text)
-    return text[lead_in.end() :] if lead_in else None
+    return _named(text[lead_in.end() :]) if lead_in else None
 
 
 def _end_of_chain(text: str, kind: Kind, problem: str) -> str | None:
-    return end_of_chain(text) if kind in (MATH, COUNT) else None
+    end = end_of_chain(text) if kind in (MATH, COUNT) else None
+    # A count has no name.
+    return end.rpartition("= ")[2] if end and kind is COUNT else end
 
 
 def _option_spelt_out(text: str, kind: Kind, problem: str) -> str | None:

@@ -122,7 +122,8 @@ def _agree(first: Any, second: Any) -> bool:
     """Whether two numbers are equal: whole ones exactly, others to a relative precision."""
     if _is_whole(first) and _is_whole(second):
         return first == second
-    return abs(first - second) <= _PRECISION * max(abs(first), abs(second))
+    # sympy has truth values of its own, which are not `False`.
+    return bool(abs(first - second) <= _PRECISION * max(abs(first), abs(second)))
 
 
 def _is_whole(number: Any) -> bool:

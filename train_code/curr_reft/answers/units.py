@@ -89,6 +89,7 @@ _OTHERS = {
     "Pa": "pascal 帕 帕斯卡",
     "kPa": "kilopascal 千帕",
     "MPa": "megapascal 兆帕",
+    "mPa": "millipascal 毫帕",
     r"^\circ C": "℃ degree_celsius degrees_celsius 摄氏度",
     r"^\circ F": "℉ degree_fahrenheit degrees_fahrenheit 华氏度",
     "K": "kelvin 开尔文",
