@@ -135,14 +135,14 @@ def test_the_gold_comes_first():
 
 
 def test_time_runs_out():
-    assert compare("9^{9^{9^{9}}}", "35") is Verdict.TIMEOUT
+    assert compare("(x+y+z+w)^{99}", "35") is Verdict.TIMEOUT
 
 
 def test_a_failure_of_the_library_is_a_verdict():
     assert compare("2", "1/0") is Verdict.ERROR
 
 
-PAIRS = [("0.25", r"\frac{1}{4}"), ("9^{9^{9^{9}}}", "35"), ("0.5", r"\frac{1}{2}")]
+PAIRS = [("0.25", r"\frac{1}{4}"), ("(x+y+z+w)^{99}", "35"), ("0.5", r"\frac{1}{2}")]
 VERDICTS = [Verdict.EQUAL, Verdict.TIMEOUT, Verdict.EQUAL]
 
 

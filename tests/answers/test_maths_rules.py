@@ -2,6 +2,7 @@
 
 import pytest
 
+from curr_reft.answers.expressions import read_expression
 from curr_reft.answers.maths import Verdict, compare
 from curr_reft.rewards.paper import score
 
@@ -294,3 +295,17 @@ def test_different(answer, gold):
 def test_a_gold_of_option_letters_is_a_set_of_options(answer, gold, expected):
     result = score("open", "math", f"<answer>{answer}</answer>", f"<answer>{gold}</answer>")
     assert result.reward == expected
+
+
+TOWERS = ["2^{2^{2^{35}}}", "2^{2^{(2^{35})}}", r"2^{\frac{2^{2^{35}}}{1}}", "9^{9^{9^{9}}}"]
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_high_powers_are_compared_as_text(tower):
+    assert read_expression(tower) is None
+    assert score("open", "math", f"<answer>{tower}</answer>", f"<answer>{tower}</answer>").reward == 1
+
+
+def test_powers_of_powers_are_expressions():
+    for text in ("e^{-x^{2}}", "x^2 + y^2 + z^2", "(x^{2})^{3}", "2^{3} \\cdot 2^{4^{2}}"):
+        assert read_expression(text) is not None

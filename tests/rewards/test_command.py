@@ -78,7 +78,7 @@ def test_the_released_variant_has_no_other_reading(tmp_path, capsys):
 
 def test_timeouts_are_named_and_counted_once_per_scoring(tmp_path, capsys):
     row = {
-        "model_output": "<answer>$9^{9^{9^{9}}}$</answer>",
+        "model_output": "<answer>$(x+y+z+w)^{99}$</answer>",
         "example": {"solution": "<answer>$35$</answer>"},
     }
     path = tmp_path / "p.jsonl"

@@ -53,7 +53,7 @@ def test_a_timeout_is_counted_named_and_harms_no_other_row(caplog):
     (accuracy,) = reward_functions(STAGES["open"], ["accuracy"], "paper")
     logged = {}
     rewards = accuracy(
-        completions=turns(*(f"<answer>{text}</answer>" for text in (r"\frac12", "9^{9^{9^{9}}}", "0.5"))),
+        completions=turns(*(f"<answer>{text}</answer>" for text in (r"\frac12", "(x+y+z+w)^{99}", "0.5"))),
         solution=["<answer>1/2</answer>", "<answer>35</answer>", "<answer>1/2</answer>"],
         task=["math"] * 3,
         id=["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3"],

@@ -155,7 +155,7 @@ def test_open_math(answer, gold, expected):
 def test_open_math_reports_a_timeout():
     slow, quick = (
         score("open", "math", f"<answer>{answer}</answer>", "<answer>35</answer>")
-        for answer in ("9^{9^{9^{9}}}", "35")
+        for answer in ("(x+y+z+w)^{99}", "35")
     )
     assert (slow.reward, slow.incident) == (0, MATH_TIMEOUT)
     assert (quick.reward, quick.incident) == (1, None)

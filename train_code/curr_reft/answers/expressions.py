@@ -14,6 +14,8 @@ _MAX_CHARACTERS = 200
 _DEEPEST = 5
 """Brackets within brackets, one more than the roots of a quadratic have: the time that math-verify takes
 grows fast with each."""
+_HIGHEST = 2
+"""Powers one above another: of a third, math-verify makes numbers of gigabytes."""
 PERCENT = "%"
 """The unit of a percentage, which also equals its value and a hundredth of it without the sign."""
 
@@ -78,9 +80,10 @@ class Expression(NamedTuple):
 def read_expression(answer: str, is_gold: bool = False) -> Expression | None:
     r"""The expression that an answer is, `None` when only its text counts.
 
-    That is so for more than 200 characters, brackets that do not match or nest deeply, several ``$…$`` or
-    ``\boxed``, numbers apart by white space alone, another ``=`` than that of a leading name, and two
-    adjacent letters that are no command, function or unit. Of a gold, words before ``=`` are dropped too.
+    That is so for more than 200 characters, brackets that do not match or nest deeply, powers three high,
+    several ``$…$`` or ``\boxed``, numbers apart by white space alone, another ``=`` than that of a leading
+    name, and two adjacent letters that are no command, function or unit. Of a gold, words before ``=`` are
+    dropped too.
     """
     # The length is looked at before anything is copied: the rest may then be as slow as 200 characters allow.
     stripped = answer.strip()
@@ -89,7 +92,7 @@ def read_expression(answer: str, is_gold: bool = False) -> Expression | None:
     text, name = _split_name(_to_latex(stripped), is_gold)
     depths = _depths(text)
     # math-verify would read none of unbalanced brackets either, after trying for half a second.
-    if depths[-1] != 0 or max(depths) > _DEEPEST:
+    if depths[-1] != 0 or max(depths) > _DEEPEST or _stacked_powers(text) > _HIGHEST:
         return None
     quantities = [_quantity(member) for member in _members(text)]
     return None if None in quantities else Expression(tuple(quantities), name)
@@ -169,6 +172,23 @@ def _members(text: str) -> list[str]:
 def _depths(text: str) -> list[int]:
     """How many brackets are open before each character, and at the end."""
     return list(accumulate((_BRACKETS.get(character, 0) for character in text), initial=0))
+
+
+def _stacked_powers(text: str) -> int:
+    """How many powers stand one above another, as in ``2^{x^{2}}``."""
+    is_exponent: list[bool] = []
+    most, before = 0, ""
+    for character in text:
+        step = _BRACKETS.get(character, 0)
+        if step > 0:
+            is_exponent.append(before == "^")
+        elif step < 0 and is_exponent:
+            is_exponent.pop()
+        elif character == "^":
+            most = max(most, sum(is_exponent) + 1)
+        if character != " ":
+            before = character
+    return most
 
 
 def _both_signs(member: str) -> list[str]:
