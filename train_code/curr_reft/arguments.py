@@ -317,4 +317,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
     if model.model_name_or_path is None:
         raise InputError("--model_name_or_path is missing: a checkpoint directory or a hub id")
     model.model_name_or_path = found_file(model.model_name_or_path)
+    if Path(model.model_name_or_path).is_dir():
+        # Manifests and adapters name it, and are read from other folders.
+        model.model_name_or_path = os.path.abspath(model.model_name_or_path)
     return data, training, model

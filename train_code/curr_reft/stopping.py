@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import torch
@@ -20,6 +21,28 @@ GRACE_VARIABLE = "CURR_REFT_STOP_GRACE_SECONDS"
 """Tells a process that other commands start how long it has from a signal to its end."""
 GRACE_SECONDS = 300.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def stop_at_signals() -> None:
+    """Let a signal end this command with a `StoppedError`, until training takes them (`StopOnSignal.listen`).
+
+    Those that are ignored, as hang-ups under nohup, stay so.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise StoppedError(
+            f"stopped by {signal.Signals(number).name} while not training; start the same command again"
+        )
+
+    _listen(stop)
+
+
+def _listen(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class StopOnSignal(TrainerCallback):
@@ -42,9 +65,7 @@ class StopOnSignal(TrainerCallback):
 
     def listen(self) -> None:
         """Take the signals from now on; those that are ignored, as hang-ups under nohup, stay so."""
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._receive)
+        _listen(self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None:

@@ -45,9 +45,8 @@ def refuse_adapter(folder: Path, flag: str) -> None:
     if is_adapter(folder):
         base = read_object(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
         raise InputError(
-            f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the"
-            f" two with"
-            " peft's merge_and_unload and save_pretrained"
+            f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the two"
+            " with peft's merge_and_unload and save_pretrained"
         )
 
 
