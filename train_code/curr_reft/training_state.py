@@ -47,7 +47,7 @@ def state_fault(checkpoint: Path, processes: int) -> str | None:
     if not is_whole(checkpoint):
         return f"{STATE_FILE} is missing or broken"
     if (checkpoint / "latest").is_file():
-        folder = checkpoint / (checkpoint / "latest").read_text(encoding="utf-8").strip()
+        folder = checkpoint / (checkpoint / "latest").read_text(errors="replace").strip()
         shards = sorted(folder.glob("*optim_states.pt"))
         if len(shards) != processes:
             return f"{folder.name} holds the optimizer states of {len(shards)} of {processes} processes"
