@@ -142,6 +142,23 @@ def test_changed_settings_stop_until_they_are_accepted(flags, said, run):
     assert set(found.changes) >= {flags[0].strip("-")}
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--optim", "adafactor"), "optim adafactor instead of adamw_torch"),
+        (("--use_peft", "--lora_target_modules", "q_proj"), "use_peft True instead of False"),
+    ],
+)
+def test_what_no_checkpoint_fits_is_not_to_be_accepted(flags, said, run):
+    out, start = run
+    with pytest.raises(InputError, match="its checkpoints fit no run of") as caught:
+        start(*flags, "--accept_changes")
+    assert said in str(caught.value)
+    for step in (2, 4):
+        shutil.rmtree(out / f"checkpoint-{step}")
+    assert start(*flags).checkpoint is None
+
+
 def test_rows_that_changed_are_a_change(run, world, tmp_path):
     _, start = run
     root = tmp_path / "other"

@@ -7,6 +7,7 @@ found from the working directory are looked for in the repository.
 
 import difflib
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -232,6 +233,12 @@ class CurriculumConfig(GRPOConfig):
         if not torch.cuda.is_available():
             self._fit_to_cpu()
         super().__post_init__()
+
+    @property
+    def rollout_steps(self) -> int:
+        """After how many optimizer steps a rollout has been learned from to the end."""
+        learned = self.steps_per_generation * self.num_iterations
+        return math.lcm(learned, self.gradient_accumulation_steps) // self.gradient_accumulation_steps
 
     def _fit_to_cpu(self) -> None:
         """Choose gloo and CPU devices, and note the flags that only a GPU can serve."""

@@ -33,6 +33,11 @@ _STARTS_AND_ENDS = (
 )
 _FREE = (*_PLACES, *_SHOWN, *_KEPT, *_MEMORY, *_STARTS_AND_ENDS)
 _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "ddp_", "wandb_")
+# What the state of an optimizer hangs on.
+_FIXED = (
+    *("optim", "use_peft", "lora_r", "lora_target_modules"),
+    *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
+)
 _SHOWN_CHANGES = 12
 
 
@@ -171,8 +176,16 @@ def check_settings(output_dir: Path, record: dict[str, Any], accept_changes: boo
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     }
+    if checkpoints_below(output_dir) and (fixed := changes.keys() & set(_FIXED)):
+        raise InputError(
+            f"--output_dir {output_dir}: its checkpoints fit no run of"
+            f" {_told({name: changes[name] for name in sorted(fixed)})}; choose another directory"
+        )
     if changes and not accept_changes:
-        raise InputError(_told(output_dir, changes))
+        raise InputError(
+            f"--output_dir {output_dir}: its unfinished run had other settings: {_told(changes)}; give the"
+            " earlier ones, choose another directory, or go on with the new ones by --accept_changes"
+        )
     return changes
 
 
@@ -197,17 +210,14 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(output_dir: Path, changes: dict[str, list[Any]]) -> str:
+def _told(changes: dict[str, list[Any]]) -> str:
     told = [
         "other rows of data" if name == "data" else f"{name} {_spelt(now)} instead of {_spelt(then)}"
         for name, (then, now) in changes.items()
     ]
     shown = ", ".join(told[:_SHOWN_CHANGES])
     more = f" and {len(told) - _SHOWN_CHANGES} more" if len(told) > _SHOWN_CHANGES else ""
-    return (
-        f"--output_dir {output_dir}: its unfinished run had other settings: {shown}{more}; give the earlier"
-        " ones, choose another directory, or go on with the new ones by --accept_changes"
-    )
+    return f"{shown}{more}"
 
 
 def _spelt(value: Any) -> str:

@@ -54,10 +54,12 @@ class StopOnSignal(TrainerCallback):
 
     Args:
         grace: Seconds from the signal to the end.
+        steps: A run can go on from multiples of this alone.
     """
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, steps: int = 1) -> None:
         self._grace = grace
+        self._steps = steps
         self._since: float | None = None
         self.signal: signal.Signals | None = None
         """What was received, `None` as long as nothing was; the same in all processes once training has
@@ -86,6 +88,8 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
     ) -> None:
+        if state.global_step % self._steps:
+            return
         number = int(gather(torch.tensor([self.signal or 0], device=args.device)).max())
         if not number:
             return

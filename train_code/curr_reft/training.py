@@ -106,6 +106,13 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
     if config.max_packed_tokens is not None and not config.shared_prefix:
         raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
+    steps = config.rollout_steps
+    if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
+        raise InputError(
+            f"--save_steps {config.save_steps:g}: a rollout is learned from in {steps} steps"
+            " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
+            f" give a multiple of {steps}"
+        )
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
     if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
