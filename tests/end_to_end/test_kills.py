@@ -185,7 +185,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(stage, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_it_loads_ends_it_in_one_line(number, stage, tmp_path):
     run = stage(tmp_path / "out", processes=2)
-    run.until("Checking images")
+    run.until("rewards, paper")
     run.process.send_signal(number)
     assert run.end() == STOPPED
     assert none_remains(str(tmp_path / "out"))

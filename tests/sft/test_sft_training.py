@@ -155,7 +155,7 @@ def test_a_run_leaves_what_evaluation_needs(swift, sft_flags, tmp_path, tiny_bas
     assert "swift is here" in (output / "swift.log").read_text()
     arguments = (folder / "arguments").read_text()
     assert "--strict" in arguments
-    assert "sft/run_ends.py\n--callbacks\nstop_on_signal\nkeep_state_of_newest\n" in arguments
+    assert "sft/run_ends.py\n--callbacks\nstop_on_signal\nkeep_state_of_newest\nend_on_loss\n" in arguments
     assert f"PATH={folder}:" in (folder / "environment").read_text()
     found = find_checkpoints(str(output), False, {})
     assert [checkpoint.name for checkpoint in found] == ["checkpoint-4", "final"]
