@@ -90,6 +90,34 @@ def test_weights_alone_are_kept_aside(run):
     assert [path.name for path in (out / "earlier-start-1").iterdir()] == ["checkpoint-2"]
 
 
+def test_what_the_run_would_write_over_is_kept_aside(run):
+    out, start = run
+    (out / "checkpoint-4/optimizer.pt").unlink()
+    found = start()
+    assert found.checkpoint == out / "checkpoint-2"
+    found.clear(out)
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert (out / "earlier-start-1/checkpoint-4/model.safetensors").exists()
+    # Named by the user, whole or not.
+    for step in (4, 6):
+        write_checkpoint(out, out / "checkpoint-2", step, without=("model.safetensors",) if step == 6 else ())
+    start("--resume_from_checkpoint", str(out / "checkpoint-2")).clear(out)
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert {path.name for path in (out / "earlier-start-2").iterdir()} == {"checkpoint-4", "checkpoint-6"}
+
+
+def test_checkpoints_of_an_earlier_start_with_other_processes_count(tiny_base, tmp_path):
+    of_one, of_two = (
+        {"stage": "judge", "config": {"model_name_or_path": "x"}, "processes": count} for count in (1, 2)
+    )
+    manifest = {**of_two, "status": "running", "earlier_starts": [{**of_one, "status": "stopped"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    whole = write_checkpoint(tmp_path, tiny_base, 2)
+    assert find_start(tmp_path, of_two, lambda _: None).checkpoint == whole
+    (whole / "rng_state.pth").unlink()
+    assert find_start(tmp_path, of_two, lambda _: None).checkpoint is None
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -112,6 +140,23 @@ def test_changed_settings_stop_until_they_are_accepted(flags, said, run):
     found = start(*flags, "--accept_changes")
     assert found.checkpoint == out / "checkpoint-4"
     assert set(found.changes) >= {flags[0].strip("-")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--optim", "adafactor"), "optim adafactor instead of adamw_torch"),
+        (("--use_peft", "--lora_target_modules", "q_proj"), "use_peft True instead of False"),
+    ],
+)
+def test_what_no_checkpoint_fits_is_not_to_be_accepted(flags, said, run):
+    out, start = run
+    with pytest.raises(InputError, match="its checkpoints fit no run of") as caught:
+        start(*flags, "--accept_changes")
+    assert said in str(caught.value)
+    for step in (2, 4):
+        shutil.rmtree(out / f"checkpoint-{step}")
+    assert start(*flags).checkpoint is None
 
 
 def test_rows_that_changed_are_a_change(run, world, tmp_path):
@@ -149,6 +194,14 @@ def test_another_model_is_another_run(run, tiny_base, tmp_path):
     shutil.copytree(tiny_base, tmp_path / "other")
     with pytest.raises(InputError, match="holds an unfinished run of judge from"):
         start("--model_name_or_path", str(tmp_path / "other"), "--accept_changes")
+
+
+def test_the_same_model_by_another_path_is_the_same(run, tiny_base, monkeypatch):
+    out, start = run
+    for name in (f"{tiny_base}/", f"{tiny_base.parent}/../{tiny_base.parent.name}/{tiny_base.name}"):
+        assert start("--model_name_or_path", name).checkpoint == out / "checkpoint-4"
+    monkeypatch.chdir(tiny_base.parent)
+    assert start("--model_name_or_path", tiny_base.name).checkpoint == out / "checkpoint-4"
 
 
 def test_checkpoints_of_nobody_are_left_alone(run):
@@ -196,11 +249,24 @@ def test_deepspeeds_shards_are_looked_at(deepspeed_checkpoint):
 
 
 def test_deepspeeds_state_goes_on_with_as_many_processes(deepspeed_checkpoint, tmp_path):
-    record = {"stage": "judge", "config": {"model_name_or_path": "x"}, "processes": 2}
+    config = {"model_name_or_path": "x", "deepspeed_file": "zero3.json"}
+    record = {"stage": "judge", "config": config, "processes": 2}
     (tmp_path / "manifest.json").write_text(json.dumps({**record, "status": "running"}))
     assert find_start(tmp_path, record, lambda _: None).checkpoint == deepspeed_checkpoint
     with pytest.raises(InputError, match="optimizer state of 2 processes, from which 4 cannot go on"):
         find_start(tmp_path, {**record, "processes": 4}, lambda _: None, accept_changes=True)
+    without = {**record, "config": {"model_name_or_path": "x"}}
+    with pytest.raises(InputError, match="optimizer state of DeepSpeed, from which none without can go on"):
+        find_start(tmp_path, without, lambda _: None, accept_changes=True)
+
+
+def test_deepspeed_takes_no_state_of_another_kind(tiny_base, tmp_path):
+    record = {"stage": "judge", "config": {"model_name_or_path": "x"}, "processes": 1}
+    (tmp_path / "manifest.json").write_text(json.dumps({**record, "status": "running"}))
+    write_checkpoint(tmp_path, tiny_base, 2)
+    record["config"] = {**record["config"], "deepspeed_file": "zero2.json"}
+    with pytest.raises(InputError, match="of a run without DeepSpeed, from which none with can go on"):
+        find_start(tmp_path, record, lambda _: None, accept_changes=True)
 
 
 def test_older_checkpoints_keep_weights_alone(deepspeed_checkpoint, tiny_base, tmp_path):
@@ -210,9 +276,17 @@ def test_older_checkpoints_keep_weights_alone(deepspeed_checkpoint, tiny_base, t
     class Arguments:
         output_dir = str(tmp_path)
         should_save = True
+        load_best_model_at_end = True
 
+    def with_state() -> dict[str, bool]:
+        return {path.name: state_fault(path, 2) is None for path in tmp_path.glob("checkpoint-*")}
+
+    best = TrainerState(best_model_checkpoint=str(deepspeed_checkpoint))
+    KeepStateOfNewest(2).on_save(Arguments(), best, TrainerControl())
+    # DeepSpeed loads the best one with its state or not at all.
+    assert with_state()["checkpoint-2"]
     KeepStateOfNewest(2).on_save(Arguments(), TrainerState(), TrainerControl())
-    can = {path.name: state_fault(path, 2) is None for path in tmp_path.glob("checkpoint-*")}
+    can = with_state()
     assert can == {"checkpoint-2": False, "checkpoint-4": False, "checkpoint-6": True, "checkpoint-8": True}
     assert not (deepspeed_checkpoint / "global_step2").exists()
     assert (deepspeed_checkpoint / "model.safetensors").exists()

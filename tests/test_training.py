@@ -184,6 +184,7 @@ def test_strict_prompt_length_names_the_row(stage_flags, trainers):
         ("--attn_implementation", "flash_attention_2", "setup.sh --flash-attn"),
         ("--attn_implementation", "flash_attention_3", "flash_attention_3: not usable here"),
         ("--resume_from_checkpoint", "./nowhere", "./nowhere: no such directory"),
+        ("--save_steps", "3 --num_iterations 2", "--save_steps 3: a rollout is learned from in 2 steps"),
     ],
 )
 def test_bad_paths_and_choices(flag, value, message, stage_flags, trainers):

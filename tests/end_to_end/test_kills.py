@@ -170,7 +170,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(stage, tmp_path):
     run = stage(tmp_path / "out", "--save_only_model", "true", "--save_steps", "100")
     run.until(moment(3, 2))
     kill_below(run)
-    run.end()
+    assert run.end() == 1
+    assert "error: process 0 was ended by SIGKILL" in run.said
+    assert "Traceback" not in run.said
     assert read_manifest(tmp_path / "out/stage1_judge")["status"] == "running"
     # As it would be, killed in the middle of the first one.
     (tmp_path / "out/stage1_judge/checkpoint-5").mkdir()
@@ -178,6 +180,44 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(stage, tmp_path):
     stage(tmp_path / "out", "--save_only_model", "true").finishes()
     stage(tmp_path / "unbroken").finishes()
     assert weights(tmp_path / "out") == weights(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_loads_ends_it_in_one_line(number, stage, tmp_path):
+    run = stage(tmp_path / "out", processes=2)
+    run.until("rewards, paper")
+    run.process.send_signal(number)
+    assert run.end() == STOPPED
+    assert none_remains(str(tmp_path / "out"))
+    assert run.said.count(f"error: stopped by {number.name}") == 1
+    assert "Traceback" not in run.said
+
+
+def test_a_run_killed_behind_its_last_checkpoint_learns_no_more(stage, tmp_path):
+    flags = ("--save_steps", "4", "--save_only_model", "false", "--max_steps", "4")
+    flags += ("--lr_scheduler_type", "constant")
+    stage(tmp_path, *flags).finishes()
+    out = tmp_path / "stage1_judge"
+    unbroken = weights(tmp_path)
+    (out / "model.safetensors").unlink()
+    record = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps({**record, "status": "running"}))
+    stage(tmp_path, *flags).finishes()
+    assert weights(tmp_path) == unbroken
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-4"]
+
+
+def test_rollouts_of_several_steps_are_learned_from_to_the_end(stage, tmp_path):
+    flags = ("--num_iterations", "2", "--gradient_accumulation_steps", "2", "--max_steps", "8")
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    stage(unbroken, *flags).finishes()
+    run = stage(broken, *flags)
+    run.until("step 3/8")
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == STOPPED
+    assert all(int(path.name[-1]) % 2 == 0 for path in (broken / "stage1_judge").glob("checkpoint-*"))
+    stage(broken, *flags).finishes()
+    assert weights(broken) == weights(unbroken)
 
 
 def test_adapters_go_on_where_they_were_stopped(stage, tmp_path):

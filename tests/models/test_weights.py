@@ -74,6 +74,28 @@ def in_shards(folder: Path, drop: str | None = None, misplaced: bool = False) ->
         (folder / drop).unlink()
 
 
+def with_a_layer_less(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] -= 1
+    config["text_config"].pop("layer_types", None)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def as_bin(change):
+    def edit(folder: Path) -> None:
+        path = folder / "pytorch_model.bin"
+        torch.save(load_file(folder / "model.safetensors"), path)
+        path.write_bytes(change(path.read_bytes()))
+        (folder / "model.safetensors").unlink()
+
+    return edit
+
+
+def as_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def cut(folder: Path, size: int) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:size])
@@ -86,6 +108,11 @@ def cut(folder: Path, size: int) -> None:
         (prefixed("module."), None, "such as module."),
         (prefixed("_orig_mod."), None, "such as _orig_mod."),
         (renamed("visual.", "vision_tower."), None, "42 have names of no part of it, such as vision_tower."),
+        (None, with_a_layer_less, "no part of the model that config.json describes, such as model."),
+        (None, as_bin(lambda data: data[: len(data) // 2]), "the weights cannot be loaded"),
+        (None, as_bin(lambda data: b""), "the weights cannot be loaded (EOFError)"),
+        (None, lambda folder: as_a_folder(folder / "model.safetensors"), "not written to the end, or no"),
+        (None, lambda folder: as_a_folder(folder / "config.json"), "the weights cannot be loaded"),
         (None, untied, "missing, such as lm_head.weight"),
         (lambda weights: {**weights, FIRST: weights[FIRST][1:].clone()}, None, "of another shape"),
         (None, lambda folder: cut(folder, 100_000), "not written to the end"),
@@ -110,7 +137,15 @@ def test_what_is_no_number_is_named(value, changed):
             read(folder, "--model")
 
 
-@pytest.mark.parametrize("edit", [None, in_shards])
+def test_weights_of_eight_bits_are_looked_at_as_well(changed):
+    def in_eight_bits(weights):
+        return {**weights, FIRST: filled(float("nan"))(weights)[FIRST].to(torch.float8_e4m3fn)}
+
+    with pytest.raises(InputError, match=r"gate_proj\.weight holds NaN"):
+        check_finite(changed(in_eight_bits), "--model")
+
+
+@pytest.mark.parametrize("edit", [None, in_shards, as_bin(lambda data: data)])
 def test_whole_weights_are_taken_and_not_read(edit, changed):
     folder = changed(edit=edit)
     assert {weight.device.type for weight in skeleton(folder, "--model").parameters()} == {"meta"}
@@ -142,4 +177,10 @@ def test_an_adapters_weights_are_compared_with_its_configuration(adapter, tiny_b
     save_file({**weights, name: torch.zeros(1, 1)}, path)
     assert f"such as {name}" in weights_fault(adapter, tiny_base)
     path.unlink()
-    assert "the adapter's weights cannot be loaded" in weights_fault(adapter, tiny_base)
+    assert "the adapter cannot be loaded" in weights_fault(adapter, tiny_base)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"peft_type": "NONE"}'])
+def test_an_adapter_without_a_configuration_is_none(text, adapter, tiny_base):
+    (adapter / "adapter_config.json").write_text(text)
+    assert weights_fault(adapter, tiny_base).startswith(f"its adapter {adapter}: ")

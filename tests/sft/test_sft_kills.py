@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from curr_reft.errors import DivergedError
 from curr_reft.manifest import read_manifest
 from curr_reft.sft.from_rows import main as from_rows
 
@@ -35,8 +36,8 @@ def start(world, tmp_path, tiny_base):
     def run(output: Path, *flags: str) -> subprocess.Popen:
         command = [
             *("bash", ROOT / "scripts/sft.sh", "tiny", "reject_sft", "--max_steps", "40"),
-            *("--save_steps", "4", "--save_only_model", "false", "--logging_steps", "1", *flags),
-            *("--resumable_checkpoints", "2", "--learning_rate", "1e-3"),
+            *("--save_steps", "4", "--save_only_model", "false", "--logging_steps", "1"),
+            *("--resumable_checkpoints", "2", "--learning_rate", "1e-3", *flags),
         ]
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         places = {"MODEL": str(tiny_base), "DATA": str(rows), "OUTPUT": str(output)}
@@ -67,6 +68,15 @@ def none_trains(output: Path) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_run_that_diverges_is_not_finished(start, tmp_path):
+    process = start(tmp_path / "out", "--max_grad_norm", "1e30", "--learning_rate", "1e30")
+    assert process.wait(timeout=400) == DivergedError.exit_code
+    assert "the loss is nan" in (tmp_path / "out.log").read_text().splitlines()[-1]
+    record = read_manifest(tmp_path / "out/reject_sft")
+    assert record["status"] == "diverged"
+    assert not (tmp_path / "out/reject_sft/model.safetensors").exists()
 
 
 def test_a_run_stopped_and_killed_ends_as_if_nothing_had_been(start, tmp_path):

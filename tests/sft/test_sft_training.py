@@ -155,7 +155,7 @@ def test_a_run_leaves_what_evaluation_needs(swift, sft_flags, tmp_path, tiny_bas
     assert "swift is here" in (output / "swift.log").read_text()
     arguments = (folder / "arguments").read_text()
     assert "--strict" in arguments
-    assert "sft/run_ends.py\n--callbacks\nstop_on_signal\nkeep_state_of_newest\n" in arguments
+    assert "sft/run_ends.py\n--callbacks\nstop_on_signal\nkeep_state_of_newest\nend_on_loss\n" in arguments
     assert f"PATH={folder}:" in (folder / "environment").read_text()
     found = find_checkpoints(str(output), False, {})
     assert [checkpoint.name for checkpoint in found] == ["checkpoint-4", "final"]
@@ -222,7 +222,7 @@ def test_a_whole_checkpoint_is_never_removed(interrupted, swift, sft_flags, tiny
     output = interrupted()
     write_checkpoint(output, tiny_base, 7, without=("rng_state.pth",))
     run_sft("reject_sft", sft_flags())
-    assert (output / "checkpoint-7").is_dir()
+    assert (output / "earlier-start-1/checkpoint-7").is_dir()
     assert not (output / "checkpoint-6").exists()
 
 
@@ -232,7 +232,8 @@ def test_weights_alone_are_kept_aside_and_the_run_begins_again(interrupted, swif
     run_sft("reject_sft", sft_flags())
     assert "--resume_from_checkpoint" not in (folder / "arguments").read_text()
     assert (output / "earlier-start-1/checkpoint-4/model.safetensors").exists()
-    assert "weights only, from which no run can go on" in caplog.text
+    assert "checkpoint-4 cannot be gone on from: it holds weights only" in caplog.text
+    assert "checkpoint-4, whose steps are done again, now in earlier-start-1" in caplog.text
     assert read_manifest(output)["status"] == "finished"
 
 
@@ -261,6 +262,21 @@ def test_a_start_that_the_user_names_removes_nothing(interrupted, swift, sft_fla
     record = read_manifest(output)
     assert record["resumed_from"] == str(output / "checkpoint-4")
     assert record["accepted_changes"] == {"learning_rate": [None, "1e-9"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "said"),
+    [
+        ("checkpoint-4", ("optimizer.pt",), "it holds weights only"),
+        ("checkpoint-4", ("model.safetensors",), "the weights cannot be loaded"),
+        ("checkpoint-6", (), "trainer_state.json is missing or broken"),
+        ("checkpoint-5", (), "no such directory"),
+    ],
+)
+def test_a_start_that_the_user_names_must_be_one(name, without, said, interrupted, sft_flags, capsys):
+    checkpoint = interrupted(without=without) / name
+    error = fails(capsys, *sft_flags("--resume_from_checkpoint", str(checkpoint)))
+    assert error.startswith(f"error: --resume_from_checkpoint {checkpoint}: {said}")
 
 
 def test_a_run_killed_after_its_last_step_is_only_finished(

@@ -7,6 +7,7 @@ found from the working directory are looked for in the repository.
 
 import difflib
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -233,6 +234,12 @@ class CurriculumConfig(GRPOConfig):
             self._fit_to_cpu()
         super().__post_init__()
 
+    @property
+    def rollout_steps(self) -> int:
+        """After how many optimizer steps a rollout has been learned from to the end."""
+        learned = self.steps_per_generation * self.num_iterations
+        return math.lcm(learned, self.gradient_accumulation_steps) // self.gradient_accumulation_steps
+
     def _fit_to_cpu(self) -> None:
         """Choose gloo and CPU devices, and note the flags that only a GPU can serve."""
         if self.deepspeed is None or self.dry_run:
@@ -317,4 +324,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
     if model.model_name_or_path is None:
         raise InputError("--model_name_or_path is missing: a checkpoint directory or a hub id")
     model.model_name_or_path = found_file(model.model_name_or_path)
+    if Path(model.model_name_or_path).is_dir():
+        # Manifests and adapters name it, and are read from other folders.
+        model.model_name_or_path = os.path.abspath(model.model_name_or_path)
     return data, training, model

@@ -3,6 +3,7 @@ about."""
 
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Mapping
 
@@ -13,6 +14,8 @@ from curr_reft.errors import DivergedError
 
 logger = logging.getLogger(__name__)
 
+DIVERGED = "diverged at "
+"""Begins the line by which a process that other commands start says so."""
 _WINDOW = 10
 _LEARNED_FORMAT, _LOST_FORMAT = 0.5, 0.1
 _TRY = (
@@ -30,6 +33,29 @@ def refuse_not_finite(name: str, values: torch.Tensor | float, step: int) -> Non
     if not values.isfinite().all():
         worst = values.flatten()[~values.flatten().isfinite()][0]
         raise DivergedError(f"step {step}: {name} {float(worst)}; {_TRY}")
+
+
+class EndOnLoss(TrainerCallback):
+    """Ends a run of another library's trainer at a logged loss that is no number, with one line that says so.
+
+    transformers leaves such losses out of its logs unless `logging_nan_inf_filter` is false, and trains on.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **kwargs,
+    ) -> None:
+        loss = float((logs or {}).get("loss", 0))
+        if not math.isfinite(loss):
+            sys.stderr.write(
+                f"{DIVERGED}step {state.global_step}: the loss is {loss}; try a lower --learning_rate or"
+                " --max_grad_norm; the last checkpoint is kept\n"
+            )
+            sys.exit(DivergedError.exit_code)
 
 
 def is_sampling_failure(error: RuntimeError) -> bool:

@@ -4,13 +4,14 @@
 1    an error of this program, with a traceback
 2    wrong input: a flag, file, row, image, model or folder that cannot be used, or a disk without room
 4    the run diverged; its last checkpoint is kept
-75   stopped by a signal, with a checkpoint; the same command goes on
+75   stopped by a signal; the same command goes on from the last checkpoint, or begins again without one
 130  interrupted (Ctrl-C) where nothing can be gone on with
 """
 
 import errno
 import functools
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,12 +87,6 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
         follow_owners()
         try:
             main(*args, **kwargs)
-        except InputError as error:
-            if os.environ.get("LOCAL_RANK", "0") != "0":
-                # The first process of the node finds the same fault and says so; its exit ends this one.
-                # If it does not within this time, the fault is this process's own.
-                time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
-            _end(error)
         except CommandError as error:
             _end(error)
         except KeyboardInterrupt:
@@ -111,5 +106,10 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
 
 
 def _end(error: CommandError) -> None:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        # The first process of the node finds the same and says so; its exit ends this one, by a signal. If it
+        # does not within this time, the fault is this process's own.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
     sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)

@@ -2,8 +2,8 @@
 
 torchrun turns every failure into exit code 1 and a traceback, and kills its processes 30 seconds after a
 signal. Here a script that ends with a code of ours, after its one line, makes this end with the same
-code; signals go to the scripts, which take the time they need for a last checkpoint; and one more signal,
-some seconds later, kills them.
+code; signals go to the scripts, which take the time they need for a last checkpoint; one more signal, some
+seconds later, kills them; and of a process that something else killed, one line says so.
 """
 
 import logging
@@ -35,7 +35,7 @@ def _pass_on_signals() -> list[int]:
         since.append(time.monotonic())
         children = psutil.Process().children()
         if not children:
-            sys.exit(128 + number)
+            sys.exit(StoppedError.exit_code)
         again = since[-1] - since[0] > ONE_SIGNAL_SECONDS
         for child in children:
             child.send_signal(signal.SIGKILL if again else number)
@@ -62,9 +62,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         for code in _CODES:
             if code in ends:
                 sys.exit(code)
-        if received:
-            sys.exit(128 + received[0])
-        raise
+        rank, first = error.get_first_failure()
+        if first.exitcode < 0:
+            if received:
+                sys.exit(StoppedError.exit_code)
+            name = signal.Signals(-first.exitcode).name
+            hint = ", as by a machine that is out of memory" if name == "SIGKILL" else ""
+            sys.stderr.write(
+                f"error: process {rank} was ended by {name}{hint}; the same command goes on from the last"
+                " checkpoint\n"
+            )
+        # A script that failed has printed its own traceback.
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ _STARTS_AND_ENDS = (
 )
 _FREE = (*_PLACES, *_SHOWN, *_KEPT, *_MEMORY, *_STARTS_AND_ENDS)
 _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "ddp_", "wandb_")
+# What the state of an optimizer hangs on.
+_FIXED = (
+    *("optim", "use_peft", "lora_r", "lora_target_modules"),
+    *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
+)
 _SHOWN_CHANGES = 12
 
 
@@ -46,8 +51,8 @@ class Start:
     """Settings that differ from the earlier start's and were accepted: before and now."""
     torn: tuple[Path, ...] = ()
     """Later checkpoints whose weights cannot be read."""
-    weights_only: tuple[Path, ...] = ()
-    """Whole checkpoints of an earlier start that has to begin again."""
+    passed_over: tuple[Path, ...] = ()
+    """Later checkpoints whose weights can be read, over which the run would write."""
 
     @property
     def step(self) -> int:
@@ -55,20 +60,19 @@ class Start:
         return 0 if self.checkpoint is None else checkpoint_step(self.checkpoint) or 0
 
     def clear(self, output_dir: Path) -> None:
-        """Remove what is torn, and set what is whole but would be written over aside."""
+        """Remove what is torn, and set aside what would be written over.
+
+        Half of a checkpoint written over another one could not be told from a whole one.
+        """
         for path in self.torn:
             shutil.rmtree(path)
-        if self.weights_only:
+        if self.passed_over:
             aside = _free_name(output_dir / "earlier-start")
             aside.mkdir()
-            for path in self.weights_only:
+            for path in self.passed_over:
                 path.rename(aside / path.name)
-            logger.warning(
-                "%s: the earlier start left weights only, from which no run can go on: it begins again, and"
-                " these are kept in %s",
-                output_dir,
-                aside.name,
-            )
+            names = ", ".join(path.name for path in self.passed_over)
+            logger.warning("%s: %s, whose steps are done again, now in %s", output_dir, names, aside.name)
 
 
 def started(checkpoint: str | None, changes: dict[str, list[Any]]) -> dict[str, Any]:
@@ -118,10 +122,13 @@ def find_start(
         )
     # Without a checkpoint nothing of the earlier start is left to contradict.
     changes = check_settings(output_dir, record, accept_changes or not checkpoints)
-    processes = (before or {}).get("processes") or record["processes"]
+    # The last start may have been of other processes than the one that wrote the checkpoints.
+    starts = [before, *before.get("earlier_starts", [])] if before else [record]
+    counts = list(dict.fromkeys(start.get("processes") or record["processes"] for start in starts))
 
     def fault(checkpoint: Path) -> str | None:
-        return state_fault(checkpoint, processes) or weights_fault(checkpoint)
+        faults = [state_fault(checkpoint, count) for count in counts]
+        return (None if None in faults else faults[0]) or weights_fault(checkpoint)
 
     if requested is not None:
         checkpoint = Path(requested)
@@ -129,21 +136,23 @@ def find_start(
             raise InputError(f"--resume_from_checkpoint {requested}: no such directory")
         if reason := fault(checkpoint):
             raise InputError(
-                f"--resume_from_checkpoint {requested}: {reason}; to start from its weights name it as"
-                f" the model,"
-                " in another --output_dir"
+                f"--resume_from_checkpoint {requested}: {reason}; to start from its weights name it as the"
+                " model, in another --output_dir"
             )
-        return Start(checkpoint, changes)
-    torn, weights_only = [], []
+        _check_state(checkpoint, counts, record)
+        start = Start(checkpoint, changes)
+        later = [path for path in checkpoints if (checkpoint_step(path) or 0) > start.step]
+        return replace(start, passed_over=tuple(later))
+    torn, passed_over = [], []
     for checkpoint in reversed(checkpoints):
         reason = fault(checkpoint)
         if reason is None:
-            _check_processes(checkpoint, processes, record["processes"])
-            return Start(checkpoint, changes, tuple(torn))
+            _check_state(checkpoint, counts, record)
+            return Start(checkpoint, changes, tuple(torn), tuple(passed_over))
         logger.warning("%s cannot be gone on from: %s", checkpoint, reason)
         whole = is_whole(checkpoint) and weights_fault(checkpoint) is None
-        (weights_only if whole else torn).append(checkpoint)
-    return Start(None, {}, tuple(torn), tuple(weights_only))
+        (passed_over if whole else torn).append(checkpoint)
+    return Start(None, {}, tuple(torn), tuple(passed_over))
 
 
 def check_settings(output_dir: Path, record: dict[str, Any], accept_changes: bool) -> dict[str, list[Any]]:
@@ -167,8 +176,16 @@ def check_settings(output_dir: Path, record: dict[str, Any], accept_changes: boo
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     }
+    if checkpoints_below(output_dir) and (fixed := changes.keys() & set(_FIXED)):
+        raise InputError(
+            f"--output_dir {output_dir}: its checkpoints fit no run of"
+            f" {_told({name: changes[name] for name in sorted(fixed)})}; choose another directory"
+        )
     if changes and not accept_changes:
-        raise InputError(_told(output_dir, changes))
+        raise InputError(
+            f"--output_dir {output_dir}: its unfinished run had other settings: {_told(changes)}; give the"
+            " earlier ones, choose another directory, or go on with the new ones by --accept_changes"
+        )
     return changes
 
 
@@ -193,27 +210,33 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(output_dir: Path, changes: dict[str, list[Any]]) -> str:
+def _told(changes: dict[str, list[Any]]) -> str:
     told = [
         "other rows of data" if name == "data" else f"{name} {_spelt(now)} instead of {_spelt(then)}"
         for name, (then, now) in changes.items()
     ]
     shown = ", ".join(told[:_SHOWN_CHANGES])
     more = f" and {len(told) - _SHOWN_CHANGES} more" if len(told) > _SHOWN_CHANGES else ""
-    return (
-        f"--output_dir {output_dir}: its unfinished run had other settings: {shown}{more}; give the earlier"
-        " ones, choose another directory, or go on with the new ones by --accept_changes"
-    )
+    return f"{shown}{more}"
 
 
 def _spelt(value: Any) -> str:
     return "not set" if value is None else str(value)[:80]
 
 
-def _check_processes(checkpoint: Path, before: int, now: int) -> None:
-    if before != now and (checkpoint / "latest").is_file():
+def _check_state(checkpoint: Path, counts: list[int], record: dict[str, Any]) -> None:
+    """Refuse an optimizer's state that the run to come cannot take, whatever changes are accepted."""
+    of_deepspeed = (checkpoint / "latest").is_file()
+    now = record["processes"]
+    if of_deepspeed and state_fault(checkpoint, now) is not None:
+        before = next(count for count in counts if state_fault(checkpoint, count) is None)
         raise InputError(
             f"{checkpoint}: DeepSpeed's optimizer state of {before} processes, from which {now} cannot go on"
+        )
+    if of_deepspeed != bool(record["config"].get("deepspeed_file")):
+        there, asked = ("DeepSpeed", "without") if of_deepspeed else ("a run without DeepSpeed", "with")
+        raise InputError(
+            f"{checkpoint}: holds the optimizer state of {there}, from which none {asked} can go on"
         )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import torch
@@ -22,6 +23,28 @@ GRACE_SECONDS = 300.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def stop_at_signals() -> None:
+    """Let a signal end this command with a `StoppedError`, until training takes them (`StopOnSignal.listen`).
+
+    Those that are ignored, as hang-ups under nohup, stay so.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise StoppedError(
+            f"stopped by {signal.Signals(number).name} while not training; start the same command again"
+        )
+
+    _listen(stop)
+
+
+def _listen(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 class StopOnSignal(TrainerCallback):
     """On SIGTERM, Ctrl-C or a hang-up: a checkpoint after the step at work, and the end of training.
 
@@ -31,10 +54,12 @@ class StopOnSignal(TrainerCallback):
 
     Args:
         grace: Seconds from the signal to the end.
+        steps: A run can go on from multiples of this alone.
     """
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, steps: int = 1) -> None:
         self._grace = grace
+        self._steps = steps
         self._since: float | None = None
         self.signal: signal.Signals | None = None
         """What was received, `None` as long as nothing was; the same in all processes once training has
@@ -42,9 +67,7 @@ class StopOnSignal(TrainerCallback):
 
     def listen(self) -> None:
         """Take the signals from now on; those that are ignored, as hang-ups under nohup, stay so."""
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._receive)
+        _listen(self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._since is not None:
@@ -65,6 +88,8 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
     ) -> None:
+        if state.global_step % self._steps:
+            return
         number = int(gather(torch.tensor([self.signal or 0], device=args.device)).max())
         if not number:
             return

@@ -93,7 +93,7 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(HeadlineProgress)
-        self._stop = StopOnSignal(args.stop_grace_seconds)
+        self._stop = StopOnSignal(args.stop_grace_seconds, args.rollout_steps)
         self.add_callback(self._stop)
         self.add_callback(WatchDivergence(args.max_kl, args.stop_on_divergence))
         if args.resumable_checkpoints is not None:
@@ -189,4 +189,8 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
     def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
         # Said here because accelerate's loaders do not reach a sampler below a shard that skips batches.
         self._prompt_order.set_epoch(epoch)
+        if self.state.global_step >= self.state.max_steps:
+            # Killed behind its last checkpoint; transformers would take one more step.
+            self.control.should_training_stop = True
+            return
         super()._run_epoch(epoch=epoch, **kwargs)

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from curr_reft.processor import load_processor
 from curr_reft.resume import Start, check_unfinished, find_start, started
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
+from curr_reft.stopping import stop_at_signals
 from curr_reft.surroundings import check_tracker_login, check_writable
 from curr_reft.trainer import CurriculumGRPOTrainer
 from curr_reft.training_state import STATE_FILE
@@ -67,6 +68,8 @@ class Run:
     plan: Plan
     record: dict[str, Any]
     """What the manifest will hold."""
+    weights: Path | None
+    """The folder of the weights it starts from; `None` where a dry run would have to download it."""
     start: Start
 
     @property
@@ -103,6 +106,13 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
         raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
     if config.max_packed_tokens is not None and not config.shared_prefix:
         raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
+    steps = config.rollout_steps
+    if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
+        raise InputError(
+            f"--save_steps {config.save_steps:g}: a rollout is learned from in {steps} steps"
+            " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
+            f" give a multiple of {steps}"
+        )
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
         raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
     if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
@@ -189,20 +199,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         "prompts_per_device": config.prompts_per_device,
         "data": [asdict(file) for file in mixture.files],
     }
-    requested = _requested(config, output_dir)
-    start = processes.shared(
-        lambda: find_start(
-            output_dir,
-            record,
-            lambda checkpoint: weights_fault(checkpoint, weights),
-            config.accept_changes,
-            requested,
-        )
-    )
-    if start.step > steps:
-        raise InputError(
-            f"--output_dir {output_dir}: its run has done {start.step} steps, over the {steps} asked for"
-        )
+    start = processes.shared(lambda: _find_start(config, record, weights, steps))
     plan = Plan(
         stage=stage,
         train=train,
@@ -217,7 +214,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         time_left=start.checkpoint and time_left(read_object(start.checkpoint / STATE_FILE), steps),
         notes=[*obstacles, *warnings],
     )
-    return Run(data, config, model, processes, mixture, processor, plan, record, start)
+    return Run(data, config, model, processes, mixture, processor, plan, record, weights, start)
 
 
 def check_weights(weights: Path, model: ModelArguments, processes: Processes) -> None:
@@ -234,6 +231,22 @@ def check_weights(weights: Path, model: ModelArguments, processes: Processes) ->
     if adapter is not None:
         adapter_model(bones, adapter, "--use_peft")
     processes.shared(lambda: check_finite(weights, flag))
+
+
+def _find_start(config: CurriculumConfig, record: dict[str, Any], weights: Path | None, steps: int) -> Start:
+    output_dir = Path(config.output_dir)
+    start = find_start(
+        output_dir,
+        record,
+        lambda checkpoint: weights_fault(checkpoint, weights),
+        config.accept_changes,
+        _requested(config, output_dir),
+    )
+    if start.step > steps:
+        raise InputError(
+            f"--output_dir {output_dir}: its run has done {start.step} steps, over the {steps} asked for"
+        )
+    return start
 
 
 def _requested(config: CurriculumConfig, output_dir: Path) -> str | None:
@@ -284,7 +297,7 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
     """
     output_dir = Path(run.config.output_dir)
     with ExitStack() as held:
-        run.processes.shared(lambda: _take(run, output_dir, held))
+        run = replace(run, start=run.processes.shared(lambda: _take(run, output_dir, held)))
         try:
             _train(run, trainer_class, output_dir)
         except BaseException as error:
@@ -293,12 +306,18 @@ def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
             raise
 
 
-def _take(run: Run, output_dir: Path, held: ExitStack) -> None:
-    """Take the output directory for this run alone, and write down that it runs."""
+def _take(run: Run, output_dir: Path, held: ExitStack) -> Start:
+    """Take the output directory for this run alone, and write down that it runs.
+
+    Returns where it starts, as the directory is now: an earlier start may have been at its last checkpoint
+    while this one prepared itself.
+    """
     held.enter_context(sole_writer(output_dir))
-    check_unfinished(output_dir)
-    run.start.clear(output_dir)
-    write_manifest(output_dir, run.record | started(run.resume_from, run.start.changes))
+    start = _find_start(run.config, run.record, run.weights, run.plan.steps)
+    start.clear(output_dir)
+    resumed_from = None if start.checkpoint is None else str(start.checkpoint)
+    write_manifest(output_dir, run.record | started(resumed_from, start.changes))
+    return start
 
 
 def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Path) -> None:
@@ -334,6 +353,7 @@ def _record_end(output_dir: Path, error: BaseException) -> None:
 def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
     """The main function of a stage script."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop_at_signals()
     run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
     if run.processes.rank == 0:
         console = Console(width=None if sys.stdout.isatty() else 140)

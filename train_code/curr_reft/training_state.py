@@ -47,7 +47,7 @@ def state_fault(checkpoint: Path, processes: int) -> str | None:
     if not is_whole(checkpoint):
         return f"{STATE_FILE} is missing or broken"
     if (checkpoint / "latest").is_file():
-        folder = checkpoint / (checkpoint / "latest").read_text(encoding="utf-8").strip()
+        folder = checkpoint / (checkpoint / "latest").read_text(errors="replace").strip()
         shards = sorted(folder.glob("*optim_states.pt"))
         if len(shards) != processes:
             return f"{folder.name} holds the optimizer states of {len(shards)} of {processes} processes"
@@ -69,7 +69,8 @@ def state_fault(checkpoint: Path, processes: int) -> str | None:
 class KeepStateOfNewest(TrainerCallback):
     """Leaves the state that a run goes on from in the newest checkpoints, and weights in all.
 
-    The optimizer's state is several times the weights.
+    The optimizer's state is several times the weights. The best checkpoint, where it is to be loaded at the
+    end, keeps it as well, for DeepSpeed loads one with its state or not at all.
 
     Args:
         count: How many checkpoints keep it.
@@ -83,6 +84,9 @@ class KeepStateOfNewest(TrainerCallback):
     ) -> None:
         if not args.should_save:
             return
+        best = state.best_model_checkpoint if args.load_best_model_at_end else None
         for checkpoint in checkpoints_below(Path(args.output_dir))[: -self._count]:
+            if best is not None and checkpoint.name == Path(best).name:
+                continue
             for path in state_files(checkpoint):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,7 +1,7 @@
 """A plugin for ms-swift (`--external_plugins`): its runs end, and keep what they go on from, as stages do.
 
-At a signal they write a checkpoint, they end when the command that started them has ended, and of their
-checkpoints the newest alone keep the optimizer's state.
+At a signal they write a checkpoint, they end at a loss that is no number and when the command that
+started them has ended, and of their checkpoints the newest alone keep the optimizer's state.
 """
 
 import os
@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainingArguments
 
 # Swift's environment does not know this library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
+from curr_reft.divergence import EndOnLoss
 from curr_reft.lifetime import follow_owners
 from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE, StopOnSignal
 from curr_reft.training_state import KEEP_VARIABLE, KeepStateOfNewest
@@ -30,6 +31,11 @@ def _keep_state_of_newest(args: TrainingArguments, trainer: Trainer) -> TrainerC
     return KeepStateOfNewest(count) if count else TrainerCallback()
 
 
+def _end_on_loss(args: TrainingArguments, trainer: Trainer) -> TrainerCallback:
+    return EndOnLoss()
+
+
 callbacks_map["stop_on_signal"] = _stop_on_signal
 callbacks_map["keep_state_of_newest"] = _keep_state_of_newest
+callbacks_map["end_on_loss"] = _end_on_loss
 follow_owners()

@@ -29,7 +29,8 @@ def _workspace() -> str:
     A killed process leaves its folder; the next one that starts removes it.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(InputError), sole_writer(left):
+        # Another process that starts may have removed it, and another user's is not to be removed.
+        with suppress(InputError, OSError), sole_writer(left):
             shutil.rmtree(left)
     # It gets the name by which others find it when it is held, so that none takes it for a dead one's.
     new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}"))

@@ -24,7 +24,11 @@ from curr_reft.json_file import read_object
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-_LOADING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError, SafetensorError)
+# What transformers, torch and PEFT let through for files and configurations that are none.
+_LOADING_ERRORS = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RuntimeError),
+    *(ImportError, SafetensorError),
+)
 
 
 def has_weights(folder: Path) -> bool:
@@ -45,9 +49,8 @@ def refuse_adapter(folder: Path, flag: str) -> None:
     if is_adapter(folder):
         base = read_object(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
         raise InputError(
-            f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the"
-            f" two with"
-            " peft's merge_and_unload and save_pretrained"
+            f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the two"
+            " with peft's merge_and_unload and save_pretrained"
         )
 
 
@@ -60,8 +63,9 @@ def download(model: str, where: str, revision: str | None = None, local_only: bo
     try:
         return Path(snapshot_download(model, revision=revision, local_files_only=local_only))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{where}, nor in the hub's cache, and cannot be downloaded ({reason})") from error
+        raise InputError(
+            f"{where}, nor in the hub's cache, and cannot be downloaded ({_reason(error)})"
+        ) from error
 
 
 def local_folder(model: str, flag: str, revision: str | None = None, local_only: bool = False) -> Path | None:
@@ -143,8 +147,7 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except _LOADING_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{flag} {folder}: the weights cannot be loaded ({reason})") from error
+        raise InputError(f"{flag} {folder}: the weights cannot be loaded ({_reason(error)})") from error
     if missing := sorted(found["missing_keys"]):
         others = sorted(found["unexpected_keys"])
         hint = f"; {len(others)} have names of no part of it, such as {others[0]}" if others else ""
@@ -157,7 +160,16 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
             f"{flag} {folder}: {len(found['mismatched_keys'])} weights are of another shape than config.json"
             f" says, such as {name}: {tuple(stored)} instead of {tuple(wanted)}"
         )
+    if others := sorted(found["unexpected_keys"]):
+        raise InputError(
+            f"{flag} {folder}: {len(others)} of its weights have names of no part of the model that"
+            f" config.json describes, such as {others[0]}; give the model's own config.json, or take them out"
+        )
     return model
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
@@ -190,13 +202,18 @@ def check_finite(folder: Path, flag: str) -> None:
     """Read a folder's weights once, and refuse what is no number.
 
     Raises:
-        InputError: for the first tensor with NaN or an infinite value.
+        InputError: for the first tensor with NaN or an infinite value, or that cannot be read.
     """
     files = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     size = sum(path.stat().st_size for path in files)
     with tqdm(total=size, desc="reading weights", unit="B", unit_scale=True, delay=2) as bar:
         for path in files:
-            refuse_not_finite(_tensors(path), folder, flag)
+            try:
+                refuse_not_finite(_tensors(path), folder, flag)
+            except InputError:
+                raise
+            except _LOADING_ERRORS as error:
+                raise InputError(f"{flag} {path}: cannot be read ({_reason(error)})") from error
             bar.update(path.stat().st_size)
 
 
@@ -214,7 +231,8 @@ def refuse_not_finite(weights: Iterable[tuple[str, torch.Tensor]], folder: Path,
     InputError: for the first tensor with NaN or an infinite value.
     """
     for name, weight in weights:
-        if not weight.isfinite().all():
+        # torch cannot tell it of numbers of 8 bits.
+        if not (weight.float() if weight.element_size() == 1 else weight).isfinite().all():
             raise InputError(f"{flag} {folder}: {name} holds NaN or infinite values; take another checkpoint")
 
 
@@ -226,8 +244,8 @@ def adapter_model(model: PreTrainedModel, config: PeftConfig, flag: str) -> Peft
     """
     try:
         return get_peft_model(model, config, low_cpu_mem_usage=True)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{flag}: {' '.join(str(error).split())[:200]}") from error
+    except _LOADING_ERRORS as error:
+        raise InputError(f"{flag}: {_reason(error)}") from error
 
 
 def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
@@ -241,11 +259,10 @@ def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
     """
     check_files(folder)
     try:
+        config = PeftConfig.from_pretrained(folder)
         stored = load_peft_weights(str(folder), device="cpu")
     except _LOADING_ERRORS as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{flag} {folder}: the adapter's weights cannot be loaded ({reason})") from error
-    config = PeftConfig.from_pretrained(folder)
+        raise InputError(f"{flag} {folder}: the adapter cannot be loaded ({_reason(error)})") from error
     wanted = get_peft_model_state_dict(adapter_model(base, config, f"{flag} {folder}"))
     apart = {
         name for name, weight in wanted.items() if getattr(stored.get(name), "shape", None) != weight.shape

@@ -129,8 +129,9 @@ def _renamed(flags: Flags, notes: list[str]) -> Flags:
 def with_plugin(flags: Flags) -> Flags:
     """The flags with the plugin by which a run ends, and keeps what it goes on from, as stages do."""
     plugins = [*flags.get("external_plugins", []), str(_PLUGIN)]
-    callbacks = [*flags.get("callbacks", []), "stop_on_signal", "keep_state_of_newest"]
-    return {**flags, "external_plugins": plugins, "callbacks": callbacks}
+    callbacks = [*flags.get("callbacks", []), "stop_on_signal", "keep_state_of_newest", "end_on_loss"]
+    ends = {"external_plugins": plugins, "callbacks": callbacks, "logging_nan_inf_filter": ["false"]}
+    return {**flags, **ends}
 
 
 def _inert(flags: Flags) -> list[str]:

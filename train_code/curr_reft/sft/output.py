@@ -12,7 +12,7 @@ from curr_reft.json_file import read_object
 from curr_reft.manifest import checkpoints_below
 from curr_reft.models.weights import weights_fault
 from curr_reft.resume import Start, check_settings, find_start
-from curr_reft.training_state import is_whole, state_files
+from curr_reft.training_state import is_whole, state_fault, state_files
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,24 @@ def find_own_start(
     if checkpoints and is_last(checkpoints[-1]) and weights_fault(checkpoints[-1], base) is None:
         return Start(checkpoints[-1], check_settings(output_dir, record, accept_changes))
     return find_start(output_dir, record, lambda checkpoint: weights_fault(checkpoint, base), accept_changes)
+
+
+def check_named_start(checkpoint: Path, base: Path | None, processes: int, weights_only: bool) -> None:
+    """Refuse a checkpoint that the user names and from which so many processes cannot go on.
+
+    Args:
+        base: The folder of the weights that the run started from.
+        weights_only: Whether swift is to take nothing but its weights.
+
+    Raises:
+        InputError: saying what is wrong with it.
+    """
+    flag = f"--resume_from_checkpoint {checkpoint}"
+    if not checkpoint.is_dir():
+        raise InputError(f"{flag}: no such directory")
+    fault = (None if weights_only else state_fault(checkpoint, processes)) or weights_fault(checkpoint, base)
+    if fault is not None:
+        raise InputError(f"{flag}: {fault}")
 
 
 def is_last(checkpoint: Path) -> bool:

@@ -23,7 +23,7 @@ from curr_reft.sft.flags import (
     variable,
     with_plugin,
 )
-from curr_reft.sft.output import find_own_start, is_last
+from curr_reft.sft.output import check_named_start, find_own_start, is_last
 from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
 from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE
@@ -138,7 +138,12 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     settings = {name: values[0] if len(values) == 1 else values for name, values in flags.items()}
     record = {
         "stage": stage,
-        "config": {**settings, "model_name_or_path": model, "box_frame": _box_frame(model)},
+        "config": {
+            **settings,
+            "model_name_or_path": model,
+            "deepspeed_file": settings.get("deepspeed"),
+            "box_frame": _box_frame(model),
+        },
         "processes": processes,
         "variables": _shown(environment) | variables,
         "data": [each.record for each in checked],
@@ -159,10 +164,13 @@ def going_on(run: SftRun) -> SftRun:
     """The run with the checkpoint that it goes on from, as the output directory is now.
 
     Raises:
-        InputError: when what the directory holds is not to be gone on with.
+        InputError: when what the directory holds, or the checkpoint that the user names, is not to be gone
+            on with.
     """
     if run.names_its_start:
         changes = check_settings(run.output_dir, run.record, run.accept_changes)
+        weights_only = run.flags.get("resume_only_model", ["false"]) != ["false"]
+        check_named_start(Path(run.resumed_from), run.base, run.record["processes"], weights_only)
         return replace(run, start=Start(changes=changes))
     return replace(run, start=find_own_start(run.output_dir, run.record, run.base, run.accept_changes))
 

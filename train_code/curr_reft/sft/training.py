@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from curr_reft.errors import CommandError, InputError, StoppedError, command, out_of_room
+from curr_reft.divergence import DIVERGED
+from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command, out_of_room
 from curr_reft.evaluation.journal import sole_writer
 from curr_reft.json_file import read_object
 from curr_reft.lifetime import own_children
@@ -16,6 +18,7 @@ from curr_reft.resume import started
 from curr_reft.sft.output import LOG, clear_for, keep_final
 from curr_reft.sft.plan import SftRun, describe, going_on, prepare
 from curr_reft.sft.swift import environment_of, run_swift
+from curr_reft.stopping import stop_at_signals
 from curr_reft.training_state import is_whole
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,7 @@ def train(run: SftRun) -> int:
         InputError: when swift wrote no checkpoint, the directory holds what is not to be gone on with, or the
             disk is full.
         StoppedError: when a signal ended it.
+        DivergedError: when a loss was no number.
     """
     # One node writes, so that one holds the directory.
     with sole_writer(run.output_dir) if run.is_first_node else nullcontext() as lock:
@@ -73,13 +77,17 @@ def _start_swift(run: SftRun, lock: int | None) -> int:
     if received is not None:
         done = next(filter(is_whole, reversed(checkpoints_below(run.output_dir))), None)
         where = "has no checkpoint yet and begins again" if done is None else f"goes on from {done}"
-        error: CommandError | None = StoppedError(f"stopped by {received.name}; the same command {where}")
+        error: CommandError | None
+        error = StoppedError(f"stopped by {received.name}; the same command {where}")
         status = "stopped"
     else:
-        full = out_of_room(OSError(_end_of(log)))
+        end = _end_of(log)
         told = f"swift ended with exit code {code}; what it printed is in {log}"
-        error = InputError(f"{run.output_dir}: no space left on the disk or quota ({told})") if full else None
-        status = "failed"
+        error, status = None, "failed"
+        if diverged := re.search(rf"{DIVERGED}(.+)", end):
+            error, status = DivergedError(diverged[1]), "diverged"
+        elif out_of_room(OSError(end)):
+            error = InputError(f"{run.output_dir}: no space left on the disk or quota ({told})")
     if run.is_first_node:
         mark_ended(run.output_dir, status, reason=str(error or told))
     if error is not None:
@@ -103,6 +111,7 @@ def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     own_children()
+    stop_at_signals()
     run, dry_run = prepare(stage, argv)
     if dry_run:
         sys.stdout.write(describe(going_on(run)) + "\n")
