@@ -42,7 +42,7 @@ split() {
     python -m curr_reft.data.split "$@" --seed "$SEED" --image_root "$ROOT"
 }
 tasks() { # OPEN_ROWS JUDGE_FILE CHOICE_FILE FLAGS...
-    python -m curr_reft.data.tasks "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" $DROP "${@:4}"
+    python -m curr_reft.data.reformat "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" $DROP "${@:4}"
 }
 
 echo "== detection: RefCOCO" >&2
@@ -100,4 +100,4 @@ for MIXTURE in stage1_judge/3_tasks stage2_multi_choice/3_tasks_3000 others/det_
     python -m curr_reft.data.leaks --dataset_name "$HERE/configs/data/$MIXTURE.yaml" \
         --suites "$HERE/configs/eval/released.yaml" --image_root "$ROOT"
 done
-echo "rows are in $ROOT; look at them with python -m curr_reft.data.preview" >&2
+echo "rows are in $ROOT; look at them with python -m curr_reft.training.preview" >&2

@@ -41,7 +41,7 @@ fi
 
 cd "$ROOT"
 STATUS=0
-python -m curr_reft.launch --standalone --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
+python -m curr_reft.training.launch --standalone --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
     eval/evaluate.py --model "$RUN" --data_root "$DATA_ROOT" --output_dir "$OUTPUT" "$@" || STATUS=$?
 # Exit code 2: a suite could not be scored, maybe not all of them.
 if ((STATUS == 0)) || { ((STATUS == 2)) && compgen -G "$OUTPUT/**/scores.json" >/dev/null; }; then

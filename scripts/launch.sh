@@ -51,7 +51,7 @@ else
 fi
 
 cd "$ROOT"
-exec python -m curr_reft.launch \
+exec python -m curr_reft.training.launch \
     "${RENDEZVOUS[@]}" \
     --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
     "train_code/grpo/$STAGE.py" \

@@ -18,7 +18,7 @@ OUTPUT=$(realpath -m "${OUTPUT:-outputs/quickstart/seed$SEED}")
 export OUTPUT DATA_ROOT=$OUTPUT/data HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 # Small matrices: two processes of one thread are faster than one of two. One core still works, in twice the time.
 export NPROC=${NPROC:-2}
-BASE=train_code/curr_reft/tiny/base
+BASE=train_code/curr_reft/data/shapes/tiny/base
 
 evaluate() { # NAME CHECKPOINT
     echo "== scoring $1" >&2
@@ -28,7 +28,7 @@ evaluate() { # NAME CHECKPOINT
 
 if [[ ! -f $DATA_ROOT/queries/sums_queries.jsonl ]]; then
     echo "== writing the embedded world" >&2
-    python -m curr_reft.data.shapes_dataset --output_dir "$DATA_ROOT" --queries 60
+    python -m curr_reft.data.shapes --output_dir "$DATA_ROOT" --queries 60
 fi
 evaluate base $BASE
 for STAGE in stage1_judge stage2_choice stage3_open; do

@@ -47,7 +47,7 @@ case " $* " in
 esac
 
 cd "$ROOT"
-python -m curr_reft.launch --standalone --nproc_per_node="$NPROC" --module \
+python -m curr_reft.training.launch --standalone --nproc_per_node="$NPROC" --module \
     curr_reft.self_improvement.candidates --config "$CONFIG" --data_root "$DATA_ROOT" --output_dir "$OUTPUT" \
     "${ASKED[@]}" "$@"
 python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${ASK_JUDGE[@]}" "${MORE_JUDGE_FLAGS[@]}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the two environments from exact pins; does nothing where they are there already.
-#   .venv       training by reinforcement and evaluation (requirements-lock.txt)
+#   .venv       training by reinforcement and evaluation (train_code/requirements-lock.txt)
 #   .venv-sft   supervised fine-tuning by ms-swift (train_code/sft/requirements-lock.txt)
 #   bash scripts/setup.sh [--flash-attn]
 #   --flash-attn   also build and install flash-attn in both, which needs a GPU's CUDA toolkit
@@ -26,9 +26,9 @@ install() { # ENVIRONMENT LOCK
     "$UV" pip install --compile-bytecode --python "$1/bin/python" -r "$2"
 }
 
-PINS=$(pins requirements-lock.txt pyproject.toml)
+PINS=$(pins train_code/requirements-lock.txt pyproject.toml)
 if ! is_made .venv "$PINS"; then
-    install .venv requirements-lock.txt
+    install .venv train_code/requirements-lock.txt
     "$UV" pip install --quiet --python .venv/bin/python --no-deps -e .
     echo "$PINS" >.venv/.curr-reft-pins
 fi

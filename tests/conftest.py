@@ -39,13 +39,13 @@ def golden():
 
 @pytest.fixture(scope="session")
 def tiny_base() -> Path:
-    return ROOT / "train_code/curr_reft/tiny/base"
+    return ROOT / "train_code/curr_reft/data/shapes/tiny/base"
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
     """An embedded world of 12 training, 2 validation and 3 test pictures."""
-    from curr_reft.data.shapes_dataset import write_world
+    from curr_reft.data.shapes.__main__ import write_world
 
     directory = tmp_path_factory.mktemp("world")
     write_world(directory, train=12, val=2, test=3, seed=7)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from curr_reft.data.boxes import THOUSANDTHS, round_box, scale_box
+from curr_reft.boxes import THOUSANDTHS, round_box, scale_box
 from curr_reft.data.gold_boxes import box_faults, check_boxes
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError

@@ -11,7 +11,7 @@ from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
 from curr_reft.data.schema import Example, Question
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES
-from curr_reft.training import prepare
+from curr_reft.training.run import prepare
 
 
 def picture(path: Path, seed: int, size=(160, 120)) -> Path:

@@ -21,8 +21,8 @@ from sklearn.tree import DecisionTreeClassifier
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.data.images import check_images
+from curr_reft.data.reformat.builder import choice_rows, judge_rows
 from curr_reft.data.schema import read_examples
-from curr_reft.data.tasks.builder import choice_rows, judge_rows
 
 ROWS = 2000
 SIZES = [(640, 480), (480, 640), (500, 375), (84, 84)]

@@ -13,7 +13,7 @@ from PIL import Image
 from curr_reft.data.schema import read_examples
 from curr_reft.data.sources.coco import SUPERCATEGORIES
 from curr_reft.stages import STAGES
-from curr_reft.training import prepare
+from curr_reft.training.run import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 30

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from curr_reft.manifest import read_manifest
+from curr_reft.files.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 _UNSHARE = ["unshare", "--mount", "bash", "-c"]
@@ -65,9 +65,7 @@ def test_training_keeps_its_last_whole_checkpoint_and_goes_on_with_room(
 
 
 def test_writers_name_the_folder(on_a_small_disk):
-    text = on_a_small_disk(
-        1, "$PYTHON -m curr_reft.data.shapes_dataset --output_dir $DISK/world; echo code $?"
-    )
+    text = on_a_small_disk(1, "$PYTHON -m curr_reft.data.shapes --output_dir $DISK/world; echo code $?")
     assert "code 2" in text
     (line,) = error_lines(text)
     assert "disk/world" in line

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from curr_reft.manifest import read_manifest
-from curr_reft.training_state import is_whole
+from curr_reft.files.manifest import read_manifest
+from curr_reft.training.checkpoint_state import is_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STOPPED = 75

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from curr_reft.arguments import DataArguments, parse_arguments
-from curr_reft.data.checks import held_out_warnings
 from curr_reft.data.mixture import load_mixture
 from curr_reft.evaluation.flags import parse_evaluation
-from curr_reft.training import prepare, run_stage
+from curr_reft.training.arguments import DataArguments, parse_arguments
+from curr_reft.training.checks import held_out_warnings
+from curr_reft.training.run import prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
@@ -148,7 +148,7 @@ def test_stage_script_starts_a_run_that_plans(
     )
     launch, flags = lines[0].split(f" train_code/grpo/{script.stem}.py ")
     assert code == 0
-    assert launch.startswith("-m curr_reft.launch ")
+    assert launch.startswith("-m curr_reft.training.launch ")
     assert "--nproc_per_node=8" in launch
     if nodes:
         assert "--nnodes=2 --node_rank=1 --master_addr=node0 --master_port=12347" in launch
@@ -179,7 +179,7 @@ def test_evaluation_script_scores_a_run_and_reports_it(script, started, tmp_path
     places = {"DATA_ROOT": str(tmp_path / "data"), "OUTPUT": str(tmp_path / "out"), "NPROC": "8"}
     code, (score, report), _ = started(script, tmp_path / "run", "--suites", "in", **places)
     assert code == 0
-    assert score.startswith("-m curr_reft.launch --standalone --nproc_per_node=8 eval/evaluate.py ")
+    assert score.startswith("-m curr_reft.training.launch --standalone --nproc_per_node=8 eval/evaluate.py ")
     flags = parse_evaluation(
         "", score.split("eval/evaluate.py ")[1].replace(places["DATA_ROOT"], str(tmp_path)).split()
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curr_reft.data.shapes_dataset import write_world
+from curr_reft.data.shapes.__main__ import write_world
 from curr_reft.sft.check import check_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ def script(data):
     def run(*flags: str, **variables: str) -> subprocess.CompletedProcess:
         environment = {
             **os.environ,
-            "MODEL": str(ROOT / "train_code/curr_reft/tiny/base"),
+            "MODEL": str(ROOT / "train_code/curr_reft/data/shapes/tiny/base"),
             "CONFIG": str(ROOT / "configs/self_improvement/shapes.yaml"),
             "DATA_ROOT": str(data),
             "OUTPUT": str(data.parent / "work"),
@@ -55,7 +55,7 @@ def test_what_is_selected_passes_the_check_before_fine_tuning(script, data):
 
     checked = check_file(
         data.parent / "SFT_data/reject/chosen.jsonl",
-        model=str(ROOT / "train_code/curr_reft/tiny/base"),
+        model=str(ROOT / "train_code/curr_reft/data/shapes/tiny/base"),
         system=None,
         max_length=1024,
         max_pixels=None,

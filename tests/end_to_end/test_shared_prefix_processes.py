@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from started_processes import start_processes
 from trained_weights import apart
 
-from curr_reft.packing_budget import split_rows
-from curr_reft.training import run_stage
+from curr_reft.models.packing_budget import split_rows
+from curr_reft.training.run import run_stage
 
 pytestmark = pytest.mark.slow
 

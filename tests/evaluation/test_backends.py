@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.decoding import Decoding
-from curr_reft.evaluation.generation import TransformersBackend
-from curr_reft.evaluation.turn import Turn
-from curr_reft.evaluation.vllm_backend import VllmBackend, check_vllm
+from curr_reft.evaluation.backends.generation import TransformersBackend
+from curr_reft.evaluation.backends.vllm_backend import VllmBackend, check_vllm
+from curr_reft.evaluation.request import Turn
+from curr_reft.models.checkpoints import Checkpoint
+from curr_reft.models.decoding import Decoding
+from curr_reft.models.processor import load_processor
 from curr_reft.processes import Processes
-from curr_reft.processor import load_processor
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class StandInForVllm:
 def test_vllm_is_asked_greedily_with_rendered_prompts_and_pictures(tiny_base, asked, monkeypatch):
     vllm = StandInForVllm()
     monkeypatch.setitem(sys.modules, "vllm", vllm)
-    monkeypatch.setattr("curr_reft.evaluation.vllm_backend._ROWS_A_CALL", 3)
+    monkeypatch.setattr("curr_reft.evaluation.backends.vllm_backend._ROWS_A_CALL", 3)
     checkpoint = Checkpoint("base", tiny_base, None)
     backend = VllmBackend(checkpoint, load_processor(str(tiny_base)), Decoding(64, 1.05), "bfloat16", 2, 42)
     saved = []

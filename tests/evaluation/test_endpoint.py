@@ -3,7 +3,7 @@
 import pytest
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError, chat_url, user_turn
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, EndpointError, chat_url, user_turn
 
 FULL = "http://host:1/v1/chat/completions"
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from started_processes import start_processes
 from transformers import AutoModelForImageTextToText
 
-from curr_reft.evaluation.checkpoints import find_checkpoints
-from curr_reft.evaluation.endpoint import ChatEndpoint
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint
 from curr_reft.evaluation.evaluate import main
-from curr_reft.manifest import write_manifest
+from curr_reft.files.manifest import write_manifest
+from curr_reft.models.checkpoints import find_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ("detection_in", "classify_in", "math_in", "detection_out", "classify_out", "math_out")
@@ -62,7 +62,7 @@ def refused(argv: list[str], capsys) -> str:
 def no_model(monkeypatch):
     """Fails the test when weights are loaded."""
     monkeypatch.setattr(
-        "curr_reft.evaluation.generation.load_model", lambda *_: pytest.fail("weights were loaded")
+        "curr_reft.evaluation.backends.generation.load_model", lambda *_: pytest.fail("weights were loaded")
     )
 
 
@@ -137,7 +137,7 @@ def test_what_is_missing_or_broken_is_asked_again_and_the_rest_kept(evaluated, f
 def test_other_weights_or_settings_are_asked_again(evaluated, flags, tmp_path, tiny_base, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "curr_reft.evaluation.generation.TransformersBackend.answer",
+        "curr_reft.evaluation.backends.generation.TransformersBackend.answer",
         lambda self, rows, team, save: asked.append(len(rows)),
     )
     model = tmp_path / "base"
@@ -224,7 +224,7 @@ def test_a_gold_that_cannot_be_read_is_said(flags, world, tmp_path, caplog):
 
 
 def test_two_evaluations_do_not_write_into_one_folder(flags, tmp_path, capsys):
-    from curr_reft.evaluation.journal import sole_writer
+    from curr_reft.files.journal import sole_writer
 
     with sole_writer(tmp_path / "out"):
         assert "another command is writing there" in refused(flags(), capsys)
@@ -389,7 +389,7 @@ def test_a_fault_that_the_first_process_finds_ends_both(flags, tmp_path, capfd):
 
 
 def test_an_endpoint_is_asked_the_same(evaluated, flags, server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("curr_reft.evaluation.subjects.ChatEndpoint", hurried)
+    monkeypatch.setattr("curr_reft.evaluation.models.ChatEndpoint", hurried)
     monkeypatch.setenv("MODEL_API_KEY", "sk-very-secret")
     server.faults.extend(["500", "malformed", "cut", "no choices", "429"])
     server.answer = lambda body: "<think>t</think><answer>4</answer>"
@@ -407,7 +407,7 @@ def test_an_endpoint_is_asked_the_same(evaluated, flags, server, tmp_path, monke
 
 
 def test_an_endpoint_that_goes_down_loses_nothing(flags, server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("curr_reft.evaluation.subjects.ChatEndpoint", hurried)
+    monkeypatch.setattr("curr_reft.evaluation.models.ChatEndpoint", hurried)
     server.answer = lambda body: "<think>t</think><answer>4</answer>"
     server.faults.extend(["none", "none", "none", "none", *["500"] * 9])
     argv = flags(

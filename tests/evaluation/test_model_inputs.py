@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 
 from curr_reft.data.images import budget_size
-from curr_reft.evaluation import model_inputs
-from curr_reft.evaluation.checkpoints import Checkpoint
-from curr_reft.evaluation.decoding import Decoding
-from curr_reft.evaluation.generation import TransformersBackend
-from curr_reft.evaluation.model_inputs import Features, KeptFeatures, ModelInputs
-from curr_reft.evaluation.turn import Turn
+from curr_reft.evaluation.backends import model_inputs
+from curr_reft.evaluation.backends.generation import TransformersBackend
+from curr_reft.evaluation.backends.model_inputs import Features, KeptFeatures, ModelInputs
+from curr_reft.evaluation.request import Turn
+from curr_reft.models.checkpoints import Checkpoint
+from curr_reft.models.decoding import Decoding
+from curr_reft.models.processor import load_processor
 from curr_reft.processes import Processes
-from curr_reft.processor import load_processor
 from curr_reft.stages import ImageBudget
 
 

@@ -6,11 +6,11 @@ import random
 import pytest
 from PIL import Image
 
+from curr_reft.data.suites import Suite, load_suites, select_suites
 from curr_reft.errors import InputError
 from curr_reft.evaluation import released, rules
 from curr_reft.evaluation.prompts import picture_of, questions_of
 from curr_reft.evaluation.questions import Pictures, read_suite
-from curr_reft.evaluation.suites import Suite, load_suites, select_suites
 from curr_reft.stages import STAGES
 
 REFGTA = Suite("refgta", "detection", "out", "rows.json", "refgta")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.evaluation.rules import SUITES, score
+from curr_reft.data.suites import SCORINGS
+from curr_reft.evaluation.rules import score
 from curr_reft.evaluation.scoring import score_row
 from curr_reft.rewards.score import BAD_GOLD
 
@@ -63,7 +64,7 @@ def test_counts_read_tolerantly(output, expected):
     assert score("math_out", output, {"solution": 3}, "tolerant").reward == expected
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", SCORINGS)
 def test_text_outside_a_closed_block_is_no_answer(suite):
     example = {"solution": 3 if suite == "math_out" else "[1, 1, 9, 9]", "resize_solution": [1, 1, 9, 9]}
     for output in ("3", "[1, 1, 9, 9]", "<answer>3", "<answer>[1, 1, 9, 9]", "<think>[1, 1, 9, 9] 3</think>"):
@@ -134,7 +135,7 @@ def test_an_answer_without_information_is_wrong(suite, gold, answer):
 texts = st.text() | st.text(alphabet="<answer>/[]{},0123456789").map("<answer>{}".format)
 
 
-@given(st.sampled_from(SUITES), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
+@given(st.sampled_from(SCORINGS), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
 def test_nothing_raises(suite, text, gold):
     example = dict.fromkeys(("solution", "normalized_solution", "resize_solution"), gold)
     scores = score_row(suite, {"model_output": f"<answer>{text}</answer>", "example": example})

@@ -2,9 +2,9 @@
 
 import pytest
 
+from curr_reft.data.suites import load_suites
 from curr_reft.errors import InputError
 from curr_reft.evaluation.scoring import score_predictions
-from curr_reft.evaluation.suites import load_suites
 
 
 def score(suite, task, *answers, truncated=False):

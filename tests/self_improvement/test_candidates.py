@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from started_processes import start_processes
 
-from curr_reft.evaluation.endpoint import ChatEndpoint
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint
 from curr_reft.self_improvement.candidates import main
 from curr_reft.self_improvement.records import CANDIDATES, read_candidates
 
@@ -114,7 +114,8 @@ def test_more_samples_keep_the_first_ones_and_load_no_model_twice(flags, tmp_pat
     main(flags())
     more = {each.id: each for each in read_candidates(tmp_path / "work" / CANDIDATES)}
     assert {name: more[name] for name in first} == first
-    monkeypatch.setattr("curr_reft.evaluation.generation.load_model", lambda *_: pytest.fail("loaded again"))
+    loader = "curr_reft.evaluation.backends.generation.load_model"
+    monkeypatch.setattr(loader, lambda *_: pytest.fail("loaded again"))
     main(flags())
     assert {each.id: each for each in read_candidates(tmp_path / "work" / CANDIDATES)} == more
 
@@ -131,7 +132,7 @@ def test_another_seed_gives_other_answers(flags, tmp_path):
 
 def test_an_endpoint_is_asked_with_a_seed_and_text_alone_has_no_picture(flags, server, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "curr_reft.evaluation.subjects.ChatEndpoint", lambda *fields: ChatEndpoint(*fields, first_wait=0.001)
+        "curr_reft.evaluation.models.ChatEndpoint", lambda *fields: ChatEndpoint(*fields, first_wait=0.001)
     )
     server.answer = lambda body: f"<think>t</think><answer>{body['seed']}</answer>"
     server.faults.extend(["500", "cut", "malformed"])
@@ -225,7 +226,7 @@ def test_bad_queries_are_named_before_weights_are_loaded(
     name, row, message, flags, data, capsys, monkeypatch
 ):
     monkeypatch.setattr(
-        "curr_reft.evaluation.generation.load_model", lambda *_: pytest.fail("weights were loaded")
+        "curr_reft.evaluation.backends.generation.load_model", lambda *_: pytest.fail("weights were loaded")
     )
     (data / f"queries/{name}.jsonl").write_text(json.dumps(row) + "\n")
     error = refused(flags(), capsys)

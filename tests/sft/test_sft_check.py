@@ -26,7 +26,7 @@ def test_a_good_file_is_told(rows_file, tiny_base, tmp_path, caplog):
 
 
 def test_tokens_are_those_of_the_chat_with_its_pictures(rows_file, tiny_base, picture):
-    from curr_reft.processor import load_processor
+    from curr_reft.models.processor import load_processor
 
     processor = load_processor(str(tiny_base))
     text = [

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from curr_reft.errors import DivergedError
-from curr_reft.manifest import read_manifest
+from curr_reft.files.manifest import read_manifest
 from curr_reft.sft.from_rows import main as from_rows
 
 ROOT = Path(__file__).resolve().parents[2]

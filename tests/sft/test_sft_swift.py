@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curr_reft.evaluation.evaluate import main as evaluate
-from curr_reft.manifest import read_manifest
+from curr_reft.files.manifest import read_manifest
 from curr_reft.sft.check import check_file
 from curr_reft.sft.flags import arguments, parse_command_line, read_config, translate
 from curr_reft.sft.from_rows import main as from_rows

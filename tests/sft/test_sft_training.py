@@ -16,10 +16,10 @@ import yaml
 from training_checkpoints import write_checkpoint
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.checkpoints import find_checkpoints, recorded_box_frame
-from curr_reft.evaluation.journal import sole_writer
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.manifest import read_manifest
 from curr_reft.lifetime import ONE_SIGNAL_SECONDS
-from curr_reft.manifest import read_manifest
+from curr_reft.models.checkpoints import find_checkpoints, recorded_box_frame
 from curr_reft.sft import swift as swift_module
 from curr_reft.sft.plan import prepare
 from curr_reft.sft.swift import find_swift, versions_beside

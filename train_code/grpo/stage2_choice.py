@@ -1,8 +1,8 @@
 """Stage 2 of the curriculum, multiple-choice questions: `torchrun ... grpo/stage2_choice.py --help`."""
 
 from curr_reft.stages import STAGES
-from curr_reft.trainer import CurriculumGRPOTrainer
-from curr_reft.training import run_stage
+from curr_reft.training.run import run_stage
+from curr_reft.training.trainer import CurriculumGRPOTrainer
 
 
 class ChoiceTrainer(CurriculumGRPOTrainer):

@@ -1,8 +1,8 @@
 """Stage 3 of the curriculum, open-ended questions: `torchrun ... train_code/grpo/stage3_open.py --help`."""
 
 from curr_reft.stages import STAGES
-from curr_reft.trainer import CurriculumGRPOTrainer
-from curr_reft.training import run_stage
+from curr_reft.training.run import run_stage
+from curr_reft.training.trainer import CurriculumGRPOTrainer
 
 
 class OpenTrainer(CurriculumGRPOTrainer):

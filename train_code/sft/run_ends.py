@@ -14,10 +14,10 @@ from transformers import TrainerCallback, TrainingArguments
 
 # Swift's environment does not know this library.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from curr_reft.divergence import EndOnLoss
 from curr_reft.lifetime import follow_owners
-from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE, StopOnSignal
-from curr_reft.training_state import KEEP_VARIABLE, KeepStateOfNewest
+from curr_reft.training.checkpoint_state import KEEP_VARIABLE, KeepStateOfNewest
+from curr_reft.training.divergence import EndOnLoss
+from curr_reft.training.stopping import GRACE_SECONDS, GRACE_VARIABLE, StopOnSignal
 
 
 def _stop_on_signal(args: TrainingArguments, trainer: Trainer) -> TrainerCallback:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from curr_reft.evaluation.endpoint import ChatEndpoint
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint
 
 PROBLEMS = 3
 

@@ -8,11 +8,11 @@ import json
 import pytest
 from PIL import Image
 
-from curr_reft.data.boxes import rescale_boxes_in_text
+from curr_reft.boxes import rescale_boxes_in_text
 from curr_reft.data.images import budget_size
-from curr_reft.evaluation import journal
 from curr_reft.evaluation.pass_at_k.command import main
 from curr_reft.evaluation.pass_at_k.estimator import pass_at_k
+from curr_reft.files import journal
 from curr_reft.stages import STAGES
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from scored_rows import scored_row
 
-from curr_reft.data.preview_pictures import GOLD, OTHER
+from curr_reft.training.preview.images import GOLD, OTHER
 
 ALL = {
     "detection_in": 0.5,

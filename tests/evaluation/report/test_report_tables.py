@@ -11,7 +11,7 @@ from scored_rows import QWEN_3B
 from curr_reft.evaluation.report.command import main
 from curr_reft.evaluation.report.documents import PassAtK
 from curr_reft.evaluation.report.tables import Grid, pass_at_k_groups
-from curr_reft.shown_text import visible
+from curr_reft.files.text import visible
 
 IN = {"detection_in": 0.2, "classify_in": 0.5, "math_in": 0.3}
 OUT = {"detection_out": 0.4, "classify_out": 0.6, "math_out": 0.1}

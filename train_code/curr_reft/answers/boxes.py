@@ -5,7 +5,7 @@ import math
 
 from curr_reft.answers.markup import without_markup
 from curr_reft.answers.words import bare
-from curr_reft.data.boxes import Box
+from curr_reft.boxes import Box
 
 
 def parse_boxes(answer: str) -> list[Box] | None:

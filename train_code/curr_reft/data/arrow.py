@@ -12,10 +12,10 @@ from typing import Any
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 
-from curr_reft.atomic_file import room_below
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
-from curr_reft.evaluation.journal import sole_writer
+from curr_reft.files.atomic import room_below
+from curr_reft.files.journal import sole_writer
 
 _PREFIX = "curr-reft-"
 _BATCH = 1000

@@ -14,8 +14,8 @@ from PIL import Image
 from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
+from curr_reft.boxes import BoxFrame, Size, rescale_boxes_in_text
 from curr_reft.data.arrow import write_arrow
-from curr_reft.data.boxes import BoxFrame, Size, texts_in_frame
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
@@ -73,6 +73,16 @@ def image_token_count(size: Size, processor: ProcessorMixin) -> int:
 def box_frame_size(shown: Size, box_frame: BoxFrame, processor: ProcessorMixin) -> Size:
     """The size of the frame that boxes are taught in, for a picture shown at size `shown`."""
     return processed_size(shown, processor) if box_frame == "processed" else shown
+
+
+def texts_in_frame(example: Example, stored: Size, frame: Size) -> tuple[str, str]:
+    """Problem and solution of an example, the boxes of a detection row moved from the stored frame."""
+    if example.task != "detection":
+        return example.problem, example.solution
+    return (
+        rescale_boxes_in_text(example.problem, stored, frame),
+        rescale_boxes_in_text(example.solution, stored, frame),
+    )
 
 
 def render_prompt(processor: ProcessorMixin, text: str, pictured: bool = True) -> str:

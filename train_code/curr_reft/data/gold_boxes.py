@@ -7,7 +7,7 @@ from pathlib import Path
 
 from curr_reft.answers.boxes import is_no_objects, parse_boxes
 from curr_reft.answers.region import extract_answer
-from curr_reft.data.boxes import THOUSANDTHS, Box, Size, box_fault, boxes_in_text, leaves
+from curr_reft.boxes import THOUSANDTHS, Box, Size, box_fault, boxes_in_text, leaves
 from curr_reft.data.schema import Example, file_of
 from curr_reft.errors import InputError
 from curr_reft.stages import Stage

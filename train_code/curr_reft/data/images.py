@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.errors import InputError
 from curr_reft.stages import ImageBudget
 

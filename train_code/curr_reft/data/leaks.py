@@ -20,13 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from curr_reft.atomic_file import replacing
-from curr_reft.command_line import CommandParser
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
 from curr_reft.data.schema import Example, Question, iter_questions
+from curr_reft.data.suites import Suite, load_suites
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.suites import Suite, load_suites
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from typing import Any
 from curr_reft.data.arrow import ExampleTable
 from curr_reft.data.schema import iter_examples
 from curr_reft.errors import InputError
-from curr_reft.manifest import sha256_of
-from curr_reft.yaml_file import read_mapping
+from curr_reft.files.manifest import sha256_of
+from curr_reft.files.yaml import read_mapping
 
 logger = logging.getLogger(__name__)
 

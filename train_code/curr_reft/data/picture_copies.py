@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from curr_reft.data.images import ImageError, open_image
-from curr_reft.manifest import sha256_of
+from curr_reft.files.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from curr_reft.shown_text import special_token_fault, surrogate_fault
+from curr_reft.files.text import special_token_fault, surrogate_fault
 
 IMAGE_TAG = "<image>"
 """Where rows made for LLaVA or ms-swift have their picture; here a picture comes before every question."""

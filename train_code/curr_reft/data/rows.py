@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
-from curr_reft.shown_text import surrogate_fault, visible
+from curr_reft.files.atomic import replacing
+from curr_reft.files.text import surrogate_fault, visible
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from types import MappingProxyType
 
 from tqdm import tqdm
 
-from curr_reft.command_line import CommandParser
 from curr_reft.data.rows import Row, write_rows
 from curr_reft.data.schema import BrokenLine, iter_objects, place
 from curr_reft.errors import InputError, command
-from curr_reft.manifest import sha256_of
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.manifest import sha256_of
 
 
 def split_rows(

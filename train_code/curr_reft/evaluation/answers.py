@@ -11,10 +11,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curr_reft.evaluation.endpoint import EndpointError
-from curr_reft.evaluation.generation import Backend, Completion
-from curr_reft.evaluation.journal import Row, append, recover
-from curr_reft.evaluation.turn import Turn
+from curr_reft.evaluation.backends.endpoint import EndpointError
+from curr_reft.evaluation.backends.generation import Backend, Completion
+from curr_reft.evaluation.request import Turn
+from curr_reft.files.journal import Row, append, recover
 from curr_reft.processes import Processes
 
 logger = logging.getLogger(__name__)

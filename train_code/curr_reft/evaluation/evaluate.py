@@ -17,23 +17,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curr_reft.annotate import Row
-from curr_reft.atomic_file import replacing
+from curr_reft.data.suites import Suite, load_suites, select_suites
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import rules
 from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
-from curr_reft.evaluation.journal import sole_writer
+from curr_reft.evaluation.models import Subject, find_subjects
 from curr_reft.evaluation.questions import Asked, Pictures, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.tables import comparison_grid
 from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_table
 from curr_reft.evaluation.scoring import score_predictions
-from curr_reft.evaluation.subjects import Subject, find_subjects
-from curr_reft.evaluation.suites import Suite, load_suites, select_suites
-from curr_reft.manifest import sha256_of
+from curr_reft.files.atomic import replacing
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.manifest import sha256_of
 from curr_reft.processes import Processes, processes
+from curr_reft.rewards.annotate import Row
 
 logger = logging.getLogger(__name__)
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from curr_reft.command_line import CommandParser
-from curr_reft.data.boxes import BoxFrame
+from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
-from curr_reft.evaluation.endpoint import MODEL_KEY
+from curr_reft.evaluation.backends.endpoint import MODEL_KEY
+from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
 from curr_reft.evaluation.prompts import PROMPTS
-from curr_reft.evaluation.threads import MAX_THREADS, check_threads
+from curr_reft.files.cli import CommandParser
 
 BACKENDS = ("transformers", "vllm", "endpoint")
 _MOST = 10**6

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.atomic_file import replacing
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
-from curr_reft.json_file import read_object
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.json import read_object
 
 FILE_NAME = "general_benchmarks.json"
 _MOST_UNGRADED = 0.01  # share of the rows that still leaves a result standing

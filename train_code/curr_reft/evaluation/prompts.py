@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from curr_reft.evaluation.suites import Suite
+from curr_reft.data.suites import Suite
 from curr_reft.stages import STAGES, ImageBudget, Stage
 
 Prompts = Literal["training", "released"]

@@ -10,15 +10,15 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
-from curr_reft.data.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box, texts_in_frame
-from curr_reft.data.dataset import box_frame_size
+from curr_reft.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box
+from curr_reft.data.dataset import box_frame_size, texts_in_frame
 from curr_reft.data.images import Pictured, budget_size, check_images
 from curr_reft.data.schema import Example, iter_objects, iter_questions, place
+from curr_reft.data.suites import Suite
 from curr_reft.errors import InputError
 from curr_reft.evaluation.prompts import Prompts, picture_of, questions_of
-from curr_reft.evaluation.suites import Suite
-from curr_reft.evaluation.turn import Turn, content_digest
-from curr_reft.manifest import sha256_of
+from curr_reft.evaluation.request import Turn, content_digest
+from curr_reft.files.manifest import sha256_of
 from curr_reft.stages import Stage
 
 _REFGTA_GOLDS = ("solution", "normalized_solution", "resize_solution")

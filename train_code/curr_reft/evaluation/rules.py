@@ -7,10 +7,9 @@ import json
 from typing import Any
 
 from curr_reft.answers.reading import COUNT, DETECTION, LABELS, MATH, Answer, Reading, read_strictly
+from curr_reft.data.suites import task_of
 from curr_reft.rewards import paper
 from curr_reft.rewards.score import BAD_GOLD, GoldError, Score
-
-SUITES = ("detection_in", "classify_in", "math_in", "classify_out", "math_out", "refgta")
 
 
 def score(
@@ -47,11 +46,6 @@ def is_parsed(suite: str, output: str) -> bool:
     kinds = {"detection": DETECTION, "classify": LABELS, "math": MATH}
     kind = COUNT if suite == "math_out" else kinds[task_of(suite)]
     return read_strictly(output, kind).value is not None
-
-
-def task_of(suite: str) -> str:
-    """The task of a suite's rules."""
-    return "detection" if suite == "refgta" else suite.partition("_")[0]
 
 
 def _mean_iou(result: Score) -> float:

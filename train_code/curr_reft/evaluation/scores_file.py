@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.table import Table
 
-from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
-from curr_reft.json_file import read_object
-from curr_reft.manifest import environment
+from curr_reft.files.atomic import replacing
+from curr_reft.files.json import read_object
+from curr_reft.files.manifest import environment
 
 logger = logging.getLogger(__name__)
 

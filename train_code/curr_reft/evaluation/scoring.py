@@ -12,11 +12,12 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
-from curr_reft.annotate import Row, add_scores, annotate_file, required
 from curr_reft.answers.reading import READINGS
-from curr_reft.command_line import CommandParser
+from curr_reft.data.suites import SCORINGS
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation import released, rules
+from curr_reft.files.cli import CommandParser
+from curr_reft.rewards.annotate import Row, add_scores, annotate_file, required
 from curr_reft.rewards.format import score_format
 from curr_reft.rewards.score import Score, incidents
 
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the scored rows to standard output."""
     parser = CommandParser(prog="python -m curr_reft.evaluation.scoring", description=__doc__)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.jsonl")
-    parser.add_argument("--suite", choices=rules.SUITES, required=True)
+    parser.add_argument("--suite", choices=SCORINGS, required=True)
     parser.add_argument(
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )

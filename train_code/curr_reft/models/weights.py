@@ -20,7 +20,7 @@ from transformers.integrations import deepspeed
 from transformers.utils import logging as transformers_logging
 
 from curr_reft.errors import InputError
-from curr_reft.json_file import read_object
+from curr_reft.files.json import read_object
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from curr_reft.annotate import Row, annotate_file, required
 from curr_reft.answers.reading import READINGS, Reading
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
+from curr_reft.files.cli import CommandParser
 from curr_reft.rewards import paper
+from curr_reft.rewards.annotate import Row, annotate_file, required
 from curr_reft.rewards.score import Score
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES

@@ -21,7 +21,7 @@ from curr_reft.answers.reading import (
     read_tolerantly,
 )
 from curr_reft.answers.region import extract_answer
-from curr_reft.data.boxes import Box, iou
+from curr_reft.boxes import Box, iou
 from curr_reft.errors import InputError
 from curr_reft.rewards.score import MATH_TIMEOUT, GoldError, Score
 from curr_reft.stages import STAGES, TASKS

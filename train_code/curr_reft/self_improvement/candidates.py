@@ -14,16 +14,16 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curr_reft.atomic_file import replacing
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation.answers import Answers, fields_of
-from curr_reft.evaluation.endpoint import MODEL_KEY
+from curr_reft.evaluation.backends.endpoint import MODEL_KEY
 from curr_reft.evaluation.flags import add_model_flags, check_model_flags
-from curr_reft.evaluation.journal import sole_writer
+from curr_reft.evaluation.models import Subject, find_subjects
 from curr_reft.evaluation.questions import Pictures
-from curr_reft.evaluation.subjects import Subject, find_subjects
-from curr_reft.manifest import environment, sha256_of
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.manifest import environment, sha256_of
 from curr_reft.processes import processes
 from curr_reft.self_improvement.queries import candidates_of, read_queries, turn_of
 from curr_reft.self_improvement.records import CANDIDATES, Candidate, candidate_row

@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import journal
-from curr_reft.evaluation.endpoint import ChatEndpoint, chat_url
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, chat_url
+from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
 from curr_reft.evaluation.pass_at_k.flags import JUDGE_KEY
-from curr_reft.evaluation.threads import MAX_THREADS, check_threads
+from curr_reft.files import journal
+from curr_reft.files.cli import CommandParser
 from curr_reft.self_improvement import rule_judge
 from curr_reft.self_improvement.judge_journal import JudgementFile
 from curr_reft.self_improvement.judge_model import ModelJudge

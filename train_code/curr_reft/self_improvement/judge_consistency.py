@@ -30,7 +30,7 @@ from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
-from curr_reft.data.boxes import boxes_in_text
+from curr_reft.boxes import boxes_in_text
 
 _SENTENCE_END = re.compile(r"[.!?;]+(?:\s+|$)|\n")
 _LEAD = re.compile(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation import journal
+from curr_reft.files import journal
 from curr_reft.self_improvement.judge_pictures import picture_digests
 from curr_reft.self_improvement.records import Candidate, Judgement, judgement_of, judgement_row
 

@@ -6,9 +6,9 @@ from functools import cached_property, lru_cache
 from importlib import resources
 
 from curr_reft.answers.region import extract_answer
-from curr_reft.evaluation.asking import ask_for_missing
-from curr_reft.evaluation.endpoint import ChatEndpoint, RefusedError, data_uri, user_turn
-from curr_reft.evaluation.refusals import Refusals
+from curr_reft.evaluation.backends.asking import ask_for_missing
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, RefusedError, data_uri, user_turn
+from curr_reft.evaluation.backends.refusals import Refusals
 from curr_reft.self_improvement.judge_journal import JudgementFile, Verdict, digest_of, unfit
 from curr_reft.self_improvement.judge_pictures import shown_picture
 from curr_reft.self_improvement.judge_reply import parse_reply

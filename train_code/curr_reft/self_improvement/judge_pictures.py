@@ -5,10 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.errors import InputError
-from curr_reft.manifest import sha256_of
+from curr_reft.files.manifest import sha256_of
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.stages import STAGES
 

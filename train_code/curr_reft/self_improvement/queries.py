@@ -5,13 +5,13 @@ from pathlib import Path
 
 from transformers import ProcessorMixin
 
-from curr_reft.data.boxes import BoxFrame, texts_in_frame
-from curr_reft.data.dataset import box_frame_size
+from curr_reft.boxes import BoxFrame
+from curr_reft.data.dataset import box_frame_size, texts_in_frame
 from curr_reft.data.images import budget_size
 from curr_reft.data.schema import Example, Query, iter_queries
 from curr_reft.errors import InputError
 from curr_reft.evaluation.questions import Pictures
-from curr_reft.evaluation.turn import Turn, content_digest, seed_of
+from curr_reft.evaluation.request import Turn, content_digest, seed_of
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
 from curr_reft.sft.messages import message_row

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.data.schema import BrokenLine, iter_objects, place
 from curr_reft.errors import InputError
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from rich.console import Console
 
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import journal
-from curr_reft.manifest import environment, sha256_of
+from curr_reft.files import journal
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.manifest import environment, sha256_of
 from curr_reft.self_improvement.judge_journal import content_digests
 from curr_reft.self_improvement.judge_pictures import picture_digests
 from curr_reft.self_improvement.records import CANDIDATES, SCORES, read_candidates, read_judgements

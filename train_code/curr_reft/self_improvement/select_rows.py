@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from curr_reft.atomic_file import replacing
+from curr_reft.files.atomic import replacing
 from curr_reft.self_improvement.judge_pictures import shown_picture
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.sft.messages import message_row

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
+from curr_reft.files.yaml import read_mapping
 from curr_reft.stages import STAGES, TASKS
-from curr_reft.yaml_file import read_mapping
 
 DOMAINS = ("math", "science", "general")
 MODALITIES = ("image", "text")

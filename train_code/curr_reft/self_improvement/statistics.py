@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from curr_reft.atomic_file import replacing
+from curr_reft.files.atomic import replacing
 from curr_reft.self_improvement.selection import Selection
 from curr_reft.self_improvement.sources import Composition
 from curr_reft.self_improvement.statistics_figure import draw_selection

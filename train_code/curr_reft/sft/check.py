@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.command_line import CommandParser
-from curr_reft.data.boxes import boxes_in_text
+from curr_reft.boxes import boxes_in_text
 from curr_reft.data.images import ImageError
 from curr_reft.data.row_fields import BadRowError
 from curr_reft.data.schema import iter_objects, place
 from curr_reft.errors import InputError, command
-from curr_reft.manifest import sha256_of
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.manifest import sha256_of
 from curr_reft.sft.messages import MessageRow, read_row
 from curr_reft.sft.pictures import Picture, look_at, picture_path, rescaled
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
-from curr_reft.yaml_file import read_mapping
+from curr_reft.files.yaml import read_mapping
 
 Flags = dict[str, list[str]]
 """Values by flag, as texts in order; a switch without a value has none."""

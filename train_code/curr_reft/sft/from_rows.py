@@ -16,14 +16,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from curr_reft.atomic_file import replacing
-from curr_reft.command_line import CommandParser
-from curr_reft.data.boxes import Size, texts_in_frame
+from curr_reft.boxes import Size
+from curr_reft.data.dataset import texts_in_frame
 from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images, fit_to_budget, open_image
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
 from curr_reft.sft.messages import message_row
 from curr_reft.sft.pictures import default_image_dir, picture_file
 from curr_reft.stages import STAGES, Stage

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from curr_reft.data.images import ImageError, fit_to_budget, open_image
 from curr_reft.data.leaks import find_overlaps, read_suites
 from curr_reft.data.schema import Example
-from curr_reft.evaluation.suites import load_suites
+from curr_reft.data.suites import load_suites
 from curr_reft.sft.pictures import pixel_digest
 from curr_reft.stages import STAGES, TASKS, ImageBudget
 

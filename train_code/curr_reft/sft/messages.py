@@ -16,7 +16,7 @@ from typing import Any
 from curr_reft.data.row_fields import IMAGE_TAG, BadRowError, path_fault
 from curr_reft.data.schema import BrokenLine
 from curr_reft.errors import InputError
-from curr_reft.shown_text import special_token_fault, surrogate_fault
+from curr_reft.files.text import special_token_fault, surrogate_fault
 
 _OTHER_TAGS = ("<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
 _LINKED_PICTURE = re.compile(r"<img>.+?</img>")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
-from curr_reft.json_file import read_object
-from curr_reft.manifest import checkpoints_below
+from curr_reft.files.json import read_object
+from curr_reft.files.manifest import checkpoints_below
 from curr_reft.models.weights import weights_fault
-from curr_reft.resume import Start, check_settings, find_start
-from curr_reft.training_state import is_whole, state_fault, state_files
+from curr_reft.training.checkpoint_state import is_whole, state_fault, state_files
+from curr_reft.training.resume import Start, check_settings, find_start
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def find_own_start(
         base: The folder of the weights that the run starts from.
 
     Raises:
-        InputError: as `curr_reft.resume.find_start` does.
+        InputError: as `curr_reft.training.resume.find_start` does.
     """
     checkpoints = checkpoints_below(output_dir)
     if checkpoints and is_last(checkpoints[-1]) and weights_fault(checkpoints[-1], base) is None:

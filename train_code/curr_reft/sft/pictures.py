@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from curr_reft.atomic_file import replacing
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.data.images import ImageError, stored_size
+from curr_reft.files.atomic import replacing
 
 ROOT_VARIABLE = "ROOT_IMAGE_DIR"
 _THREADS = 8

@@ -10,7 +10,6 @@ from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.models.weights import check_finite, is_adapter, local_folder, skeleton
-from curr_reft.resume import Start, check_settings, check_unfinished
 from curr_reft.sft.check import CheckedFile, check_file
 from curr_reft.sft.flags import (
     Flags,
@@ -26,8 +25,9 @@ from curr_reft.sft.flags import (
 from curr_reft.sft.output import check_named_start, find_own_start, is_last
 from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
-from curr_reft.stopping import GRACE_SECONDS, GRACE_VARIABLE
-from curr_reft.training_state import KEEP_VARIABLE
+from curr_reft.training.checkpoint_state import KEEP_VARIABLE
+from curr_reft.training.resume import Start, check_settings, check_unfinished
+from curr_reft.training.stopping import GRACE_SECONDS, GRACE_VARIABLE
 
 _OF_THE_PLUGIN = ("stop_grace_seconds", "resumable_checkpoints")
 _SHOWN_VARIABLES = (
@@ -299,7 +299,7 @@ def _box_frame(model: str) -> str | None:
     """The frame that the starting checkpoint's boxes are in, which its rows must be in as well."""
     if not Path(model).is_dir():
         return None
-    from curr_reft.evaluation.checkpoints import Checkpoint, recorded_box_frame
+    from curr_reft.models.checkpoints import Checkpoint, recorded_box_frame
 
     return recorded_box_frame(Checkpoint(Path(model).name, Path(model), None))
 

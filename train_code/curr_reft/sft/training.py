@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from curr_reft.divergence import DIVERGED
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command, out_of_room
-from curr_reft.evaluation.journal import sole_writer
-from curr_reft.json_file import read_object
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.json import read_object
+from curr_reft.files.manifest import FILE_NAME, checkpoints_below, mark_ended, mark_finished, write_manifest
 from curr_reft.lifetime import own_children
-from curr_reft.manifest import FILE_NAME, checkpoints_below, mark_ended, mark_finished, write_manifest
-from curr_reft.resume import started
 from curr_reft.sft.output import LOG, clear_for, keep_final
 from curr_reft.sft.plan import SftRun, describe, going_on, prepare
 from curr_reft.sft.swift import environment_of, run_swift
-from curr_reft.stopping import stop_at_signals
-from curr_reft.training_state import is_whole
+from curr_reft.training.checkpoint_state import is_whole
+from curr_reft.training.divergence import DIVERGED
+from curr_reft.training.resume import started
+from curr_reft.training.stopping import stop_at_signals
 
 logger = logging.getLogger(__name__)
 

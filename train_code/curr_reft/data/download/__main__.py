@@ -25,14 +25,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curr_reft.atomic_file import replacing, room_below
-from curr_reft.command_line import CommandParser
 from curr_reft.data.download.layout import lay_out
 from curr_reft.data.download.picture_paths import Pictures, rewrite_rows
 from curr_reft.data.download.released_files import HUB_ID, TREES
 from curr_reft.data.download.report import Outcome, file_table, notes, record_of
 from curr_reft.data.download.snapshot import fetch
 from curr_reft.errors import InputError, command
+from curr_reft.files.atomic import replacing, room_below
+from curr_reft.files.cli import CommandParser
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from curr_reft.atomic_file import replacing
 from curr_reft.data.download.archives import Archive, find_archives, unpack
 from curr_reft.data.download.released_files import ROW_SUFFIXES, place_of, row_places
 from curr_reft.data.download.snapshot import Snapshot
 from curr_reft.errors import InputError
+from curr_reft.files.atomic import replacing
 
 _PLACED = ".placed"
 

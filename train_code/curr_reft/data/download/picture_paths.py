@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from curr_reft.atomic_file import replacing
 from curr_reft.data.download.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
 from curr_reft.errors import InputError
+from curr_reft.files.atomic import replacing
 
 
 class KeptFileError(InputError):

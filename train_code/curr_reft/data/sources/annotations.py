@@ -10,10 +10,10 @@ from collections.abc import Container
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.data.rows import BadRecord
 from curr_reft.errors import InputError
-from curr_reft.shown_text import surrogate_fault
+from curr_reft.files.text import surrogate_fault
 
 PixelBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels of the stored picture."""

@@ -3,8 +3,8 @@
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from curr_reft.command_line import CommandParser
 from curr_reft.data.sources.annotations import leads_below
+from curr_reft.files.cli import CommandParser
 
 
 def builder_parser(description: str, image_prefix: str | None) -> CommandParser:

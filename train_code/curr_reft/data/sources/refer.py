@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curr_reft.data.boxes import Size
+from curr_reft.boxes import Size
 from curr_reft.data.rows import BadRecord
 from curr_reft.data.sources.annotations import (
     PixelBox,

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from curr_reft.data.boxes import THOUSANDTHS, Size, round_box, scale_box
+from curr_reft.boxes import THOUSANDTHS, Size, round_box, scale_box
 from curr_reft.data.images import budget_size
 from curr_reft.data.rows import BadRecord, Row, write_rows
 from curr_reft.data.sources.annotations import PixelBox

@@ -16,15 +16,15 @@ from rich.console import Console
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curr_reft.errors import command
-from curr_reft.evaluation import journal
-from curr_reft.evaluation.endpoint import MODEL_KEY, ChatEndpoint
+from curr_reft.evaluation.backends.endpoint import MODEL_KEY, ChatEndpoint
 from curr_reft.evaluation.pass_at_k.estimator import estimate
 from curr_reft.evaluation.pass_at_k.flags import JUDGE_KEY, parse_flags
 from curr_reft.evaluation.pass_at_k.judge import Verdicts, judge_by_model, judge_by_rule
 from curr_reft.evaluation.pass_at_k.problems import Problem, read_problems
 from curr_reft.evaluation.pass_at_k.results import build_table, read_records, write_results
 from curr_reft.evaluation.pass_at_k.samples import Sample, Settings, collect_samples
-from curr_reft.manifest import environment, sha256_of
+from curr_reft.files import journal
+from curr_reft.files.manifest import environment, sha256_of
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError
-from curr_reft.evaluation.endpoint import MODEL_KEY, chat_url
-from curr_reft.evaluation.threads import MAX_THREADS, check_threads
+from curr_reft.evaluation.backends.endpoint import MODEL_KEY, chat_url
+from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
+from curr_reft.files.cli import CommandParser
 from curr_reft.stages import STAGES
 
 JUDGE_KEY = "JUDGE_API_KEY"

@@ -10,11 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from curr_reft.answers.region import extract_answer
-from curr_reft.evaluation import journal
-from curr_reft.evaluation.asking import ask_for_missing
-from curr_reft.evaluation.endpoint import ChatEndpoint, user_turn
+from curr_reft.evaluation.backends.asking import ask_for_missing
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, user_turn
 from curr_reft.evaluation.pass_at_k.problems import Problem
 from curr_reft.evaluation.pass_at_k.samples import Sample
+from curr_reft.files import journal
 from curr_reft.rewards import paper
 from curr_reft.rewards.score import MATH_TIMEOUT
 

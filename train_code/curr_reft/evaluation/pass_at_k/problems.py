@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from curr_reft.data.boxes import Size, texts_in_frame
+from curr_reft.boxes import Size
+from curr_reft.data.dataset import texts_in_frame
 from curr_reft.data.images import budget_size, check_images, fit_to_budget, open_image
 from curr_reft.data.schema import read_examples
-from curr_reft.evaluation.endpoint import Message, data_uri, user_turn
+from curr_reft.evaluation.backends.endpoint import Message, data_uri, user_turn
 from curr_reft.rewards import paper
 from curr_reft.rewards.score import GoldError
 from curr_reft.stages import STAGES

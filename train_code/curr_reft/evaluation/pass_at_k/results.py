@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
-from curr_reft.atomic_file import replacing
 from curr_reft.errors import InputError
 from curr_reft.evaluation.pass_at_k.estimator import PassAtK
 from curr_reft.evaluation.pass_at_k.figure import draw_curves
 from curr_reft.evaluation.report.documents import read_pass_at_k
+from curr_reft.files.atomic import replacing
 from curr_reft.stages import STAGES
 
 Record = dict[str, Any]

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from curr_reft.evaluation import journal
-from curr_reft.evaluation.asking import ask_for_missing
-from curr_reft.evaluation.endpoint import ChatEndpoint, EndpointError
+from curr_reft.evaluation.backends.asking import ask_for_missing
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, EndpointError
 from curr_reft.evaluation.pass_at_k.problems import Problem
-from curr_reft.evaluation.turn import seed_of
-from curr_reft.manifest import sha256_of
+from curr_reft.evaluation.request import seed_of
+from curr_reft.files import journal
+from curr_reft.files.manifest import sha256_of
 
 logger = logging.getLogger(__name__)
 

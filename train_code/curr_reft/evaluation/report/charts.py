@@ -13,7 +13,7 @@ from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Evaluation, PassAtK, SuiteScore, TrainingRun
 from curr_reft.evaluation.report.svg import FAINT, SERIES, Chart, drawing, panel, to_chart
 from curr_reft.evaluation.report.tables import NOT_SCORED, percent, suites_of
-from curr_reft.shown_text import visible
+from curr_reft.files.text import visible
 
 _STRICT, _RELEASED, _TOLERANT = SERIES
 _OTHER_SCORINGS = (("tolerant", _TOLERANT, "s"), ("released", _RELEASED, "D"))

@@ -21,7 +21,7 @@ from curr_reft.evaluation.report.documents import (
     read_training_run,
 )
 from curr_reft.evaluation.scores_file import FILE_NAME as SCORES
-from curr_reft.manifest import checkpoint_step
+from curr_reft.files.manifest import checkpoint_step
 
 Found = TypeVar("Found")
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curr_reft.atomic_file import replacing
-from curr_reft.command_line import CommandParser
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation.report.collect import Run, collect
 from curr_reft.evaluation.report.comparisons import compare_pair
@@ -24,7 +22,9 @@ from curr_reft.evaluation.report.provenance import differing_data
 from curr_reft.evaluation.report.record import Report, record
 from curr_reft.evaluation.report.tables import TITLES, accuracy_grid, comparison_grid
 from curr_reft.evaluation.report.workbook import to_workbook
-from curr_reft.shown_text import visible
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.text import visible
 
 _MOST_EXAMPLES = 100
 

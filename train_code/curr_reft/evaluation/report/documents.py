@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
-from curr_reft.json_file import read_object
-from curr_reft.manifest import read_manifest
+from curr_reft.files.json import read_object
+from curr_reft.files.manifest import read_manifest
 from curr_reft.stages import STAGES, TASKS
 
 Record = dict[str, Any]

@@ -13,12 +13,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from curr_reft.data.images import ImageError, open_image
-from curr_reft.data.preview_pictures import Mark, page_picture
 from curr_reft.data.schema import BrokenLine, iter_objects
 from curr_reft.errors import InputError
 from curr_reft.evaluation.report.documents import Evaluation, SuiteScore, is_number
-from curr_reft.html_page import jpeg_uri
-from curr_reft.shown_text import shortened
+from curr_reft.files.html import jpeg_uri
+from curr_reft.files.text import shortened
+from curr_reft.training.preview.images import Mark, page_picture
 
 SEED = 42
 _SCORINGS = ("strict", "tolerant", "released")

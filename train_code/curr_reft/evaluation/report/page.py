@@ -17,7 +17,7 @@ from curr_reft.evaluation.report.documents import Evaluation, TrainingRun
 from curr_reft.evaluation.report.gallery import Shelf, shelves
 from curr_reft.evaluation.report.record import Report
 from curr_reft.evaluation.report.svg import Chart
-from curr_reft.html_page import render_template
+from curr_reft.files.html import render_template
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, SuiteScore
-from curr_reft.yaml_file import read_mapping
+from curr_reft.files.yaml import read_mapping
 
 _FILE = Path(__file__).with_name("paper.yaml")
 

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from curr_reft.shown_text import visible
+from curr_reft.files.text import visible
 
 INK, FAINT, LINE = "#010203", "#010204", "#010205"
 SERIES = ("#010206", "#010207", "#010208")

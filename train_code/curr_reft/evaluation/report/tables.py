@@ -12,7 +12,7 @@ from curr_reft.evaluation.compare import Comparison, Gain
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
-from curr_reft.shown_text import visible
+from curr_reft.files.text import visible
 from curr_reft.stages import STAGES, TASKS
 
 NOT_SCORED = "not scored"

@@ -14,7 +14,7 @@ from curr_reft.evaluation.compare import Comparison
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.documents import is_number
 from curr_reft.evaluation.report.record import Report
-from curr_reft.shown_text import visible
+from curr_reft.files.text import visible
 
 _PERCENT = "0.0%"
 _LONGEST_TEXT = 32_767

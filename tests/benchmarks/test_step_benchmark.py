@@ -1,0 +1,123 @@
+"""The step benchmark on a model small enough for a test, and its count of operations."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+from rich.console import Console
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+import shapes
+
+TEXT = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "vocab_size": 600,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+}
+VISION = {
+    "depth": 2,
+    "hidden_size": 32,
+    "num_heads": 2,
+    "intermediate_size": 48,
+    "out_hidden_size": 64,
+    "fullatt_block_indexes": [1],
+}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A preset whose picture is two windows of the vision tower by two."""
+    targets = shapes.Targets({(2, 8): 1e9}, {(2, 8): 0}, {(2, 8): 1})
+    preset = shapes.Preset(TEXT, VISION, torch.float32, ((2, 8), (4, 6)), targets)
+    monkeypatch.setitem(shapes.PRESETS, "cpu", preset)
+    monkeypatch.setattr(shapes, "_PICTURE", (224, 224))
+    monkeypatch.setattr(shapes, "_PATCHES", 256)
+    monkeypatch.setattr(shapes, "PROMPT_TOKENS", 100)
+    return preset
+
+
+@pytest.fixture
+def script(root):
+    path = root / "scripts/benchmarks/step/__main__.py"
+    spec = importlib.util.spec_from_file_location("benchmark_step", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_counts_are_those_of_the_operations_that_run(small, tmp_path):
+    processor = shapes.save_checkpoint(small, tmp_path)
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path)
+    grid = torch.tensor([[1, 16, 16]])
+    ids = torch.randint(5, 300, (1, 50))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as vision:
+        model.model.visual(torch.randn(256, 3 * 2 * 14 * 14), grid_thw=grid)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as language:
+        model(input_ids=ids)
+    assert processor.image_processor.size["longest_edge"] == 224 * 224
+    # Turning positions into angles is a product as well, and is not counted by ours.
+    assert vision.get_total_flops() == pytest.approx(shapes.vision_flops(small), rel=1e-3)
+    counted = shapes.language_flops(small, tokens=50, pairs=50**2, predicted=50)
+    assert language.get_total_flops() == pytest.approx(counted, rel=1e-2)
+
+
+def test_a_shared_prompt_saves_at_most_the_group_size():
+    for preset in shapes.PRESETS.values():
+        for group, length in preset.shapes:
+            ratio = shapes.repeated_flops(preset, (group, length)) / shapes.forward_flops(
+                preset, (group, length)
+            )
+            assert 1 < ratio < group
+
+
+@pytest.mark.slow
+def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["benchmark_step.py", "--repeats", "1", "--json", "--check"])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert stop.value.code == 1
+    results = json.loads(capsys.readouterr().out)
+    assert results["max_logp_diff"] < 1e-5
+    assert {group: list(lengths) for group, lengths in results["policy_speedup"].items()} == {
+        "2": ["8"],
+        "4": ["6"],
+    }
+    assert list(results["step_speedup"]) == ["2"]
+    assert list(results["step_seconds"]) == list(script.PHASES)
+    for seconds in results["step_seconds"].values():
+        assert {name: len(runs) for name, runs in seconds.items()} == {
+            "TRL": 1,
+            "ours": 1,
+            "ours, TRL's rollouts": 1,
+            "ours, TRL's passes": 1,
+            "ours, a picture each": 1,
+            "ours, TRL's vision tower": 1,
+        }
+    assert [fault.split(":")[0] for fault in results["missed"]] == [
+        "policy_speedup, 2 completions of 8 tokens"
+    ]
+
+    script.show(results, Console(width=200))
+    text = capsys.readouterr().out
+    assert "Optimizer step, 2 completions of 8 tokens" in text
+    assert f"step {results['step_speedup']['2']['8']:.2f} times as fast (spread " in text
+
+
+@pytest.mark.parametrize("flags", [["--preset", "3b"], ["--repeats", "0"], ["--preset", "7b"]])
+def test_bad_flags_end_in_one_line(flags, script, monkeypatch, capsys):
+    if flags == ["--preset", "3b"] and torch.cuda.is_available():
+        pytest.skip("this machine has the GPU that the preset needs")
+    monkeypatch.setattr("sys.argv", ["benchmark_step.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        script.main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1

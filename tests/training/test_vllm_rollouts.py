@@ -1,0 +1,387 @@
+"""Rollouts by vLLM, which is not installed here: configurations, refusals, and what stand-ins are asked."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from transformers.feature_extraction_utils import BatchFeature
+from trl.generation.vllm_generation import VLLMGeneration
+
+from curr_reft.data.dataset import image_token_count, render_prompt
+from curr_reft.errors import InputError
+from curr_reft.models.processor import load_processor
+from curr_reft.stages import STAGES
+from curr_reft.training.arguments import parse_arguments
+from curr_reft.training.run import build_trainer, prepare
+from curr_reft.training.vllm_rollouts import GroupRollouts, check_vllm, one_token_per_picture, pixel_limits
+
+ROOT = Path(__file__).resolve().parents[2]
+OVERLAYS = sorted(ROOT.glob("configs/qwen*/vllm_*.yaml"))
+PAIRS = [(overlay, stage) for overlay in OVERLAYS for stage in sorted(overlay.parent.glob("stage*.yaml"))]
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def test_each_size_has_a_configuration_per_mode():
+    assert [name(path) for path in OVERLAYS] == [
+        f"qwen2_5_vl_{size}/vllm_{mode}" for size in ("3b", "7b") for mode in ("colocate", "server")
+    ]
+
+
+@pytest.mark.parametrize(("overlay", "stage"), PAIRS, ids=lambda path: name(path))
+def test_configuration_goes_on_top_of_each_stage(overlay, stage, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    flags = ["--image_root", "x", "--dry_run"]
+    _, alone, _ = parse_arguments(["--config", str(stage), *flags])
+    data, config, _ = parse_arguments(["--config", str(stage), "--config", str(overlay), *flags])
+    assert not alone.use_vllm
+    assert config.use_vllm
+    assert config.vllm_mode == overlay.stem.removeprefix("vllm_")
+    # The released objective corrects for nothing, and no library default may decide that.
+    assert yaml.safe_load(overlay.read_text())["vllm_importance_sampling_correction"] is False
+    assert config.vllm_importance_sampling_correction is False
+    assert (config.beta, config.top_k, config.learning_rate) == (alone.beta, alone.top_k, alone.learning_rate)
+    assert "vLLM is not installed" in check_vllm(data, config)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=name)
+def test_configuration_plans(overlay, stage_flags, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    stage = overlay.parent / "stage3_open.yaml"
+    flags = ["--config", str(stage), "--config", str(overlay), *stage_flags("open", "--dry_run")]
+    run = prepare(STAGES["open"], flags)
+    assert run.plan.steps > 0
+    assert any("vLLM is not installed" in note for note in run.plan.notes)
+
+
+def test_vllm_alone_keeps_the_released_objective(stage_flags):
+    _, config, _ = parse_arguments(stage_flags("open", "--use_vllm", "true"))
+    assert config.vllm_mode == "colocate"
+    assert config.vllm_importance_sampling_correction is False
+
+
+@pytest.mark.slow
+def test_without_vllm_a_run_ends_in_one_line_before_weights_load(stage_flags, tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "base")
+    (tmp_path / "base/model.safetensors").write_text("no weights: whoever loads them fails in another way")
+    flags = stage_flags("open", "--model_name_or_path", str(tmp_path / "base"), "--use_vllm", "true")
+    result = subprocess.run(
+        [sys.executable, ROOT / "train_code/grpo/stage3_open.py", *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "Stage 3" not in result.stdout
+    assert [line for line in result.stderr.splitlines() if line.startswith("error")] == [
+        "error: --use_vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine, or pass"
+        " --use_vllm false"
+    ]
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_nothing_imports_vllm_unless_asked(tmp_path):
+    # TRL's trainer imports vLLM wherever it is installed, which nobody but TRL can change; so two cases.
+    training = "curr_reft.training.run, curr_reft.training.trainer"
+    without = f"import {training}, sys; assert 'vllm' not in sys.modules"
+    (tmp_path / "vllm.py").write_text("raise RuntimeError('vLLM was imported')\n")
+    with_vllm = (
+        "import curr_reft.training.arguments, curr_reft.training.vllm_rollouts,"
+        " curr_reft.self_improvement.candidates, curr_reft.evaluation.backends.vllm_backend,"
+        " curr_reft.evaluation.models"
+    )
+    here = os.environ.get("PYTHONPATH", "")
+    for code, path in ((without, here), (with_vllm, f"{tmp_path}{os.pathsep}{here}")):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            timeout=300,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--vllm_mode", "sever"), "--vllm_mode sever: use one of colocate, server"),
+        (("--vllm_max_model_length", "2000"), "--vllm_max_model_length 2000: must be 2096 or more"),
+        (("--vllm_tensor_parallel_size", "2"), "--vllm_tensor_parallel_size 2: must divide"),
+    ],
+)
+def test_settings_that_contradict_are_refused(flags, message, stage_flags, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: package)
+    data, config, _ = parse_arguments(stage_flags("open", "--use_vllm", "true"))
+    assert check_vllm(data, config) is None
+    data, config, _ = parse_arguments(stage_flags("open", "--use_vllm", "true", *flags))
+    with pytest.raises(InputError, match=message) as caught:
+        check_vllm(data, config)
+    assert "\n" not in str(caught.value)
+
+
+@dataclass
+class Output:
+    """What `vllm.LLM.generate` returns for a prompt, as far as TRL reads it."""
+
+    prompt_token_ids: list[int]
+    outputs: list[SimpleNamespace]
+
+
+class StandInForLLM:
+    """Takes what TRL and we give `vllm.LLM`, and expands the first image token as vLLM 0.25.1 does."""
+
+    def __init__(self, processor, ignores_limits=False):
+        self.processor, self.ignores_limits = processor, ignores_limits
+        self.requests, self.sampling = [], []
+
+        self.weights = {}
+        model = SimpleNamespace(load_weights=self.weights.update)
+        worker = SimpleNamespace(model_runner=SimpleNamespace(model=model))
+        self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=worker))
+
+    def reset_prefix_cache(self):
+        self.requests.clear()
+
+    def generate(self, prompts, *, sampling_params, use_tqdm):
+        assert not use_tqdm
+        self.requests += prompts
+        self.sampling.append(sampling_params)
+        return [self._answer(index, prompt, sampling_params.n) for index, prompt in enumerate(prompts)]
+
+    def _answer(self, index, prompt, count):
+        ids, limits = list(prompt["prompt_token_ids"]), prompt.get("mm_processor_kwargs") or {}
+        seen = self.processor.image_processor(
+            images=[prompt["multi_modal_data"]["image"]],
+            return_tensors="pt",
+            **({} if self.ignores_limits else limits),
+        )
+        token, place = self.processor.image_token_id, ids.index(self.processor.image_token_id)
+        ids[place : place + 1] = [token] * (int(seen["image_grid_thw"].prod()) // 4)
+        logprobs = [{index: SimpleNamespace(rank=1, logprob=-0.5)}] * 2
+        return Output(ids, [SimpleNamespace(token_ids=[index, n], logprobs=logprobs) for n in range(count)])
+
+
+@dataclass
+class Sampling:
+    """`vllm.SamplingParams`, as far as it is touched."""
+
+    n: int = 1
+    logit_bias: dict[int, float] | None = None
+    settings: dict = field(default_factory=dict)
+
+
+def sampling_params(n, **settings):
+    return Sampling(n, settings=settings)
+
+
+@pytest.fixture
+def small(tiny_base):
+    """A processor of other pixel limits than its checkpoint's."""
+    return load_processor(str(tiny_base), min_pixels=784, max_pixels=4000)
+
+
+@pytest.fixture
+def pictures():
+    return [Image.new("RGB", size, "red") for size in ((84, 84), (140, 112))]
+
+
+def tokenized(processor, picture, text="How many?") -> list[int]:
+    return processor(text=[render_prompt(processor, text)], images=[picture])["input_ids"][0]
+
+
+def generation(mode: str, **parts) -> VLLMGeneration:
+    """TRL's own object, around stand-ins for vLLM."""
+    made = object.__new__(VLLMGeneration)
+    settings = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "logprobs")
+    vars(made).update(dict.fromkeys(settings, 1), mode=mode, generation_kwargs={}, tensor_parallel_size=1)
+    made.max_completion_length = 48
+    made.accelerator = SimpleNamespace(is_main_process=True, process_index=0)
+    made.enable_sleep_mode, made.structured_outputs_regex, made.model = False, None, torch.nn.Linear(1, 1)
+    vars(made).update(parts)
+    return made
+
+
+@pytest.fixture
+def colocated(monkeypatch, tiny_base, small):
+    def start(ignores_limits=False):
+        monkeypatch.setattr("trl.generation.vllm_generation.SamplingParams", sampling_params, raising=False)
+        engine = StandInForLLM(load_processor(str(tiny_base)), ignores_limits)
+        made = generation("colocate", llm=engine, processing_class=small)
+        return GroupRollouts(made, small), engine
+
+    return start
+
+
+def test_colocate_sends_each_prompt_once_with_the_trainers_pixel_limits(colocated, small, pictures):
+    rollouts, engine = colocated()
+    prompts = [tokenized(small, picture) for picture in pictures]
+    for size in (4, 2):  # training and evaluation may have groups of two sizes
+        rollouts.llm.reset_prefix_cache()  # reaches the engine
+        copies = [ids for ids in prompts for _ in range(size)]
+        images = [[picture] for picture in pictures for _ in range(size)]
+        ids, completions, logprobs, _ = rollouts.generate(
+            prompts=copies, images=images, num_generations=size, profiler=None
+        )
+        assert ids == copies
+        assert completions == [[group, n] for group in range(2) for n in range(size)]
+        assert len(logprobs) == 2 * size
+        assert [request["multi_modal_data"]["image"] for request in engine.requests] == pictures
+        assert engine.sampling[-1].n == size
+    for request in engine.requests:
+        assert request["prompt_token_ids"].count(small.image_token_id) == 1
+        assert request["mm_processor_kwargs"] == {"min_pixels": 784, "max_pixels": 4000}
+    assert engine.sampling[-1].logit_bias == {small.image_token_id: -100.0}
+    assert engine.sampling[-1].settings["max_tokens"] == 48
+
+
+def test_colocate_refuses_a_vllm_that_sees_other_pictures(colocated, small, pictures):
+    rollouts, _ = colocated(ignores_limits=True)
+    trained = image_token_count(pictures[1].size, small)
+    with pytest.raises(InputError, match=rf"vLLM reads \[20\] tokens .* training reads \[{trained}\]"):
+        rollouts.generate([tokenized(small, pictures[1])] * 2, [[pictures[1]]] * 2, 2)
+
+
+def test_a_step_of_training_asks_once_for_each_group(stage_flags, trainers, tiny_base, monkeypatch):
+    engine = StandInForLLM(load_processor(str(tiny_base)))
+    monkeypatch.setattr("curr_reft.training.run.check_vllm", lambda *_: None)
+    monkeypatch.setattr(VLLMGeneration, "_init_vllm", lambda made: vars(made).update(llm=engine))
+    monkeypatch.setattr("trl.generation.vllm_generation.SamplingParams", sampling_params, raising=False)
+    limits = ("--min_pixels", "784", "--max_pixels", "4000")
+    steps = ("--max_steps", "1", "--per_device_train_batch_size", "2", "--num_generations", "3")
+    run = prepare(STAGES["open"], stage_flags("open", "--use_vllm", "true", *steps, *limits))
+    trainer = build_trainer(run, trainers["open"])
+    trainer.train()
+    assert [sampling.n for sampling in engine.sampling] == [3]
+    assert len(engine.requests) == 2
+    assert engine.requests[0]["mm_processor_kwargs"] == {"min_pixels": 784, "max_pixels": 4000}
+    assert engine.sampling[0].settings["top_k"] == 50
+    assert len(engine.weights) == len(list(trainer.model.parameters()))
+
+
+def test_runs_of_image_tokens_become_one():
+    assert one_token_per_picture([1, 9, 9, 9, 2, 2, 9, 3], image_token=9) == [1, 9, 2, 2, 9, 3]
+    assert one_token_per_picture([], image_token=9) == []
+
+
+def test_vllms_pixel_limits_make_the_trainers_pictures(tiny_base, small, pictures):
+    # vLLM hands these to the checkpoint's own processor.
+    own = load_processor(str(tiny_base))
+    for picture in pictures:
+        ours = small.image_processor(images=[picture], return_tensors="pt")
+        vllms = own.image_processor(images=[picture], return_tensors="pt", **pixel_limits(small))
+        assert isinstance(vllms, BatchFeature)
+        assert torch.equal(ours["pixel_values"], vllms["pixel_values"])
+    assert pixel_limits(small) == {"min_pixels": 784, "max_pixels": 4000}
+
+
+class StandInForClient:
+    """TRL's `VLLMClient` before a server whose processor is given."""
+
+    def __init__(self, processor):
+        self.processor, self.requests = processor, []
+
+    def image_features(self, images):
+        counts = [image_token_count(picture.size, self.processor) for (picture,) in images]
+        return [{"mm_placeholders": {"image": [{"offset": 3, "length": count}]}} for count in counts]
+
+    def generate(self, prompts, features, n, generation_kwargs, **sampling):
+        self.requests.append((prompts, features, n, generation_kwargs))
+        completions = [[group, place] for group in range(len(prompts)) for place in range(n)]
+        return {"prompt_ids": prompts, "completion_ids": completions, "logprobs": None}
+
+
+def test_server_gets_each_prompt_once_and_must_have_the_trainers_pixel_limits(
+    tiny_base, small, pictures, monkeypatch
+):
+    module = "trl.generation.vllm_generation"
+    monkeypatch.setattr(f"{module}.gather_object", lambda rows: rows)
+    monkeypatch.setattr(f"{module}.broadcast_object_list", lambda rows, from_process: rows)
+    prompts = [tokenized(small, picture) for picture in pictures for _ in range(3)]
+    images = [[picture] for picture in pictures for _ in range(3)]
+    client = StandInForClient(small)
+    rollouts = GroupRollouts(generation("server", vllm_client=client, processing_class=small), small)
+    ids, completions, _, _ = rollouts.generate(prompts, images, 3)
+    assert ids == prompts
+    assert completions == [[group, place] for group in range(2) for place in range(3)]
+    sent, features, count, kwargs = client.requests[0]
+    assert (sent, count) == (prompts[::3], 3)
+    assert [feature["mm_placeholders"]["image"][0]["length"] for feature in features] == [
+        ids.count(small.image_token_id) for ids in sent
+    ]
+    assert kwargs == {"logit_bias": {str(small.image_token_id): -100.0}}
+
+    other = StandInForClient(load_processor(str(tiny_base)))
+    rollouts = GroupRollouts(generation("server", vllm_client=other, processing_class=small), small)
+    with pytest.raises(InputError, match="MIN_PIXELS=784 MAX_PIXELS=4000"):
+        rollouts.generate(prompts, images, 3)
+    assert not other.requests
+
+
+def test_other_processes_have_no_client(small):
+    GroupRollouts(generation("server", processing_class=small), small)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Run scripts/vllm_server.sh with a stand-in for `vllm` that writes its arguments down, one a line."""
+    (tmp_path / "vllm").write_text('#!/usr/bin/env bash\necho "$VLLM_SERVER_DEV_MODE"\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "vllm").chmod(0o755)
+
+    def run(*arguments, **environment):
+        names = ("MODEL", "GPUS", "HOST", "PORT", "MAX_LENGTH", "MIN_PIXELS", "MAX_PIXELS")
+        inherited = {key: value for key, value in os.environ.items() if key not in names}
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        result = subprocess.run(
+            ["bash", ROOT / "scripts/vllm_server.sh", *arguments],
+            capture_output=True,
+            text=True,
+            env={**inherited, "VIRTUAL_ENV": "x", "PATH": path, **environment},
+            check=False,
+        )
+        return result.returncode, result.stdout.splitlines(), result.stderr
+
+    return run
+
+
+@pytest.mark.parametrize("size", ["3b", "7b"])
+def test_server_script_serves_the_base_of_a_size_as_training_asks_for_it(size, server):
+    name, pixels = f"qwen2_5_vl_{size}", {"MIN_PIXELS": "4", "MAX_PIXELS": "9"}
+    code, (development, *flags), _ = server(name, "--enforce-eager", **pixels)
+    assert (code, development, flags[0]) == (0, "1", "serve")
+    assert flags[1] == f"Qwen/Qwen2.5-VL-{size.upper()}-Instruct"
+    values = dict(zip(flags[2:-1:2], flags[3::2], strict=False))
+    config = yaml.safe_load((ROOT / f"configs/{name}/vllm_server.yaml").read_text())
+    assert (values["--port"], values["--host"]) == (str(config["vllm_server_port"]), "127.0.0.1")
+    assert yaml.safe_load(values["--mm-processor-kwargs"]) == {"min_pixels": 4, "max_pixels": 9}
+    assert values["--logprobs-mode"] == "processed_logprobs"
+    assert yaml.safe_load(values["--weight-transfer-config"]) == {"backend": "nccl"}
+    assert flags[-1] == "--enforce-eager"
+    assert "--mm-processor-kwargs" not in server(name)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        ((), {}, "usage: scripts/vllm_server.sh SIZE"),
+        (("huge",), {}, "no configuration configs/huge/vllm_server.yaml"),
+        (("qwen2_5_vl_3b",), {"MAX_PIXELS": "9"}, "give both MIN_PIXELS and MAX_PIXELS"),
+    ],
+)
+def test_server_script_says_what_is_wrong(arguments, environment, message, server):
+    code, lines, error = server(*arguments, **environment)
+    assert (code, lines) == (2, [])
+    assert message in error

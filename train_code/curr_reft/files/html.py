@@ -1,0 +1,35 @@
+"""What the project's pages share: templates filled with anybody's text, and pictures inside the page."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from curr_reft.files.text import visible
+
+
+def render_template(template: Path, lstrip_blocks: bool = False, **values: Any) -> str:
+    """A page from a Jinja template, in which markup is escaped and what would not be seen is spelled."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=lstrip_blocks,
+    )
+    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+
+
+def jpeg_uri(picture: Image.Image, **options: Any) -> str:
+    """A picture as a data URI; JPEG, so that a page of many photographs stays small."""
+    data = io.BytesIO()
+    picture.save(data, "JPEG", **options)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,1 +1,0 @@
-"""What an optimizer step costs here and in TRL (`scripts/benchmark_step.py`)."""

@@ -1,0 +1,193 @@
+"""What a stage is about to do, printed before it does it (``--dry_run`` prints this alone)."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from transformers import ProcessorMixin
+
+from curr_reft.answers.region import extract_answer
+from curr_reft.data.dataset import Split, render_prompt
+from curr_reft.rewards.functions import reward_functions
+from curr_reft.stages import Stage
+from curr_reft.training.arguments import CurriculumConfig, DataArguments
+from curr_reft.training.memory_parts import MemoryPlan
+
+WRONG_ANSWER = "<think>I do not know.</think><answer>wrong</answer>"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A stage's data and arithmetic; every number is for the processes this command was started with."""
+
+    stage: Stage
+    train: Split
+    val: Split | None
+    dropped: Mapping[str, str]
+    """Why rows were left out, by their ids: an unusable picture or a bad gold box."""
+    shared_rows: int
+    prompts_per_step: int
+    completions_per_step: int
+    steps: int
+    processes: int
+    memory: MemoryPlan | None
+    """`None` for a family whose layers are not known."""
+    time_left: timedelta | None
+    """Of a run that goes on, where its steps were timed."""
+    notes: Sequence[str]
+
+
+def step_counts(config: CurriculumConfig, rows: int) -> tuple[int, int, int]:
+    """Prompts and completions per optimizer step, and optimizer steps of the run.
+
+    Prompts per step are processes x prompts per device x accumulation. TRL's sampler draws whole generation
+    batches only, and repeats each `num_iterations` times.
+    """
+    prompts = config.world_size * config.prompts_per_device * config.gradient_accumulation_steps
+    generations = rows // (config.generation_batch_size // config.num_generations)
+    batches = generations * config.num_iterations * config.steps_per_generation
+    per_epoch = math.ceil(batches / config.gradient_accumulation_steps)
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(per_epoch * config.num_train_epochs)
+    return prompts, prompts * config.num_generations, steps
+
+
+def time_left(state: Mapping[str, Any], total_steps: int) -> timedelta | None:
+    """How long the steps that are left will take, at the median of those that were logged.
+
+    Args:
+        state: A checkpoint's `trainer_state.json`; TRL logs `step_time`, in seconds per optimizer step.
+        total_steps: Optimizer steps of the whole run.
+
+    Returns:
+        `None` when no step was timed.
+    """
+    times = [entry["step_time"] for entry in state.get("log_history", []) if "step_time" in entry]
+    left = max(0, total_steps - state.get("global_step", 0))
+    return timedelta(seconds=round(left * median(times))) if times else None
+
+
+def rows_by_task(split: Split) -> str:
+    """How many rows a split has, and of which tasks, such as ``3 (detection 2, math 1)``."""
+    counts = sorted(Counter(split.dataset.with_format(None)["task"]).items())
+    return f"{len(split.dataset)} ({', '.join(f'{task} {count}' for task, count in counts)})"
+
+
+def gold_completion(solution: str) -> str:
+    """A well-formed completion that gives a row's gold answer."""
+    return f"<think>This is the gold answer.</think><answer>{extract_answer(solution)}</answer>"
+
+
+def rewards_of(
+    row: Mapping[str, Any], stage: Stage, names: Sequence[str], variant: str
+) -> list[tuple[str, dict[str, float]]]:
+    """The gold completion of a split's row and a wrong one, each with the named rewards it earns."""
+    completions = [gold_completion(row["solution"]), WRONG_ANSWER]
+    scores = {
+        function.__name__: function(
+            completions=[[{"role": "assistant", "content": text}] for text in completions],
+            solution=[row["solution"]] * 2,
+            task=[row["task"]] * 2,
+            id=[row["id"]] * 2,
+        )
+        for function in reward_functions(stage, names, variant)
+    }
+    return [
+        (text, {name: values[place] for name, values in scores.items()})
+        for place, text in enumerate(completions)
+    ]
+
+
+def spell_rewards(rewards: Mapping[str, float]) -> str:
+    """Rewards as text, such as ``1 accuracy + 0 format``."""
+    return " + ".join(f"{value:g} {name}" for name, value in rewards.items())
+
+
+def _reward_rows(plan: Plan, data: DataArguments) -> list[tuple[str, str, str, str]]:
+    rows, seen = [], set()
+    plain = plan.train.dataset.with_format(None)
+    for index, task in enumerate(plain["task"]):
+        if task not in seen:
+            seen.add(task)
+            row = plain[index]
+            answers = rewards_of(row, plan.stage, data.reward_funcs, data.reward_variant)
+            gold, wrong = (spell_rewards(rewards) for _, rewards in answers)
+            rows.append((task, row["solution"], gold, wrong))
+    return rows
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"{min(values)} to {max(values)}, mean {sum(values) / len(values):.0f}"
+
+
+def _checkpoints(config: CurriculumConfig) -> str:
+    if config.save_strategy == "no":
+        return "none: a run that is killed begins again"
+    often = (
+        f"every {config.save_steps:g} steps"
+        if config.save_strategy == "steps"
+        else config.save_strategy.value
+    )
+    if config.save_only_model:
+        return f"{often}, weights only: a run that is killed begins again"
+    kept = "each" if config.resumable_checkpoints is None else f"the newest {config.resumable_checkpoints}"
+    return f"{often}; a run that is killed goes on from {kept}"
+
+
+def print_plan(
+    plan: Plan,
+    config: CurriculumConfig,
+    processor: ProcessorMixin,
+    data: DataArguments,
+    console: Console,
+) -> None:
+    """Print the plan: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
+    facts = Table(
+        title=f"Stage {plan.stage.number}, {plan.stage.name}", show_header=False, title_justify="left"
+    )
+    for name, split in (("train", plan.train), ("val", plan.val)):
+        if split is not None:
+            facts.add_row(f"{name} rows", rows_by_task(split))
+            facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
+    facts.add_row("rows dropped, bad picture or bad box", str(len(plan.dropped)))
+    facts.add_row("val rows that are also train rows", str(plan.shared_rows))
+    facts.add_row(
+        "prompts per optimizer step",
+        f"{plan.prompts_per_step} = {plan.processes} processes x {config.prompts_per_device} per device"
+        f" x {config.gradient_accumulation_steps} accumulation",
+    )
+    facts.add_row(
+        "completions per optimizer step", f"{plan.completions_per_step} ({config.num_generations} each)"
+    )
+    reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
+    facts.add_row("optimizer steps", f"{plan.steps} ({reason})")
+    facts.add_row("checkpoints", _checkpoints(config))
+    facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
+    facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
+    if config.shared_prefix:
+        longest = max(plan.train.prompt_tokens) + config.num_generations * config.max_completion_length
+        facts.add_row("tokens of a prompt with all its completions", f"{longest} at most")
+    for name, value in plan.memory.rows() if plan.memory else ():
+        facts.add_row(name, value)
+    if plan.time_left is not None:
+        facts.add_row("time left", f"{plan.time_left}, as fast as before")
+    console.print(facts)
+
+    for row, reason in list(plan.dropped.items())[:5]:
+        console.print(f"dropped {row}: {reason}", markup=False)
+    first = plan.train.dataset.with_format(None)[0]
+    text = render_prompt(processor, first["prompt"][0]["content"])
+    console.rule(f"first prompt ({first['id']})", align="left")
+    console.print(text, markup=False)
+    console.rule(f"rewards, {data.reward_variant}", align="left")
+    table = Table("task", "gold", "reward of the gold answer", "of a wrong one")
+    for row in _reward_rows(plan, data):
+        table.add_row(*row)
+    console.print(table)
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False)

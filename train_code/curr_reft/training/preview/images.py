@@ -1,0 +1,195 @@
+"""The images of the preview: boxes drawn on what the model sees, and the contact sheet."""
+
+import math
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from curr_reft.answers.options import parse_options
+from curr_reft.answers.region import extract_answer
+from curr_reft.answers.verdicts import parse_yes_no
+from curr_reft.boxes import Box, Size, boxes_in_text, round_box, scale_box
+
+GOLD, OTHER = (255, 214, 0), (70, 200, 255)
+"""Colours of right boxes, whose line is solid, and of other ones, whose line is dashed."""
+_INK, _GROUND, _PAPER = (0, 0, 0), (128, 128, 128), (255, 255, 255)
+
+_PAGE_SIDES = (480, 1280)
+_SHEET_SIDES = (360, 360)
+_COLUMNS = 4
+_CAPTION_LINES = 3
+_LABEL_PADDING = 3
+_NARROWEST = 120
+"""Pixels that a label needs beside a picture of few columns."""
+
+# Options are written `A. [..]`, in the release also `A [..]`.
+_BRACKETED = re.compile(r"(?:\b([A-Z])\b[.:)]?\s*)?(\[[^\[\]]*\])")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box to draw, in the frame that the row's boxes are in."""
+
+    label: str
+    box: Box
+    is_gold: bool
+
+
+def marks_of(row: Mapping[str, Any]) -> list[Mark]:
+    """The boxes that a split's row spells: claim, options or given ones in the prompt, then the gold's own.
+
+    An option is gold when the gold names its letter, a claim when the gold is yes. Rows of other tasks have
+    none: their bracketed numbers are no boxes.
+    """
+    if row["task"] != "detection":
+        return []
+    answer = extract_answer(row["solution"]) or ""
+    verdict, right = parse_yes_no(answer), parse_options(answer) or frozenset()
+    unlettered = "given" if verdict is None else f"claim: {'yes' if verdict else 'no'}"
+    marks = []
+    for letter, text in _BRACKETED.findall(row["prompt"][0]["content"]):
+        is_gold = verdict is True or letter in right
+        label = f"{letter} gold" if letter in right else letter or unlettered
+        marks += [Mark(label, box, is_gold) for box in boxes_in_text(text)]
+    return marks + [Mark("gold", box, True) for box in boxes_in_text(answer)]
+
+
+def page_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[Image.Image, float]:
+    """A picture for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
+    drawn = _shown(picture, *_PAGE_SIDES)
+    return _drawn(drawn, marks, frame), max(drawn.size) / max(picture.size)
+
+
+def sheet_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
+    """A picture for the contact sheet with its marks drawn, whose boxes are in `frame`."""
+    return _drawn(_shown(picture, *_SHEET_SIDES), marks, frame)
+
+
+def contact_sheet(title: str, captions: Sequence[tuple[Image.Image, Sequence[str]]]) -> Image.Image:
+    """Pictures in a grid, each above the texts of its caption, which are cut after a few lines."""
+    font, margin, line = ImageFont.load_default(16), 12, 22
+    columns = max(min(len(captions), _COLUMNS), math.isqrt(len(captions)))
+    width = max(_SHEET_SIDES[1], *(picture.width for picture, _ in captions)) + margin
+    cells = [
+        (picture, [part for text in texts for part in _lines(text, width - margin, font)])
+        for picture, texts in captions
+    ]
+    sheet_width = max(columns * width + margin, 900)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    heights = [max(picture.height + len(lines) * line for picture, lines in row) + 2 * margin for row in rows]
+    sheet = Image.new("RGB", (sheet_width, 2 * margin + line + sum(heights)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((margin, margin), _cut(title, sheet_width - 2 * margin, font), _INK, font)
+    top = 2 * margin + line
+    for row, height in zip(rows, heights, strict=True):
+        for column, (picture, lines) in enumerate(row):
+            left = margin + column * width
+            sheet.paste(picture, (left, top))
+            for number, text in enumerate(lines):
+                at = (left, top + picture.height + 4 + number * line)
+                draw.text(at, text, _INK, font)
+        top += height
+    return sheet
+
+
+def _shown(picture: Image.Image, shortest: int, longest: int) -> Image.Image:
+    """The picture with a longer side of about `shortest` to `longest`; enlarged in whole steps only."""
+    side = max(picture.size)
+    if side > longest:
+        size = [max(1, round(length * longest / side)) for length in picture.size]
+        return picture.resize(size, Image.Resampling.LANCZOS)
+    step = max(1, shortest // side)
+    return picture.resize([length * step for length in picture.size], Image.Resampling.NEAREST)
+
+
+def _drawn(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
+    """The picture in a margin, which holds lines and labels of boxes at its edge, with its marks."""
+    unit = max(14, max(picture.size) // 32)
+    line, font = max(3, unit // 6), ImageFont.load_default(unit)
+    margin = unit + 2 * _LABEL_PADDING + line + 4
+    left = max(margin, (_NARROWEST - picture.width) // 2)
+    canvas = Image.new("RGB", (picture.width + 2 * left, picture.height + 2 * margin), _GROUND)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((left - 1, margin - 1, left + picture.width, margin + picture.height), outline=_INK)
+    canvas.paste(picture, (left, margin))
+    boxes = []
+    # Gold comes last, so that nothing covers it.
+    for mark in sorted(marks, key=lambda mark: mark.is_gold):
+        x1, y1, x2, y2 = round_box(scale_box(mark.box, frame, picture.size), picture.size)
+        outer = (x1 + left - line - 2, y1 + margin - line - 2, x2 + left + line + 1, y2 + margin + line + 1)
+        _outline(draw, outer, line, mark.is_gold)
+        boxes.append((mark, outer))
+    taken: list[tuple[int, int, int, int]] = []
+    for mark, outer in reversed(boxes):
+        taken.append(_label(draw, mark, outer, taken, font, canvas.size))
+    return canvas
+
+
+def _outline(draw: ImageDraw.ImageDraw, outer: tuple[int, int, int, int], line: int, solid: bool) -> None:
+    """A line around a box, between two black ones that set it off from any picture; hides nothing inside."""
+    x1, y1, x2, y2 = outer
+    draw.rectangle(outer, outline=_INK, width=line + 2)
+    if solid:
+        draw.rectangle((x1 + 1, y1 + 1, x2 - 1, y2 - 1), outline=GOLD, width=line)
+        return
+    dash = 4 * line
+    for start in range(x1 + 1, x2, 2 * dash):
+        end = min(start + dash, x2) - 1
+        draw.rectangle((start, y1 + 1, end, y1 + line), fill=OTHER)
+        draw.rectangle((start, y2 - line, end, y2 - 1), fill=OTHER)
+    for start in range(y1 + 1, y2, 2 * dash):
+        end = min(start + dash, y2) - 1
+        draw.rectangle((x1 + 1, start, x1 + line, end), fill=OTHER)
+        draw.rectangle((x2 - line, start, x2 - 1, end), fill=OTHER)
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    mark: Mark,
+    outer: tuple[int, int, int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+    font: ImageFont.FreeTypeFont,
+    canvas: Size,
+) -> tuple[int, int, int, int]:
+    """Write a mark's label at a corner of its box where none stands yet; returns the place it takes."""
+    x1, y1, x2, y2 = outer
+    width = math.ceil(font.getlength(mark.label)) + 2 * _LABEL_PADDING
+    height = math.ceil(font.size) + 2 * _LABEL_PADDING
+    above, below = y1 - height, y2 + 1
+    places = []
+    # Outside the box, then inside, then further away.
+    for top in (above, below, y1, y2 - height, above - height, below + height, below + 2 * height):
+        for left in (x1, x2 - width):
+            x = min(max(left, 0), canvas[0] - width - 1)
+            y = min(max(top, 0), canvas[1] - height - 1)
+            places.append((x, y, x + width, y + height))
+    place = next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
+    draw.rectangle(place, fill=GOLD if mark.is_gold else OTHER, outline=_INK)
+    centre = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
+    draw.text(centre, mark.label, _INK, font, anchor="mm")
+    return place
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+
+
+def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
+    """The text on a few lines of at most `width` pixels."""
+    # A letter is 8 pixels wide, or a little less; where letters are wider, lines are cut.
+    lines = textwrap.wrap(text[:1000], width // 8, max_lines=_CAPTION_LINES, placeholder=" ...")
+    return [_cut(line, width, font) for line in lines]
+
+
+def _cut(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The text on one line of at most `width` pixels."""
+    # No letter but a few is narrower than 4 pixels, and measuring takes time.
+    text = whole = " ".join(text.split())[: width // 4]
+    while font.getlength(text) > width:
+        whole = whole[:-1]
+        text = f"{whole}..."
+    return text

@@ -1,0 +1,363 @@
+"""One stage from command line to checkpoint: check everything, print the plan, load weights, train."""
+
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from transformers import ProcessorMixin
+from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
+from trl import get_peft_config, get_quantization_config
+
+from curr_reft.data.dataset import Split, build_split
+from curr_reft.data.gold_boxes import check_boxes
+from curr_reft.data.images import check_images
+from curr_reft.data.mixture import Mixture, load_mixture
+from curr_reft.data.schema import Example
+from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.json import read_object
+from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finished, write_manifest
+from curr_reft.models.packing_budget import check_budget
+from curr_reft.models.processor import load_processor
+from curr_reft.models.weights import (
+    adapter_model,
+    check_finite,
+    local_folder,
+    skeleton,
+    weights_fault,
+)
+from curr_reft.processes import Processes
+from curr_reft.rewards.functions import reward_functions
+from curr_reft.stages import Stage
+from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
+from curr_reft.training.checkpoint_state import STATE_FILE
+from curr_reft.training.checks import check_golds, held_out_warnings, rows_in_both
+from curr_reft.training.failures import failures_in_words
+from curr_reft.training.memory_plan import memory_of
+from curr_reft.training.plan import Plan, print_plan, step_counts, time_left
+from curr_reft.training.resume import Start, check_unfinished, find_start, started
+from curr_reft.training.stopping import stop_at_signals
+from curr_reft.training.surroundings import check_tracker_login, check_writable
+from curr_reft.training.trainer import CurriculumGRPOTrainer
+from curr_reft.training.vllm_rollouts import check_vllm
+
+logger = logging.getLogger(__name__)
+
+_FLASH_ATTENTIONS = {
+    "flash_attention_2": is_flash_attn_2_available,
+    "flash_attention_3": is_flash_attn_3_available,
+}
+_ATTENTIONS = ("eager", "sdpa", *_FLASH_ATTENTIONS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a stage needs, checked, before weights load."""
+
+    data: DataArguments
+    config: CurriculumConfig
+    model: ModelArguments
+    processes: Processes
+    mixture: Mixture
+    processor: ProcessorMixin
+    plan: Plan
+    record: dict[str, Any]
+    """What the manifest will hold."""
+    weights: Path | None
+    """The folder of the weights it starts from; `None` where a dry run would have to download it."""
+    start: Start
+
+    @property
+    def resume_from(self) -> str | None:
+        """The checkpoint it goes on from, `None` for the beginning."""
+        return None if self.start.checkpoint is None else str(self.start.checkpoint)
+
+
+def check_attention(model: ModelArguments) -> str | None:
+    """What this machine lacks for the attention implementation asked for, or `None`.
+
+    Raises:
+        InputError: for an implementation that is none.
+    """
+    name = model.attn_implementation
+    if name is not None and name not in _ATTENTIONS:
+        raise InputError(f"--attn_implementation {name}: use one of {', '.join(_ATTENTIONS)}")
+    if name in _FLASH_ATTENTIONS and not _FLASH_ATTENTIONS[name]():
+        return (
+            f"--attn_implementation {name}: not usable here; on a GPU 'bash scripts/setup.sh --flash-attn'"
+            " installs flash_attention_2, elsewhere pass --attn_implementation sdpa"
+        )
+    return None
+
+
+def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
+    """Refuse flags that contradict one another or need what is not there, before weights load.
+
+    Raises:
+        InputError: for the first one.
+    """
+    weights = config.reward_weights
+    if weights is not None and len(weights) != len(data.reward_funcs):
+        raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
+    if config.max_packed_tokens is not None and not config.shared_prefix:
+        raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
+    steps = config.rollout_steps
+    if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
+        raise InputError(
+            f"--save_steps {config.save_steps:g}: a rollout is learned from in {steps} steps"
+            " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
+            f" give a multiple of {steps}"
+        )
+    if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
+        raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
+    if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
+        raise InputError(
+            "--use_peft needs --lora_target_modules, such as q_proj k_proj v_proj o_proj gate_proj up_proj"
+            " down_proj, or all-linear"
+        )
+
+
+def prepare(stage: Stage, argv: Sequence[str]) -> Run:
+    """Parse flags and check data, pictures, processor and golds; loads no weights.
+
+    Raises:
+        InputError: for the first thing that is wrong.
+    """
+    data, config, model = parse_arguments(argv)
+    processes = Processes(config.process_index, config.world_size)
+    reward_functions(stage, data.reward_funcs, data.reward_variant)
+    check_flags(data, config, model)
+    output_dir = Path(config.output_dir)
+    processes.shared(lambda: check_tracker_login(config.report_to))
+    processes.shared(lambda: check_writable(output_dir, "--output_dir"))
+    check_unfinished(output_dir)
+    obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
+    if obstacles and not config.dry_run:
+        raise InputError(obstacles[0])
+
+    mixture = load_mixture(
+        Path(data.dataset_name),
+        Path(data.data_root or data.image_root),
+        Path(data.image_root),
+        config.data_seed,
+    )
+    if config.eval_strategy != "no" and not mixture.val:
+        strategy = config.eval_strategy.value
+        raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
+    warnings = held_out_warnings(mixture, data)
+    processor = load_processor(
+        model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
+    )
+    weights = local_folder(
+        model.model_name_or_path, "--model_name_or_path", model.model_revision, config.dry_run
+    )
+    if weights is None:
+        warnings.append(f"{model.model_name_or_path} is not on this machine yet: its weights are not checked")
+    else:
+        check_weights(weights, model, processes)
+    examples = mixture.rows
+    sizes, missing = check_images(examples, data.allow_missing_images)
+    faults = check_boxes(examples, stage, sizes, data.drop_bad_boxes)
+    dropped = {**missing, **faults}
+
+    def kept(rows: Iterable[Example]) -> Iterable[Example]:
+        return (row for row in rows if row.id not in dropped)
+
+    def split(rows: Iterable[Example]) -> Split:
+        return build_split(
+            kept(rows),
+            stage,
+            sizes,
+            processor,
+            data.max_prompt_length,
+            data.strict_prompt_length,
+            data.box_frame,
+        )
+
+    check_golds(kept(examples), stage, data.reward_variant)
+    train = split(mixture.train)
+    val = split(mixture.val) if mixture.val else None
+    if config.max_packed_tokens is not None:
+        longest = max(max(each.prompt_tokens) for each in (train, val) if each)
+        check_budget(config.max_packed_tokens, longest, config.max_completion_length)
+    prompts, completions, steps = step_counts(config, len(train.dataset))
+    if len(train.dataset) < prompts:
+        raise InputError(
+            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one"
+            " optimizer step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
+        )
+    record = {
+        "stage": stage.name,
+        "reward_variant": data.reward_variant,
+        "config": {**asdict(data), **config.to_dict(), **asdict(model)},
+        "processes": config.world_size,
+        "prompts_per_device": config.prompts_per_device,
+        "data": [asdict(file) for file in mixture.files],
+    }
+    start = processes.shared(lambda: _find_start(config, record, weights, steps))
+    plan = Plan(
+        stage=stage,
+        train=train,
+        val=val,
+        dropped=dropped,
+        shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
+        prompts_per_step=prompts,
+        completions_per_step=completions,
+        steps=steps,
+        processes=config.world_size,
+        memory=memory_of(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
+        time_left=start.checkpoint and time_left(read_object(start.checkpoint / STATE_FILE), steps),
+        notes=[*obstacles, *warnings],
+    )
+    return Run(data, config, model, processes, mixture, processor, plan, record, weights, start)
+
+
+def check_weights(weights: Path, model: ModelArguments, processes: Processes) -> None:
+    """Refuse weights that are not all there, and adapters that fit nowhere.
+
+    The first process also reads all of them.
+
+    Raises:
+        InputError: for the first fault.
+    """
+    flag = "--model_name_or_path"
+    bones = skeleton(weights, flag)
+    adapter = get_peft_config(model)
+    if adapter is not None:
+        adapter_model(bones, adapter, "--use_peft")
+    processes.shared(lambda: check_finite(weights, flag))
+
+
+def _find_start(config: CurriculumConfig, record: dict[str, Any], weights: Path | None, steps: int) -> Start:
+    output_dir = Path(config.output_dir)
+    start = find_start(
+        output_dir,
+        record,
+        lambda checkpoint: weights_fault(checkpoint, weights),
+        config.accept_changes,
+        _requested(config, output_dir),
+    )
+    if start.step > steps:
+        raise InputError(
+            f"--output_dir {output_dir}: its run has done {start.step} steps, over the {steps} asked for"
+        )
+    return start
+
+
+def _requested(config: CurriculumConfig, output_dir: Path) -> str | None:
+    """The checkpoint that `--resume_from_checkpoint` names; `true` asks for the newest one."""
+    requested = config.resume_from_checkpoint
+    if requested not in ("true", "True"):
+        return requested
+    if not checkpoints_below(output_dir):
+        raise InputError(f"--resume_from_checkpoint {requested}: no checkpoint in {output_dir}")
+    return None
+
+
+def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> CurriculumGRPOTrainer:
+    """Load the weights of policy and reference and make the stage's trainer."""
+    config, model = run.config, run.model
+    if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
+        logger.warning(
+            "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g"
+            " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with autocast instead",
+            model.dtype,
+            config.learning_rate,
+        )
+    config.model_init_kwargs = {
+        "dtype": model.dtype,
+        "attn_implementation": model.attn_implementation,
+        "revision": model.model_revision,
+    }
+    return trainer_class(
+        model=model.model_name_or_path,
+        args=config,
+        train_dataset=run.plan.train.dataset,
+        eval_dataset=run.plan.val.dataset if run.plan.val else None,
+        processing_class=run.processor,
+        rewards=run.data.reward_funcs,
+        reward_variant=run.data.reward_variant,
+        peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model),
+    )
+
+
+def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
+    """Train, and leave the final model, processor and manifest in the output directory.
+
+    Raises:
+        StoppedError: when a signal ended it before the last step.
+        DivergedError: when it cannot go on learning.
+        InputError: when the directory is another run's, memory or disk do not suffice.
+    """
+    output_dir = Path(run.config.output_dir)
+    with ExitStack() as held:
+        run = replace(run, start=run.processes.shared(lambda: _take(run, output_dir, held)))
+        try:
+            _train(run, trainer_class, output_dir)
+        except BaseException as error:
+            if run.processes.rank == 0:
+                _record_end(output_dir, error)
+            raise
+
+
+def _take(run: Run, output_dir: Path, held: ExitStack) -> Start:
+    """Take the output directory for this run alone, and write down that it runs.
+
+    Returns where it starts, as the directory is now: an earlier start may have been at its last checkpoint
+    while this one prepared itself.
+    """
+    held.enter_context(sole_writer(output_dir))
+    start = _find_start(run.config, run.record, run.weights, run.plan.steps)
+    start.clear(output_dir)
+    resumed_from = None if start.checkpoint is None else str(start.checkpoint)
+    write_manifest(output_dir, run.record | started(resumed_from, start.changes))
+    return start
+
+
+def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Path) -> None:
+    with failures_in_words(output_dir):
+        trainer = build_trainer(run, trainer_class)
+        if run.resume_from is not None:
+            logger.info("going on from %s", run.resume_from)
+        result = trainer.train(resume_from_checkpoint=run.resume_from)
+        state = trainer.state
+        if state.global_step < state.max_steps:
+            raise StoppedError(
+                f"stopped by {trainer.stopped_by} after step {state.global_step} of {state.max_steps}; the"
+                f" same command goes on from {output_dir / f'checkpoint-{state.global_step}'}"
+            )
+        trainer.save_model()
+        trainer.save_state()
+    if trainer.is_world_process_zero():
+        mark_finished(output_dir, result.metrics)
+        logger.info("stage %s is done: %s", run.plan.stage.name, output_dir)
+
+
+def _record_end(output_dir: Path, error: BaseException) -> None:
+    statuses = {StoppedError: "stopped", KeyboardInterrupt: "stopped", DivergedError: "diverged"}
+    reason = str(error) if isinstance(error, CommandError) else f"{type(error).__name__}: {error}"
+    try:
+        mark_ended(output_dir, statuses.get(type(error), "failed"), reason=reason)
+    except InputError as unwritten:
+        # On a full disk; what ended the run is to be said, not this.
+        logger.error("%s", unwritten)
+
+
+@command
+def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
+    """The main function of a stage script."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop_at_signals()
+    run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
+    if run.processes.rank == 0:
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        print_plan(run.plan, run.config, run.processor, run.data, console)
+    if run.config.dry_run:
+        return
+    train(run, trainer_class)
