@@ -268,7 +268,7 @@ def test_a_start_that_the_user_names_removes_nothing(interrupted, swift, sft_fla
     ("name", "without", "said"),
     [
         ("checkpoint-4", ("optimizer.pt",), "it holds weights only"),
-        ("checkpoint-4", ("model.safetensors",), "the weights cannot be loaded"),
+        ("checkpoint-4", ("model.safetensors",), "its weights "),
         ("checkpoint-6", (), "trainer_state.json is missing or broken"),
         ("checkpoint-5", (), "no such directory"),
     ],
