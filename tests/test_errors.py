@@ -1,8 +1,11 @@
 """The exception for the user's mistakes, and what a command makes of it."""
 
+import signal
+
 import pytest
 
-from curr_reft.errors import InputError, command
+from curr_reft.errors import InputError, StoppedError, command
+from curr_reft.training.stopping import stopped_by_signals
 
 
 def test_a_message_is_one_line_of_bounded_length():
@@ -24,3 +27,21 @@ def test_a_command_ends_with_the_line_and_code_2(capsys):
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: --flag 3: expected 2\n"
+
+
+def test_a_signal_is_said_once_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+
+    @command
+    def main():
+        with stopped_by_signals():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                # A launcher passes on what a scheduler has sent to all.
+                signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == StoppedError.exit_code
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -11,7 +11,6 @@
 import errno
 import functools
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -109,7 +108,6 @@ def _end(error: CommandError) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         # The first process of the node finds the same and says so; its exit ends this one, by a signal. If it
         # does not within this time, the fault is this process's own.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
     sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)

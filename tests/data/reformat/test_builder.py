@@ -54,7 +54,7 @@ def random_answer(task, rng):
         ("math", " \n", "solution: an empty answer"),
         ("math", ".", "solution: '.' becomes another answer"),
         ("math", "1/0", "solution: the reward cannot compare '1/0'"),
-        ("math", "9^{9^{9^{9}}}", "solution: the reward cannot compare"),
+        ("math", "(x+y+z+w)^{99}", "solution: the reward cannot compare"),
         ("math", "E", "solution: option E is none of A, B, C, D"),
         ("math", "x", "solution: option X is none of A, B, C, D"),
     ],

@@ -91,7 +91,7 @@ def test_the_short_cut_says_what_math_verify_says():
         assert differ(first, second) is (maths.compare(first, second) is maths.Verdict.DIFFERENT)
 
 
-@pytest.mark.parametrize("text", ["1/0", "\\frac{1}{0}", "9^{9^{9^{9}}}"])
+@pytest.mark.parametrize("text", ["1/0", "\\frac{1}{0}", "(x+y+z+w)^{99}"])
 def test_answers_that_cannot_be_compared(text):
     assert not is_comparable(text)
 

@@ -19,7 +19,7 @@ from curr_reft.sft.swift import environment_of, run_swift
 from curr_reft.training.checkpoint_state import is_whole
 from curr_reft.training.divergence import DIVERGED
 from curr_reft.training.resume import started
-from curr_reft.training.stopping import stop_at_signals
+from curr_reft.training.stopping import stopped_by_signals
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +111,11 @@ def run_sft(stage: str, argv: Sequence[str] | None = None) -> None:
         return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     own_children()
-    stop_at_signals()
-    run, dry_run = prepare(stage, argv)
-    if dry_run:
-        sys.stdout.write(describe(going_on(run)) + "\n")
-        return
-    code = train(run)
+    with stopped_by_signals():
+        run, dry_run = prepare(stage, argv)
+        if dry_run:
+            sys.stdout.write(describe(going_on(run)) + "\n")
+            return
+        code = train(run)
     if code:
         sys.exit(code)

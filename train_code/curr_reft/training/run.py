@@ -41,7 +41,7 @@ from curr_reft.training.failures import failures_in_words
 from curr_reft.training.memory_plan import memory_of
 from curr_reft.training.plan import Plan, print_plan, step_counts, time_left
 from curr_reft.training.resume import Start, check_unfinished, find_start, started
-from curr_reft.training.stopping import stop_at_signals
+from curr_reft.training.stopping import stopped_by_signals
 from curr_reft.training.surroundings import check_tracker_login, check_writable
 from curr_reft.training.trainer import CurriculumGRPOTrainer
 from curr_reft.training.vllm_rollouts import check_vllm
@@ -353,11 +353,11 @@ def _record_end(output_dir: Path, error: BaseException) -> None:
 def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | None = None) -> None:
     """The main function of a stage script."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop_at_signals()
-    run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
-    if run.processes.rank == 0:
-        console = Console(width=None if sys.stdout.isatty() else 140)
-        print_plan(run.plan, run.config, run.processor, run.data, console)
-    if run.config.dry_run:
-        return
-    train(run, trainer_class)
+    with stopped_by_signals():
+        run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
+        if run.processes.rank == 0:
+            console = Console(width=None if sys.stdout.isatty() else 140)
+            print_plan(run.plan, run.config, run.processor, run.data, console)
+        if run.config.dry_run:
+            return
+        train(run, trainer_class)

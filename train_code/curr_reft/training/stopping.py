@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import torch
@@ -23,20 +24,29 @@ GRACE_SECONDS = 300.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def stop_at_signals() -> None:
-    """Let a signal end this command with a `StoppedError`, until training takes them (`StopOnSignal.listen`).
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Within, a signal is a `StoppedError`, until training takes them (`StopOnSignal.listen`).
 
     Those that are ignored, as hang-ups under nohup, stay so.
     """
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise StoppedError(
-            f"stopped by {signal.Signals(number).name} while not training; start the same command again"
-        )
+        received.append(number)
+        # What comes next is the same one, passed on.
+        if len(received) == 1:
+            raise StoppedError(
+                f"stopped by {signal.Signals(number).name} while not training; start the same command again"
+            )
 
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     _listen(stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(handler: Callable[[int, FrameType | None], None]) -> None:
