@@ -194,7 +194,13 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     record = {
         "stage": stage.name,
         "reward_variant": data.reward_variant,
-        "config": {**asdict(data), **config.to_dict(), **asdict(model)},
+        "config": {
+            **asdict(data),
+            **config.to_dict(),
+            **asdict(model),
+            # `to_dict` leaves out what no flag sets.
+            "deepspeed_file": config.deepspeed_file,
+        },
         "processes": config.world_size,
         "prompts_per_device": config.prompts_per_device,
         "data": [asdict(file) for file in mixture.files],
