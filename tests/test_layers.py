@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 LIBRARY = Path(__file__).resolve().parents[1] / "train_code/curr_reft"
-LAYERS = """
-    lifetime; errors; boxes stages processes; files; answers; rewards; data; models; training; evaluation; sft;
-    self_improvement
-""".split(";")
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+LAYERS = [
+    *(["lifetime"], ["errors"], ["boxes", "stages", "processes"]),
+    *(["files"], ["answers"], ["rewards"], ["data"], ["models"], ["training"], ["evaluation"]),
+    *(["sft"], ["self_improvement"]),
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def imported(path: Path) -> set[str]:
