@@ -2,7 +2,7 @@
 # The three stages and the test files from raw public annotations, under the released names:
 #   bash scripts/build_data.sh RAW
 # RAW holds what you downloaded (see grpo_sft_data/README.md): refcoco/, math/, voc/, superclevr/, refgta/.
-#   DATA_ROOT         where rows go and pictures are (default grpo_sft_data/grpo_data); pictures in DATA_ROOT/images
+#   DATA_ROOT         where rows go and images are (default grpo_sft_data/grpo_data); images in DATA_ROOT/images
 #   TRAIN VAL TEST    rows per task (default 2700, 300 and 1000; TEST_MATH, default 200, for counting)
 #   SEED              of sampling and of the judge and choice rows (default 42)
 #   DROP_BAD_ROWS=1   leave bad records out; they are listed either way
@@ -30,7 +30,7 @@ for FILE in "refcoco/refs(unc).p" refcoco/instances.json math/train_samples_all_
 done
 for FOLDER in coco/train2014 mathv360k geo170k; do
     if [[ ! -d $ROOT/images/$FOLDER ]]; then
-        echo "error: $ROOT/images/$FOLDER: no such folder; the pictures of RefCOCO, MathV360K and Geo170K go there" >&2
+        echo "error: $ROOT/images/$FOLDER: no such folder; the images of RefCOCO, MathV360K and Geo170K go there" >&2
         exit 2
     fi
 done
@@ -51,9 +51,9 @@ source_rows refcoco --refs "$RAW/refcoco/refs(unc).p" --instances "$RAW/refcoco/
 split "$ALL/detection.jsonl" --parts "$COCO/detection_coco_test.jsonl=$TEST" \
     "$COCO/detection_coco_train.jsonl=$TRAIN" "$COCO/detection_coco_val.jsonl=$VAL"
 
-echo "== classification: RefCOCO's pictures, COCO's supercategories" >&2
+echo "== classification: RefCOCO's images, COCO's supercategories" >&2
 source_rows coco --annotations "$RAW/refcoco/instances.json" --output "$ALL/classify.jsonl"
-# No picture is trained on in one task and tested on in the other.
+# No image is trained on in one task and tested on in the other.
 split "$ALL/classify.jsonl" --parts "$COCO/classify_v2_coco_test.jsonl=$TEST" \
     --avoid "$COCO/detection_coco_train.jsonl" "$COCO/detection_coco_val.jsonl"
 split "$ALL/classify.jsonl" --parts "$COCO/classify_v2_coco_train.jsonl=$TRAIN" \
@@ -76,7 +76,7 @@ split "$ALL/refgta.json" --parts "$ROOT/test/Refgta/refgta_subsample_resize.json
 source_rows voc --annotations "$RAW/voc/Annotations" --image_set "$RAW/voc/ImageSets/Main/val.txt" \
     --output "$ALL/voc.jsonl"
 split "$ALL/voc.jsonl" --parts "$ROOT/test/pascal/classify_pascal_voc_test.jsonl=$TEST"
-# Scenes, not questions: the released test asks for the number of items of every picture.
+# Scenes, not questions: the released test asks for the number of items of every image.
 source_rows superclevr --scenes "$RAW/superclevr/superCLEVR_scenes.json" --output "$ALL/superclevr.jsonl"
 split "$ALL/superclevr.jsonl" \
     --parts "$ROOT/test/superclever/superclevr_test200_counting_problems.jsonl=$TEST_MATH"

@@ -4,7 +4,7 @@
 #   flags  of eval/evaluate.py, such as --suites in --sample_num 100 --batch_size 128 --final_only
 # All processes share the rows of one checkpoint, so that a single one is scored as fast as many.
 # From the environment, each optional:
-#   DATA_ROOT   folder of rows and pictures (default grpo_sft_data/grpo_data)
+#   DATA_ROOT   folder of rows and images (default grpo_sft_data/grpo_data)
 #   OUTPUT      where answers, scores and report go (default outputs/evaluation/ and the last two parts of RUN)
 #   NPROC       processes (default: this machine's GPUs, 1 without any)
 # Started again, it goes on where it stopped. Relative paths in flags are relative to the repository.

@@ -4,7 +4,7 @@
 #   STAGE  stage1_judge, stage2_choice or stage3_open
 # From the environment, each optional:
 #   MODEL        what the stage starts from (default: stage 1 the configuration's model, else the previous stage)
-#   DATA_ROOT    folder of rows and pictures (default grpo_sft_data/grpo_data)
+#   DATA_ROOT    folder of rows and images (default grpo_sft_data/grpo_data)
 #   OUTPUT       folder that holds one folder per stage (default outputs/SIZE)
 #   NPROC        processes on this node (default: its GPUs, 1 without any)
 #   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each, with the address of

@@ -4,12 +4,12 @@
 # From the environment, each optional:
 #   MODEL       who answers (default outputs/qwen2_5_vl_3b/stage3_open)
 #   CONFIG      sources and quotas (default configs/self_improvement/released.yaml)
-#   DATA_ROOT   folder of queries and their pictures (default grpo_sft_data/SFT_data)
+#   DATA_ROOT   folder of queries and their images (default grpo_sft_data/SFT_data)
 #   OUTPUT      answers, scores and statistics (default outputs/self_improvement)
 #   DATA        the selected examples (default grpo_sft_data/SFT_data/reject/cat_all_formatted.jsonl)
 #   JUDGE       rule, or llm (the default), which needs JUDGE_URL and JUDGE_MODEL, and JUDGE_API_KEY where the
 #               server wants a key
-#   JUDGE_FLAGS more flags of python -m curr_reft.self_improvement.judge, such as "--threads 32 --no_pictures"
+#   JUDGE_FLAGS more flags of python -m curr_reft.self_improvement.judge, such as "--threads 32 --no_images"
 #   NPROC       processes that sample with --backend transformers (default: this machine's GPUs, 1 without any)
 # Each step goes on where it stopped when this is started again.
 set -euo pipefail

@@ -7,11 +7,11 @@
 #   DATA        rows of messages (default: the configuration's)
 #   DATA_ROOT   folder of the held-out suites (default grpo_sft_data/grpo_data)
 #   OUTPUT      folder that holds one folder per stage and run (default outputs/SIZE)
-#   ROOT_IMAGE_DIR   where relative picture paths start (default grpo_sft_data/SFT_data)
-#   MAX_PIXELS  pixels that larger pictures are shrunk to (default: the configuration's)
+#   ROOT_IMAGE_DIR   where relative image paths start (default grpo_sft_data/SFT_data)
+#   MAX_PIXELS  pixels that larger images are shrunk to (default: the configuration's)
 #   NPROC       processes on this node (default: its GPUs, 1 without any)
 #   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each, with the address of
-#               node 0; DATA, its pictures and OUTPUT must be the same shared places on all
+#               node 0; DATA, its images and OUTPUT must be the same shared places on all
 # Relative paths in flags are relative to the repository.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -44,7 +44,7 @@ def tiny_base() -> Path:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
-    """An embedded world of 12 training, 2 validation and 3 test pictures."""
+    """An embedded world of 12 training, 2 validation and 3 test images."""
     from curr_reft.data.shapes.__main__ import write_world
 
     directory = tmp_path_factory.mktemp("world")

@@ -1,4 +1,4 @@
-"""Padded batches of made-up prompts, pictures and completions, in the form GRPO's loss takes them."""
+"""Padded batches of made-up prompts, row_images and completions, in the form GRPO's loss takes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Question:
     """A prompt and the lengths of its completions."""
 
     words: int
-    pictures: tuple[tuple[int, int], ...]
-    """Patches of each picture along height and width, even numbers."""
+    images: tuple[tuple[int, int], ...]
+    """Patches of each image along height and width, even numbers."""
     completions: tuple[int, ...]
 
 
@@ -30,18 +30,18 @@ def padded_batch(questions: Sequence[Question], image_token: int, seed: int = 0)
 
     prompts, completions, pixels, grids, num_images = [], [], [], [], []
     for question in questions:
-        patches = [height * width for height, width in question.pictures]
-        pictures = [torch.randn(count, PATCH, generator=random) for count in patches]
+        patches = [height * width for height, width in question.images]
+        row_images = [torch.randn(count, PATCH, generator=random) for count in patches]
         tokens = [words(2)]
-        for picture in pictures:
-            tokens += [torch.full((len(picture) // 4,), image_token), words(1)]
+        for image in row_images:
+            tokens += [torch.full((len(image) // 4,), image_token), words(1)]
         prompt = torch.cat([*tokens, words(question.words)])
         for length in question.completions:
             prompts.append(prompt)
             completions.append(words(length))
-            pixels += pictures
-            grids += [[1, *size] for size in question.pictures]
-            num_images.append(len(pictures))
+            pixels += row_images
+            grids += [[1, *size] for size in question.images]
+            num_images.append(len(row_images))
     longest = max(map(len, prompts))
     width = max(1, *map(len, completions))
     prompt_ids, prompt_mask = _pad(prompts, longest, left=True)
@@ -76,10 +76,10 @@ def _pad(rows: Sequence[torch.Tensor], length: int, left: bool) -> tuple[torch.T
 
 def scored(batch: dict[str, Any]) -> dict[str, Any]:
     """What `_get_per_token_logps_and_entropies` takes of a batch, besides the model."""
-    pictures = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    row_images = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
     return {
         "input_ids": torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
         "attention_mask": torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
         "logits_to_keep": batch["completion_ids"].shape[1],
-        **{name: batch[name] for name in pictures if name in batch},
+        **{name: batch[name] for name in row_images if name in batch},
     }

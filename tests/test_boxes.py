@@ -177,8 +177,8 @@ def test_whole_pixels_inside_stay_as_they_are(framed):
     [
         ((0, 0, 100, 80), None),
         ((-1, -0.5, 101, 81), None),
-        ((0, 0, 101.5, 80), "leaves its picture of 100x80"),
-        ((0, -2, 100, 80), "leaves its picture"),
+        ((0, 0, 101.5, 80), "leaves its image of 100x80"),
+        ((0, -2, 100, 80), "leaves its image"),
         ((50, 0, 50, 80), "must exceed"),
         ((60, 0, 50, 80), "must exceed"),
         ((float("nan"), 0, 50, 80), "must exceed"),

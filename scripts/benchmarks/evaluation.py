@@ -2,13 +2,13 @@
 
     python scripts/benchmarks/evaluation.py
 
-The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; pictures are decoded
+The released procedure (`muti_process_eval.py`): batches of 80 rows in the file's order; images are decoded
 and resized one after the other by the thread that generates (`qwen_vl_utils`, then the processor); prompts
 are padded on the left to the longest of the batch. The evaluator runs with its own defaults: batches by
-length, of up to 256 rows and 12,288 tokens on a CPU, and pictures that several suites ask about seen once.
+length, of up to 256 rows and 12,288 tokens on a CPU, and images that several suites ask about seen once.
 Both run the tiny model in float32, greedily, up to 256 tokens, each time in a fresh process, the time of its
-imports and of loading weights left out. Rows are those of the embedded world's six suites, once with pictures
-as drawn and once with pictures enlarged one to five times, as real sizes differ.
+imports and of loading weights left out. Rows are those of the embedded world's six suites, once with images
+as drawn and once with images enlarged one to five times, as real sizes differ.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from curr_reft.data.shapes.__main__ import write_world
 from curr_reft.data.suites import load_suites
-from curr_reft.evaluation.questions import Pictures, read_suite
+from curr_reft.evaluation.questions import Images, read_suite
 from curr_reft.stages import STAGES
 
 logger = logging.getLogger("benchmark")
@@ -44,8 +44,8 @@ SUITES = REPOSITORY / "configs/eval/shapes.yaml"
 RELEASED_BATCH_SIZE = 80
 
 
-def enlarge_pictures(world: Path) -> None:
-    """Enlarge each picture one to five times, at random and in place."""
+def enlarge_images(world: Path) -> None:
+    """Enlarge each image one to five times, at random and in place."""
     rng = random.Random(0)
     for path in sorted(world.glob("images/*/*.png")):
         with Image.open(path) as image:
@@ -64,8 +64,8 @@ def released_procedure(model_path: Path, world: Path) -> tuple[int, float]:
         for start in range(0, len(chats), RELEASED_BATCH_SIZE):
             batch = chats[start : start + RELEASED_BATCH_SIZE]
             texts = [processor.apply_chat_template(chat, add_generation_prompt=True) for chat in batch]
-            pictures, _ = process_vision_info(batch)
-            inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+            images, _ = process_vision_info(batch)
+            inputs = processor(text=texts, images=images, padding=True, return_tensors="pt")
             with torch.inference_mode():
                 outputs = model.generate(**inputs, use_cache=True, max_new_tokens=256, do_sample=False)
             answers = outputs[:, inputs["input_ids"].shape[1] :]
@@ -92,10 +92,10 @@ def evaluator(model_path: Path, world: Path, output: Path, processes: int) -> tu
     )
     scores = json.loads((output / "scores.json").read_text())["scores"].values()
     rows, seconds = (sum(score[name] for score in scores) for name in ("answered_now", "seconds"))
-    # It checks and hashes all pictures before it starts its own clock.
-    pictures, started = Pictures(), time.monotonic()
+    # It checks and hashes all images before it starts its own clock.
+    images, started = Images(), time.monotonic()
     for suite in load_suites(SUITES):
-        read_suite(suite, world, "training", rows, 42, "budget", None, pictures)
+        read_suite(suite, world, "training", rows, 42, "budget", None, images)
     return rows, seconds + time.monotonic() - started
 
 
@@ -108,22 +108,22 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     table = Table(title="rows per second, and times the released procedure's", title_justify="left")
-    for column in ("pictures", "rows", "released procedure", "evaluator, 1 process", "2 processes"):
+    for column in ("images", "rows", "released procedure", "evaluator, 1 process", "2 processes"):
         table.add_column(column)
     answered, fastest = 0, dict.fromkeys(("released", "1", "2"), 0.0)
 
-    def add_row(pictures: str, rows: int, seconds: dict[str, float]) -> None:
+    def add_row(images: str, rows: int, seconds: dict[str, float]) -> None:
         times = [
             f"{rows / seconds[n]:.1f} ({seconds['released'] / seconds[n]:.2f} times)" for n in ("1", "2")
         ]
-        table.add_row(pictures, str(rows), f"{rows / seconds['released']:.1f}", *times)
+        table.add_row(images, str(rows), f"{rows / seconds['released']:.1f}", *times)
 
-    for pictures in ("as drawn", "enlarged 1 to 5 times"):
+    for images in ("as drawn", "enlarged 1 to 5 times"):
         with tempfile.TemporaryDirectory() as folder:
             world = Path(folder) / "world"
             write_world(world, train=0, val=0, test=arguments.rows, seed=1)
-            if pictures != "as drawn":
-                enlarge_pictures(world)
+            if images != "as drawn":
+                enlarge_images(world)
             took: dict[str, list[float]] = {name: [] for name in fastest}
             for repeat in range(arguments.repeats):
                 with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
@@ -133,10 +133,10 @@ def main() -> None:
                     output = Path(folder) / f"evaluation-{repeat}-{processes}"
                     rows, seconds = evaluator(arguments.model, world, output, processes)
                     took[str(processes)].append(seconds)
-                logger.info("seconds for %d rows, pictures %s: %s", rows, pictures, took)
+                logger.info("seconds for %d rows, images %s: %s", rows, images, took)
             # What else the machine does only ever slows a run down.
             least = {name: min(each) for name, each in took.items()}
-            add_row(pictures, rows, least)
+            add_row(images, rows, least)
             answered += rows
             fastest = {name: fastest[name] + least[name] for name in fastest}
     add_row("all of these", answered, fastest)

@@ -23,7 +23,7 @@ _MIXTURE = "train_datasets:\n  - json_path: rows.jsonl\n"
 
 
 def write_rows(root: Path, rows: int) -> None:
-    """A mixture of one file whose rows differ; their pictures need not exist, for they are not opened."""
+    """A mixture of one file whose rows differ; their images need not exist, for they are not opened."""
     with (root / "rows.jsonl").open("w", encoding="utf-8") as file:
         for number in range(rows):
             row = {

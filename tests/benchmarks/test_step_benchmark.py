@@ -33,11 +33,11 @@ VISION = {
 
 @pytest.fixture
 def small(monkeypatch):
-    """A preset whose picture is two windows of the vision tower by two."""
+    """A preset whose image is two windows of the vision tower by two."""
     targets = shapes.Targets({(2, 8): 1e9}, {(2, 8): 0}, {(2, 8): 1})
     preset = shapes.Preset(TEXT, VISION, torch.float32, ((2, 8), (4, 6)), targets)
     monkeypatch.setitem(shapes.PRESETS, "cpu", preset)
-    monkeypatch.setattr(shapes, "_PICTURE", (224, 224))
+    monkeypatch.setattr(shapes, "_IMAGE", (224, 224))
     monkeypatch.setattr(shapes, "_PATCHES", 256)
     monkeypatch.setattr(shapes, "PROMPT_TOKENS", 100)
     return preset
@@ -97,7 +97,7 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
             "ours": 1,
             "ours, TRL's rollouts": 1,
             "ours, TRL's passes": 1,
-            "ours, a picture each": 1,
+            "ours, an image each": 1,
             "ours, TRL's vision tower": 1,
         }
     assert [fault.split(":")[0] for fault in results["missed"]] == [

@@ -9,7 +9,7 @@ import pytest
 from curr_reft.data.download.archives import Archive, find_archives, unpack
 from curr_reft.errors import InputError
 
-PICTURES = {"images/a.png": b"A" * 700, "images/deep/b.png": bytes(range(256)) * 3}
+IMAGES = {"images/a.png": b"A" * 700, "images/deep/b.png": bytes(range(256)) * 3}
 TAR_MODES = {"tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
 
@@ -63,8 +63,8 @@ def assert_refused(folder: Path, name: str, content: bytes, reason: str) -> None
 @pytest.mark.parametrize("suffix", ["zip", *TAR_MODES])
 def test_unpacks_without_the_junk_of_a_mac(tmp_path, suffix):
     junk = {"__MACOSX/images/._a.png": b"x", "images/.DS_Store": b"x", "images/._a.png": b"x"}
-    target = unpack_bytes(tmp_path, f"images.{suffix}", make(suffix, {**PICTURES, **junk}))
-    assert files(target) == PICTURES
+    target = unpack_bytes(tmp_path, f"images.{suffix}", make(suffix, {**IMAGES, **junk}))
+    assert files(target) == IMAGES
 
 
 LEAVING = [
@@ -80,7 +80,7 @@ LEAVING = [
 @pytest.mark.parametrize("name", LEAVING)
 @pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz"])
 def test_a_path_that_leaves_the_target_refuses_the_archive(tmp_path, suffix, name):
-    content = make(suffix, {**PICTURES, name: b"evil"})
+    content = make(suffix, {**IMAGES, name: b"evil"})
     assert_refused(tmp_path, f"images.{suffix}", content, "would leave the folder")
 
 
@@ -122,23 +122,23 @@ def test_a_bomb_is_refused(tmp_path, suffix):
 
 def test_more_than_the_disk_holds_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    assert_refused(tmp_path, "images.zip", make_zip(PICTURES), "it needs 1,468 bytes and the disk has 1,000")
+    assert_refused(tmp_path, "images.zip", make_zip(IMAGES), "it needs 1,468 bytes and the disk has 1,000")
 
 
 @pytest.mark.parametrize("suffix", ["zip", *TAR_MODES])
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
 def test_a_truncated_archive_leaves_nothing(tmp_path, suffix, share):
-    content = make(suffix, {**PICTURES, "images/noise.png": bz2.compress(bytes(range(256)) * 99)})
+    content = make(suffix, {**IMAGES, "images/noise.png": bz2.compress(bytes(range(256)) * 99)})
     end = content.rindex(b"BZh") + 100 if suffix == "tar" else len(content)
     assert_refused(tmp_path, f"a.{suffix}", content[: int(end * share)], "truncated or corrupt")
 
 
 def test_a_tar_cut_between_two_members_is_truncated(tmp_path):
-    assert_refused(tmp_path, "a.tar", make_tar(PICTURES)[: 512 + 1024], "the end of the archive is missing")
+    assert_refused(tmp_path, "a.tar", make_tar(IMAGES)[: 512 + 1024], "the end of the archive is missing")
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
-def test_a_changed_byte_in_a_picture_is_found(tmp_path, suffix):
+def test_a_changed_byte_in_a_image_is_found(tmp_path, suffix):
     content = bytearray(make(suffix, {"images/a.png": bz2.compress(bytes(range(256)) * 99)}))
     content[len(content) // 3] ^= 0x10
     assert_refused(tmp_path, f"a.{suffix}", bytes(content), "truncated or corrupt")
@@ -183,17 +183,17 @@ def test_finds_archives_pieces_and_what_it_cannot_unpack():
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
 def test_pieces_are_joined(tmp_path, suffix):
-    content = make(suffix, PICTURES)
+    content = make(suffix, IMAGES)
     names = [PurePosixPath(f"images.{suffix}.part-{letters}") for letters in ("aa", "ab", "ac")]
     for index, name in enumerate(names):
         (tmp_path / name).write_bytes(content[index * 150 : (index + 1) * 150 if index < 2 else None])
     archives, _ = find_archives(names)
     unpack(archives[0], tmp_path, tmp_path / "target")
-    assert files(tmp_path / "target") == PICTURES
+    assert files(tmp_path / "target") == IMAGES
 
 
 def test_a_lost_piece_is_named(tmp_path):
-    content = make_zip(PICTURES)
+    content = make_zip(IMAGES)
     (tmp_path / "images.zip.001").write_bytes(content[:100])
     (tmp_path / "images.zip.002").write_bytes(content[100:200])
     archives, _ = find_archives(map(PurePosixPath, ["images.zip.001", "images.zip.002"]))

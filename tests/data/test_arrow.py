@@ -26,7 +26,7 @@ print(len(mixture.train), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 
 def examples(count: int) -> list[Example]:
     return [
         Example(
-            f"rows.jsonl:{n}", f"problem {n} ☃\n", f"<answer>{n}</answer>", "math", Path(f"/pictures/{n}.jpg")
+            f"rows.jsonl:{n}", f"problem {n} ☃\n", f"<answer>{n}</answer>", "math", Path(f"/images/{n}.jpg")
         )
         for n in range(count)
     ]

@@ -41,7 +41,7 @@ def lines(*rows: dict) -> bytes:
 
 
 def released() -> dict[str, bytes]:
-    """A small release: every expected row file, pictures loose and in archives."""
+    """A small release: every expected row file, images loose and in archives."""
     files = {file.path: lines(row(f"{PREFIX}/coco/train2014/1.jpg")) for file in EXPECTED}
     files["grpo_data/test/Refgta/refgta_subsample_resize.json"] = json.dumps(
         [row(f"{PREFIX}/RefGTA/images/gta_1.png", solution=[1, 2, 3, 4], resize_solution=[0, 1, 1, 2])]
@@ -121,8 +121,8 @@ def test_a_folder_becomes_the_layout(source, data_root, capsys, monkeypatch):
     assert counting[0]["image"] == "images/Superclever/images/superCLEVR_new_025000.png"
     assert list(counting[0]) == ["image", "problem", "solution"]
     report = capsys.readouterr().out
-    assert "1 pictures of SuperCLEVR, which are not on the hub: get https://www.cs.jhu.edu/" in report
-    assert "1 pictures of RefGTA, which are not on the hub: get https://drive.google.com/" in report
+    assert "1 images of SuperCLEVR, which are not on the hub: get https://www.cs.jhu.edu/" in report
+    assert "1 images of RefGTA, which are not on the hub: get https://drive.google.com/" in report
     assert f"{DETECTION}: 1 rows; reported are 1000" in report
     record = json.loads((data_root / "download.json").read_text())
     assert record["missing"] == {"RefGTA": 1, "SuperCLEVR": 1}
@@ -131,7 +131,7 @@ def test_a_folder_becomes_the_layout(source, data_root, capsys, monkeypatch):
     assert not (data_root / "README.md").exists()
 
 
-def test_again_changes_nothing_and_pictures_that_came_are_found(source, data_root):
+def test_again_changes_nothing_and_images_that_came_are_found(source, data_root):
     download(str(source), None, data_root, rows_only=False)
     before = state(data_root)
     download(str(source), None, data_root, rows_only=False)
@@ -142,15 +142,15 @@ def test_again_changes_nothing_and_pictures_that_came_are_found(source, data_roo
     assert {name for name, _ in outcome.missing()} == {"RefGTA"}
 
 
-def test_deleted_pictures_are_unpacked_again(source, data_root):
+def test_deleted_images_are_unpacked_again(source, data_root):
     download(str(source), None, data_root, rows_only=False)
-    picture = data_root / "grpo_data/images/coco/train2014/1.jpg"
-    picture.unlink()
+    image = data_root / "grpo_data/images/coco/train2014/1.jpg"
+    image.unlink()
     download(str(source), None, data_root, rows_only=False)
-    assert picture.read_bytes() == b"one"
+    assert image.read_bytes() == b"one"
 
 
-def test_only_rows_takes_no_pictures(source, data_root):
+def test_only_rows_takes_no_images(source, data_root):
     outcome = download(str(source), None, data_root, rows_only=True)
     assert not outcome.absent
     assert len(outcome.missing()["", ""]) == 2
@@ -194,7 +194,7 @@ def test_absent_rows_are_named_with_exit_code_1(source, data_root, capsys, monke
 
 
 @pytest.mark.parametrize(
-    ("pictures", "image", "expected"),
+    ("images", "image", "expected"),
     [
         (["images/coco/1.jpg"], f"{PREFIX}/coco/1.jpg", "images/coco/1.jpg"),
         (["images/1.jpg"], f"{PREFIX}/coco/1.jpg", "images/1.jpg"),
@@ -210,18 +210,18 @@ def test_absent_rows_are_named_with_exit_code_1(source, data_root, capsys, monke
         ([], None, None),
     ],
 )
-def test_picture_paths(tmp_path, data_root, pictures, image, expected):
+def test_image_paths(tmp_path, data_root, images, image, expected):
     files = {DETECTION: lines(row(image, extra=[1, {"a": None}]))}
-    source = write(tmp_path / "mirror", files | {f"grpo_data/{name}": b"x" for name in pictures})
+    source = write(tmp_path / "mirror", files | {f"grpo_data/{name}": b"x" for name in images})
     for _ in range(2):
         download(str(source), None, data_root, rows_only=False)
         assert read_rows(data_root / DETECTION) == [row(expected, extra=[1, {"a": None}])]
 
 
 def test_namesakes_and_matches_by_name_alone_are_counted(tmp_path, data_root):
-    pictures = ["a/1.jpg", "b/1.jpg", "a/2.jpg"]
+    images = ["a/1.jpg", "b/1.jpg", "a/2.jpg"]
     files = {DETECTION: lines(row(f"{PREFIX}/c/1.jpg"), row(f"{PREFIX}/c/2.jpg"))}
-    source = write(tmp_path / "mirror", files | {f"grpo_data/images/{name}": b"x" for name in pictures})
+    source = write(tmp_path / "mirror", files | {f"grpo_data/images/{name}": b"x" for name in images})
     download(str(source), None, data_root, rows_only=False)
     rows = json.loads((data_root / "download.json").read_text())["rows"][DETECTION]
     assert rows == {
@@ -230,7 +230,7 @@ def test_namesakes_and_matches_by_name_alone_are_counted(tmp_path, data_root):
         "found_by_name_alone": 1,
         "ambiguous": 1,
         "missing": 0,
-        "no_picture": 0,
+        "no_image": 0,
     }
 
 
@@ -293,7 +293,7 @@ def test_broken_rows_are_named_and_overwrite_nothing(
     assert not download(str(source), None, data_root, rows_only=False).broken
 
 
-def test_rows_without_a_picture_are_counted(source, data_root, capsys, monkeypatch):
+def test_rows_without_a_image_are_counted(source, data_root, capsys, monkeypatch):
     images = ["1.jpg", ["1.jpg"], "", None, [], {"path": "1.jpg"}, ["1.jpg", "2.jpg"], "https://a.org/1.jpg"]
     (source / DETECTION).write_bytes(lines(*map(row, images), {"problem": "Where?"}))
     monkeypatch.setattr(sys, "argv", ["x", "--source", str(source), "--output_dir", str(data_root)])
@@ -302,11 +302,11 @@ def test_rows_without_a_picture_are_counted(source, data_root, capsys, monkeypat
     assert stopped.value.code == 0
     report = capsys.readouterr().out
     assert re.search(r"detection_coco_test.jsonl +9 +1000 +1 +1 +7\b", report)
-    assert f"{DETECTION}: 7 rows name no picture in `image`; the first: {source / DETECTION}:3\n" in report
+    assert f"{DETECTION}: 7 rows name no image in `image`; the first: {source / DETECTION}:3\n" in report
     assert f"{REJECT}: 1 rows name" not in report
     rows = json.loads((data_root / "download.json").read_text())["rows"]
-    assert rows[DETECTION]["no_picture"] == 7
-    assert "no_picture" not in rows[REJECT]
+    assert rows[DETECTION]["no_image"] == 7
+    assert "no_image" not in rows[REJECT]
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -564,7 +564,7 @@ def test_only_rows_fetches_rows_only(run, hub):
     result = run("--only", "rows")
     assert result.returncode == 0, result.stderr
     assert {Path(name).suffix for _, name, _ in hub.requests} == {".json", ".jsonl"}
-    assert "2 other pictures (left out by --only rows)" in result.stdout
+    assert "2 other images (left out by --only rows)" in result.stdout
 
 
 def test_a_killed_download_goes_on(run, hub, data_root):
@@ -585,14 +585,14 @@ def test_a_killed_download_goes_on(run, hub, data_root):
 
 
 def test_a_cut_transfer_goes_on_inside_the_file(run, hub, data_root):
-    picture = bytes(range(256)) * 2**16
-    hub.files["grpo_data/images/large.png"] = hub.listed["grpo_data/images/large.png"] = picture
+    image = bytes(range(256)) * 2**16
+    hub.files["grpo_data/images/large.png"] = hub.listed["grpo_data/images/large.png"] = image
     hub.cut_once = "grpo_data/images/large.png"
     result = run()
     assert result.returncode == 0, result.stderr
     ranges = [asked for _, name, asked in hub.requests if name.endswith("large.png")]
     assert ranges == [None, f"bytes={10 * 2**20}-"]
-    assert (data_root / "grpo_data/images/large.png").read_bytes() == picture
+    assert (data_root / "grpo_data/images/large.png").read_bytes() == image
 
 
 @pytest.mark.parametrize("name", [LARGE, COUNTING])

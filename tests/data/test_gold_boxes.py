@@ -1,4 +1,4 @@
-"""Golds that are no boxes in their pictures: named, dropped when asked, refused where a whole file is off."""
+"""Golds that are no boxes in their images: named, dropped when asked, refused where a whole file is off."""
 
 import random
 
@@ -34,7 +34,7 @@ def boxes_of(count, seed=0):
     return [[x1, y1, x2, y2] for (x1, x2), (y1, y2) in corners]
 
 
-def test_boxes_in_their_pictures_are_fine():
+def test_boxes_in_their_images_are_fine():
     assert check(golds(boxes_of(50))) == {}
     assert check(golds(["No Objects", "[0, 0, 640, 480]"])) == {}
     assert check(golds([[0, 0, 0.5, 0.5]]), stage="choice") == {}
@@ -48,7 +48,7 @@ def test_normalised_golds_are_refused_with_a_hint_and_not_dropped():
             InputError, match=r"rows\.jsonl: 20 of 20 gold boxes lie inside one pixel, first"
         ) as no:
             check(golds(shares), drop)
-        assert "normalised to 0…1; multiply them by their picture's width and height" in str(no.value)
+        assert "normalised to 0…1; multiply them by their image's width and height" in str(no.value)
     few = golds([*boxes_of(3), shares[0]])
     with pytest.raises(InputError, match=r"rows.jsonl:4: box .* looks normalised to 0…1: multiply"):
         check(few)
@@ -59,10 +59,10 @@ def test_golds_in_thousandths_are_refused_with_a_hint_and_not_dropped():
     thousandths = [list(round_box(scale_box(box, VGA, THOUSANDTHS), THOUSANDTHS)) for box in boxes_of(40)]
     for drop in (False, True):
         with pytest.raises(
-            InputError, match=r"of 40 gold boxes leave their pictures, first rows\.jsonl:"
+            InputError, match=r"of 40 gold boxes leave their images, first rows\.jsonl:"
         ) as no:
             check(golds(thousandths), drop)
-        assert "normalised to 0…1000; multiply them by their picture's width / 1000" in str(no.value)
+        assert "normalised to 0…1000; multiply them by their image's width / 1000" in str(no.value)
 
 
 @pytest.mark.parametrize("strange", [[0, 0, 1200, 30], [-3, 0, 9, 9]])

@@ -47,7 +47,7 @@ def save_truncated(path: Path) -> Path:
 
 
 @pytest.fixture
-def bad_pictures(tmp_path):
+def bad_images(tmp_path):
     folder = tmp_path / "bad"
     folder.mkdir()
     save_truncated(folder / "truncated.jpg")
@@ -71,29 +71,29 @@ def bad_pictures(tmp_path):
     [
         ("missing.jpg", "no such file"),
         ("folder.jpg", "cannot be decoded"),
-        ("text.jpg", "not a picture"),
-        ("empty.jpg", "not a picture"),
-        ("drawing.eps", "not a picture"),
-        ("zero.png", "not a picture"),
+        ("text.jpg", "not an image"),
+        ("empty.jpg", "not an image"),
+        ("drawing.eps", "not an image"),
+        ("zero.png", "not an image"),
         ("truncated.jpg", "truncated"),
         ("hollow.png", "cannot be decoded"),
         ("bomb.png", f"over {MAX_IMAGE_PIXELS} pixels"),
         ("large.png", f"10000x10000 is over {MAX_IMAGE_PIXELS} pixels"),
     ],
 )
-def test_unusable_picture_names_path_and_reason(bad_pictures, name, reason):
+def test_unusable_image_names_path_and_reason(bad_images, name, reason):
     for read in (open_image, stored_size):
         with pytest.raises(ImageError) as raised:
-            read(bad_pictures / name)
-        assert str(raised.value).startswith(f"{bad_pictures / name}: ")
+            read(bad_images / name)
+        assert str(raised.value).startswith(f"{bad_images / name}: ")
         assert reason in str(raised.value)
         assert "\n" not in str(raised.value)
 
 
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
-def test_large_picture_where_warnings_are_errors(bad_pictures):
+def test_large_image_where_warnings_are_errors(bad_images):
     with pytest.raises(ImageError, match="over 89478485 pixels"):
-        open_image(bad_pictures / "large.png")
+        open_image(bad_images / "large.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16"])
@@ -148,13 +148,13 @@ def test_sixteen_bits_keep_their_brightness(tmp_path):
     assert (grey == ramp >> 8).all()
 
 
-def test_pictures_without_a_range_of_brightness_are_refused(tmp_path):
+def test_images_without_a_range_of_brightness_are_refused(tmp_path):
     for mode in ("I", "F"):
         with pytest.raises(ImageError, match=f"mode {mode} "):
             open_image(save(tmp_path / f"{mode}.tiff", mode=mode))
 
 
-def test_the_first_frame_of_an_animation_is_the_picture(tmp_path):
+def test_the_first_frame_of_an_animation_is_the_image(tmp_path):
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert open_image(tmp_path / "a.gif").getpixel((5, 5)) == (255, 0, 0)
@@ -220,7 +220,7 @@ def test_fit_resizes_with_the_filter_of_the_budget(resample):
         ((1300, 100), ImageBudget(trigger=3000, max_pixels=2000)),
     ],
 )
-def test_fit_leaves_a_picture_alone(size, budget):
+def test_fit_leaves_a_image_alone(size, budget):
     image = Image.new("RGB", size)
     assert fit_to_budget(image, budget) is image
 
@@ -229,7 +229,7 @@ def rows_of(*paths: Path) -> list[Example]:
     return [Example(f"f:{i}", "p", "<answer>1</answer>", "math", path) for i, path in enumerate(paths)]
 
 
-def test_check_returns_sizes_of_good_pictures(tmp_path):
+def test_check_returns_sizes_of_good_images(tmp_path):
     a, b = save(tmp_path / "a.jpg"), save(tmp_path / "b.png", (7, 9))
     examples = rows_of(a, b, a)
     assert check_images(examples, allow_missing=False) == ({a: (40, 30), b: (7, 9)}, {})
@@ -242,7 +242,7 @@ def test_check_stops_with_counts_and_the_first_reasons(tmp_path):
     with pytest.raises(InputError) as raised:
         check_images(examples, allow_missing=False)
     message = str(raised.value)
-    assert message.startswith(f"unusable pictures: 7 of 8, in 8 of 9 rows: {missing[0]}: no such file; ")
+    assert message.startswith(f"unusable images: 7 of 8, in 8 of 9 rows: {missing[0]}: no such file; ")
     assert message.count("no such file") == 5
     assert "; and 2 more (" in message
     assert "--allow_missing_images" in message

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from curr_reft.data.image_copies import MAX_DISTANCE, HeldOutImages
 from curr_reft.data.leaks import find_overlaps, main, normalised, summaries
-from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
 from curr_reft.data.schema import Example, Question
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES
 from curr_reft.training.run import prepare
 
 
-def picture(path: Path, seed: int, size=(160, 120)) -> Path:
-    """A picture with coarse structure of its own, as photographs have."""
+def image(path: Path, seed: int, size=(160, 120)) -> Path:
+    """An image with coarse structure of its own, as photographs have."""
     image = Image.new("RGB", (160, 120), (90, 120, 150))
     pen = ImageDraw.Draw(image)
     for n in range(12):
@@ -64,7 +64,7 @@ def test_the_worst_kind_counts_once_per_held_out_row_and_file():
     found = {(overlap.held_out, overlap.train, overlap.kind) for overlap in find_overlaps(rows, suites)}
     assert found == {
         ("test.jsonl:0", "train.jsonl:2", "question"),
-        ("test.jsonl:1", "train.jsonl:3", "picture"),
+        ("test.jsonl:1", "train.jsonl:3", "image"),
         ("test.jsonl:2", "train.jsonl:4", "text"),
     }
 
@@ -83,34 +83,34 @@ def test_text_alone_is_no_leak():
 
 
 def test_copies_are_found_by_bytes_and_by_looks(tmp_path):
-    original = picture(tmp_path / "original.png", 1)
+    original = image(tmp_path / "original.png", 1)
     renamed, smaller, grey = (tmp_path / name for name in ("renamed.png", "smaller.jpg", "grey.png"))
     renamed.write_bytes(original.read_bytes())
     Image.open(original).resize((80, 60)).save(smaller, quality=50)
     Image.open(original).convert("L").save(grey)
-    others = [picture(tmp_path / f"{seed}.png", seed) for seed in range(2, 8)]
-    held = HeldOutPictures([original, others[0]], MAX_DISTANCE)
+    others = [image(tmp_path / f"{seed}.png", seed) for seed in range(2, 8)]
+    held = HeldOutImages([original, others[0]], MAX_DISTANCE)
     held.compare([renamed, smaller, grey, *others[1:]])
-    assert held.copies_of(renamed)[original] == "picture"
+    assert held.copies_of(renamed)[original] == "image"
     assert held.copies_of(smaller)[original] == "look-alike"
     assert held.copies_of(grey)[original] == "look-alike"
     for other in others[1:]:
-        assert held.copies_of(other) == {other: "picture"}
+        assert held.copies_of(other) == {other: "image"}
 
 
-def test_pictures_that_cannot_be_opened_are_said_to_be_compared_by_path(tmp_path, caplog):
-    held = HeldOutPictures([tmp_path / "missing.png"], MAX_DISTANCE)
-    held.compare([picture(tmp_path / "a.png", 1)])
-    assert held.copies_of(tmp_path / "missing.png") == {tmp_path / "missing.png": "picture"}
-    assert "1 of 1 pictures cannot be opened" in caplog.text
+def test_images_that_cannot_be_opened_are_said_to_be_compared_by_path(tmp_path, caplog):
+    held = HeldOutImages([tmp_path / "missing.png"], MAX_DISTANCE)
+    held.compare([image(tmp_path / "a.png", 1)])
+    assert held.copies_of(tmp_path / "missing.png") == {tmp_path / "missing.png": "image"}
+    assert "1 of 1 images cannot be opened" in caplog.text
 
 
 @pytest.fixture
 def roots(tmp_path):
-    """A data root whose training rows hold a shrunk, renamed copy of one of two held-out pictures."""
+    """A data root whose training rows hold a shrunk, renamed copy of one of two held-out images."""
     for name, seed in (("test/1", 1), ("test/2", 2), ("train/3", 3)):
-        picture(tmp_path / f"{name}.png", seed)
-    picture(tmp_path / "train/copy.jpg", 1, size=(120, 90))
+        image(tmp_path / f"{name}.png", seed)
+    image(tmp_path / "train/copy.jpg", 1, size=(120, 90))
     row = {"solution": "<answer>3</answer>", "task": "math"}
     files = {
         "clean.jsonl": [{**row, "problem": "How many?", "image": "train/3.png"}],
@@ -187,7 +187,7 @@ def test_a_judge_row_asks_the_question_it_begins_with():
         train("How many people are there? Is the answer 4? Use yes or no to answer.", "a.jpg", 1),
         train("Where is its tail?\nA. here\nB. there", "b.jpg", 2),
     ]
-    assert [overlap.kind for overlap in find_overlaps(rows, suites)] == ["question", "picture"]
+    assert [overlap.kind for overlap in find_overlaps(rows, suites)] == ["question", "image"]
 
 
 def test_a_look_alike_is_a_leak_only_with_a_question_of_its_own():

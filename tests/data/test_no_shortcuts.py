@@ -1,6 +1,6 @@
-"""Whether a judge or choice question can be answered without looking at the picture, from how answers look.
+"""Whether a judge or choice question can be answered without looking at the image, from how answers look.
 
-2,000 rows a task with lop-sided answers (boxes large and small, a label in most pictures, mostly small
+2,000 rows a task with lop-sided answers (boxes large and small, a label in most images, mostly small
 numbers) are built into questions; cross-validated classifiers then try to find the right answers in their
 surface.
 """

@@ -7,7 +7,7 @@ from curr_reft.data.schema import Example, iter_queries, iter_questions, read_ex
 from curr_reft.errors import InputError
 
 ROW = {"problem": "Which is it?", "solution": "<answer>B</answer>", "task": "math", "image": "a.jpg"}
-ROOT = Path("pictures").absolute()
+ROOT = Path("images").absolute()
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -81,10 +81,10 @@ BAD_ROWS = [
         {**ROW, "task": "detect"},
         "task: unknown task 'detect'; known are detection, classify, math, classification",
     ),
-    ({**ROW, "image": None}, "image: the row has no picture"),
-    ({**ROW, "image": ""}, "image: the row has no picture"),
-    ({**ROW, "image": []}, "image: the row has no picture"),
-    ({**ROW, "image": ["a.jpg", "b.jpg"]}, "image: expected one picture, found 2"),
+    ({**ROW, "image": None}, "image: the row has no image"),
+    ({**ROW, "image": ""}, "image: the row has no image"),
+    ({**ROW, "image": []}, "image: the row has no image"),
+    ({**ROW, "image": ["a.jpg", "b.jpg"]}, "image: expected one image, found 2"),
     ({**ROW, "problem": "Is <|image_pad|> it?"}, "problem: contains <|image_pad|>, a special token"),
     ({**ROW, "problem": "<image>Is it?<|im_end|>"}, "problem: contains <|im_end|>, a special token"),
     ({**ROW, "solution": "<answer>A<|vision_start|></answer>"}, "solution: contains <|vision_start|>"),
@@ -144,7 +144,7 @@ def test_missing_field(tmp_path, field):
 
 def test_row_without_image_key(tmp_path):
     path = write_lines(tmp_path / "rows.jsonl", {key: ROW[key] for key in ROW if key != "image"})
-    with pytest.raises(InputError, match=":1: image: the row has no picture"):
+    with pytest.raises(InputError, match=":1: image: the row has no image"):
         read_examples(path, ROOT)
 
 
@@ -189,9 +189,9 @@ def test_missing_file_and_directory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "image", ["../a.jpg", "/etc/passwd", "x/../../a.jpg", "../pictures_too/a.jpg", ".", "a/.."]
+    "image", ["../a.jpg", "/etc/passwd", "x/../../a.jpg", "../images_too/a.jpg", ".", "a/.."]
 )
-def test_pictures_outside_the_image_root_are_refused(tmp_path, image):
+def test_images_outside_the_image_root_are_refused(tmp_path, image):
     path = write_lines(tmp_path / "rows.jsonl", ROW, {**ROW, "image": image})
     with pytest.raises(InputError, match=r":2: image: .* is not below the image root"):
         read_examples(path, ROOT)

@@ -28,25 +28,25 @@ def read(path):
     st.lists(st.integers(1, 6), min_size=1, max_size=4),
     st.integers(0, 9),
 )
-def test_parts_have_their_numbers_and_no_picture_in_common(images, sizes, seed):
+def test_parts_have_their_numbers_and_no_image_in_common(images, sizes, seed):
     rows = rows_of(*images)
     try:
         parts = split_rows(rows, sizes, seed)
     except InputError:
-        # Each part can waste less than a picture.
+        # Each part can waste less than an image.
         wasted = len(sizes) * (max(Counter(images).values()) - 1)
         assert sum(sizes) + wasted > len(rows) or len(sizes) > len(set(images))
         return
     assert [len(part) for part in parts] == sizes
-    pictures = [{row["image"] for row in part} for part in parts]
-    assert sum(map(len, pictures)) == len(set().union(*pictures))
+    images = [{row["image"] for row in part} for part in parts]
+    assert sum(map(len, images)) == len(set().union(*images))
     for part in parts:
         numbers = [row["number"] for row in part]
         assert numbers == sorted(set(numbers))
     assert split_rows(rows, sizes, seed) == parts
 
 
-def test_another_seed_draws_other_pictures():
+def test_another_seed_draws_other_images():
     rows = rows_of(*map(str, range(100)))
     assert split_rows(rows, [50], 1) != split_rows(rows, [50], 2)
 
@@ -58,10 +58,10 @@ def test_the_order_of_the_rows_does_not_change_the_draw():
     assert other == part[::-1]
 
 
-def test_spellings_of_one_picture_are_one_picture():
+def test_spellings_of_one_image_are_one_image():
     rows = rows_of("a/b.jpg", "./a/b.jpg", "a//b.jpg", ["a/b.jpg"], "a/x/../b.jpg")
     assert split_rows(rows, [5], 1) == [rows]
-    with pytest.raises(InputError, match="5 rows of 1 pictures do not fill parts of"):
+    with pytest.raises(InputError, match="5 rows of 1 images do not fill parts of"):
         split_rows(rows, [4, 1], 1)
 
 
@@ -78,7 +78,7 @@ def test_a_part_does_not_replace_what_is_read(tmp_path, capsys):
     assert len(read(path)) == 6
 
 
-def test_equal_files_are_one_picture(tmp_path):
+def test_equal_files_are_one_image(tmp_path):
     for name in "abcd":
         (tmp_path / name).write_bytes(b"same" if name in "ab" else name.encode())
     path = write(tmp_path / "rows.jsonl", rows_of(*"abcd", "not there"))
@@ -90,7 +90,7 @@ def test_equal_files_are_one_picture(tmp_path):
     assert "b" in {row["image"] for row in read(part)}
 
 
-def test_avoided_pictures_are_in_no_part(tmp_path):
+def test_avoided_images_are_in_no_part(tmp_path):
     rows = write(tmp_path / "rows.jsonl", rows_of(*"abcdef"))
     avoided = write(tmp_path / "test.jsonl", [{"image": ["./a"]}, {"image": "b"}])
     main([str(rows), "--parts", f"{tmp_path / 'x.jsonl'}=4", "--avoid", str(avoided)])
@@ -107,7 +107,7 @@ def test_rows_keep_their_fields(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "parts", "message"),
     [
-        ('{"image": "a"}', ["x.jsonl=2"], "1 rows of 1 pictures do not fill parts of [2] rows"),
+        ('{"image": "a"}', ["x.jsonl=2"], "1 rows of 1 images do not fill parts of [2] rows"),
         ('{"image": "a"}\n{', ["x.jsonl=1"], "rows.jsonl:2: broken JSON"),
         ('{"image": ""}', ["x.jsonl=1"], "rows.jsonl:1: expected an object with the path"),
         ('{"image": ["a", "b"]}', ["x.jsonl=1"], "rows.jsonl:1: expected an object with the path"),
@@ -120,7 +120,7 @@ def test_rows_keep_their_fields(tmp_path):
         ('{"image": "a"}', ["x.jsonl"], "is not FILE=ROWS"),
         ('{"image": "a"}', ["=3"], "is not FILE=ROWS"),
         ('{"image": "a"}', ["rows.jsonl/x.jsonl=1"], "cannot be written (File exists)"),
-        ("", ["x.jsonl=1"], "0 rows of 0 pictures do not fill"),
+        ("", ["x.jsonl=1"], "0 rows of 0 images do not fill"),
     ],
 )
 def test_bad_input_is_exit_code_2_and_one_line(tmp_path, monkeypatch, capsys, lines, parts, message):

@@ -16,15 +16,15 @@ from curr_reft.stages import STAGES
 from curr_reft.training.run import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURES = 30
+IMAGES = 30
 VOC = """<annotation><folder>VOC2007</folder><filename>{name}.jpg</filename>
 <size><width>64</width><height>48</height><depth>3</depth></size>
 <object><name>{label}</name><difficult>0</difficult>
 <bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox></object></annotation>"""
 
 
-def picture(path: Path, seed: int) -> None:
-    """A picture like no other."""
+def image(path: Path, seed: int) -> None:
+    """An image like no other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((64, 48)).save(path)
@@ -36,10 +36,10 @@ def dump(path: Path, document) -> None:
 
 
 def refer(folder: Path, pickle_name: str, split: str, file_name: str, size: tuple[int, int]) -> None:
-    """A refer data set of one object and one sentence a picture, and two annotations of COCO categories."""
+    """A refer data set of one object and one sentence an image, and two annotations of COCO categories."""
     refs, images, annotations = [], [], []
     width, height = size
-    for n in range(1, PICTURES + 1):
+    for n in range(1, IMAGES + 1):
         box = [width * (n % 7) / 10, height * (n % 5) / 10, width / 4, height / 3]
         images.append({"id": n, "file_name": file_name.format(n), "width": width, "height": height})
         for number, category in ((2 * n, n % 12), (2 * n + 1, (n * 5 + 3) % 12)):
@@ -76,9 +76,7 @@ def built(tmp_path_factory):
     raw, root = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("data") / "grpo_data"
     refer(raw / "refcoco", "refs(unc).p", "train", "COCO_train2014_{:012d}.jpg", (64, 48))
     refer(raw / "refgta", "refs(utokyo).p", "test", "{:08d}.jpg", (1920, 1080))
-    questions = [
-        ("how many", f"The answer is {n % 9 + 1}", f"TabMWP/images/{n}.png") for n in range(PICTURES)
-    ]
+    questions = [("how many", f"The answer is {n % 9 + 1}", f"TabMWP/images/{n}.png") for n in range(IMAGES)]
     for name, items in (("train_samples_all_tuning", questions[:20]), ("qa_tuning", questions[20:])):
         conversations = [
             {
@@ -92,7 +90,7 @@ def built(tmp_path_factory):
             for index, (question, answer, image) in enumerate(items)
         ]
         dump(raw / f"math/{name}.json", conversations)
-    names = [f"{n:06d}" for n in range(PICTURES)]
+    names = [f"{n:06d}" for n in range(IMAGES)]
     for name, label in zip(names, ["dog", "cat", "bus"] * 10, strict=True):
         path = raw / f"voc/Annotations/{name}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,14 +104,14 @@ def built(tmp_path_factory):
             "split": "new",
             "objects": [{"shape": "suv", "pixel_coords": [1, 2, 3]}] * (n % 8 + 1),
         }
-        for n in range(PICTURES)
+        for n in range(IMAGES)
     ]
     dump(raw / "superclevr/superCLEVR_scenes.json", {"info": {}, "scenes": scenes})
-    for n in range(1, PICTURES + 1):
-        picture(root / f"images/coco/train2014/COCO_train2014_{n:012d}.jpg", n)
-    for n in range(PICTURES):
+    for n in range(1, IMAGES + 1):
+        image(root / f"images/coco/train2014/COCO_train2014_{n:012d}.jpg", n)
+    for n in range(IMAGES):
         dataset = "mathv360k" if n < 20 else "geo170k"
-        picture(root / f"images/{dataset}/TabMWP/images/{n}.png", 100 + n)
+        image(root / f"images/{dataset}/TabMWP/images/{n}.png", 100 + n)
 
     sizes = {"TRAIN": "8", "VAL": "4", "TEST": "6", "TEST_MATH": "5", "DATA_ROOT": str(root)}
     done = subprocess.run(

@@ -49,7 +49,7 @@ def history(out):
 
 def prompts_per_step(out):
     tables = [pandas.read_parquet(path) for path in sorted((out / "completions").glob("*.parquet"))]
-    return [sorted({turns[0]["content"] for turns in table["prompt"]}) for table in tables]
+    return [sorted({requests[0]["content"] for requests in table["prompt"]}) for table in tables]
 
 
 def load(checkpoint):

@@ -9,18 +9,18 @@ import torch
 from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import TransformersBackend
 from curr_reft.evaluation.backends.vllm_backend import VllmBackend, check_vllm
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.processor import load_processor
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
 
 @pytest.fixture
 def asked(world):
     image = next((world / "images").glob("*/*.png"))
     return [
-        Turn(
+        Request(
             id=f"x:{n}",
             prompt="How many shapes? " * n,
             image=image,
@@ -55,14 +55,14 @@ class StandInForVllm:
         ]
 
 
-def test_vllm_is_asked_greedily_with_rendered_prompts_and_pictures(tiny_base, asked, monkeypatch):
+def test_vllm_is_asked_greedily_with_rendered_prompts_and_images(tiny_base, asked, monkeypatch):
     vllm = StandInForVllm()
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     monkeypatch.setattr("curr_reft.evaluation.backends.vllm_backend._ROWS_A_CALL", 3)
     checkpoint = Checkpoint("base", tiny_base, None)
     backend = VllmBackend(checkpoint, load_processor(str(tiny_base)), Decoding(64, 1.05), "bfloat16", 2, 42)
     saved = []
-    backend.answer(asked, Processes(), saved.append)
+    backend.answer(asked, ProcessGroup(), saved.append)
     assert [len(group) for group in saved] == [3, 2]
     assert [row.id for group in saved for row, _ in group] == [row.id for row in asked]
     (row, completion), prompt = saved[0][0], vllm.calls[0][0][0]
@@ -82,7 +82,9 @@ def test_vllm_samples_text_alone(tiny_base, monkeypatch):
     decoding = Decoding(64, 1.0, temperature=0.7, top_k=50)
     backend = VllmBackend(checkpoint, load_processor(str(tiny_base)), decoding, "bfloat16", 1, 42)
     saved = []
-    backend.answer([Turn(id="x", prompt="2 + 2?", image=None, content="", seed=9)], Processes(), saved.extend)
+    backend.answer(
+        [Request(id="x", prompt="2 + 2?", image=None, content="", seed=9)], ProcessGroup(), saved.extend
+    )
     (prompt,), (sampling,) = vllm.calls[0]
     assert prompt.keys() == {"prompt"}
     assert "<|image_pad|>" not in prompt["prompt"]
@@ -92,15 +94,15 @@ def test_vllm_samples_text_alone(tiny_base, monkeypatch):
 def test_what_vllm_cannot_do_is_said_before_it_loads(tiny_base, tmp_path, monkeypatch):
     whole = Checkpoint("base", tiny_base, None)
     with pytest.raises(InputError, match="vLLM is not installed"):
-        check_vllm(whole, Processes())
+        check_vllm(whole, ProcessGroup())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    check_vllm(whole, Processes())
+    check_vllm(whole, ProcessGroup())
     with pytest.raises(InputError, match="start it without torchrun"):
-        check_vllm(whole, Processes(0, 2))
+        check_vllm(whole, ProcessGroup(0, 2))
     with pytest.raises(InputError, match="an adapter"):
-        check_vllm(Checkpoint("a", tmp_path, None, base=tiny_base), Processes())
+        check_vllm(Checkpoint("a", tmp_path, None, base=tiny_base), ProcessGroup())
     with pytest.raises(InputError, match="needs the base model's processor files"):
-        check_vllm(Checkpoint("a", tmp_path, None), Processes())
+        check_vllm(Checkpoint("a", tmp_path, None), ProcessGroup())
 
 
 def test_batches_are_halved_where_memory_runs_out(tiny_base, asked, monkeypatch, caplog):
@@ -108,7 +110,7 @@ def test_batches_are_halved_where_memory_runs_out(tiny_base, asked, monkeypatch,
     processor = load_processor(str(tiny_base))
     backend = TransformersBackend(checkpoint, processor, Decoding(16, 1.0), 5, "float32", None)
     whole = []
-    backend.answer(asked, Processes(), whole.extend)
+    backend.answer(asked, ProcessGroup(), whole.extend)
     generate, sizes = backend._model.generate, []
 
     def out_of_memory_above_two_rows(**inputs):
@@ -119,13 +121,13 @@ def test_batches_are_halved_where_memory_runs_out(tiny_base, asked, monkeypatch,
 
     monkeypatch.setattr(backend._model, "generate", out_of_memory_above_two_rows)
     halved = []
-    backend.answer(asked, Processes(), halved.extend)
+    backend.answer(asked, ProcessGroup(), halved.extend)
     assert halved == whole
     assert sizes == [5, 2, 3, 1, 2]
     assert "out of memory with 5 rows" in caplog.text
     monkeypatch.setattr(backend._model, "generate", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
-        backend.answer(asked[:1], Processes(), halved.extend)
+        backend.answer(asked[:1], ProcessGroup(), halved.extend)
 
 
 def test_each_process_answers_its_own_batches(tiny_base, asked):
@@ -136,7 +138,7 @@ def test_each_process_answers_its_own_batches(tiny_base, asked):
     shares = []
     for rank in range(2):
         saved = []
-        backend.answer(asked, Processes(rank, 2), saved.extend)
+        backend.answer(asked, ProcessGroup(rank, 2), saved.extend)
         shares.append({row.id for row, _ in saved})
     assert shares[0].isdisjoint(shares[1])
     assert shares[0] | shares[1] == {row.id for row in asked}

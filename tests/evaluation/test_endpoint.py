@@ -3,7 +3,7 @@
 import pytest
 
 from curr_reft.errors import InputError
-from curr_reft.evaluation.backends.endpoint import ChatEndpoint, EndpointError, chat_url, user_turn
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, EndpointError, chat_url, user_message
 
 FULL = "http://host:1/v1/chat/completions"
 
@@ -48,7 +48,7 @@ def test_a_secret_in_an_address_is_refused_and_not_shown(address):
 def test_thoughts_that_come_apart_are_put_before_the_answer(message, text, server):
     server.message = message
     endpoint = ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "NO_KEY")
-    assert endpoint.ask([user_turn("?")]).text == text
+    assert endpoint.ask([user_message("?")]).text == text
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_counts_of_tokens_are_numbers_or_nothing(usage, tokens, server):
     server.usage = usage
     endpoint = ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "NO_KEY")
     server.answer = lambda body: "yes"
-    assert endpoint.ask([user_turn("?")]).new_tokens == tokens
+    assert endpoint.ask([user_message("?")]).new_tokens == tokens
 
 
 def test_a_key_is_never_shown(server, monkeypatch):
@@ -66,8 +66,8 @@ def test_a_key_is_never_shown(server, monkeypatch):
     server.faults.append("401")
     endpoint = ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "A_KEY")
     with pytest.raises(EndpointError, match=r"status 401: no such key: Bearer \*\*\*"):
-        endpoint.ask([user_turn("?")])
+        endpoint.ask([user_message("?")])
     monkeypatch.setenv("A_KEY", "sk-\x07secret")
     with pytest.raises(InputError, match="A_KEY: holds characters") as caught:
-        ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "A_KEY").ask([user_turn("?")])
+        ChatEndpoint(chat_url(server.url, "--model_url"), "tested", "A_KEY").ask([user_message("?")])
     assert "secret" not in str(caught.value)

@@ -138,7 +138,7 @@ def test_other_weights_or_settings_are_asked_again(evaluated, flags, tmp_path, t
     asked = []
     monkeypatch.setattr(
         "curr_reft.evaluation.backends.generation.TransformersBackend.answer",
-        lambda self, rows, team, save: asked.append(len(rows)),
+        lambda self, rows, processes, save: asked.append(len(rows)),
     )
     model = tmp_path / "base"
     shutil.copytree(tiny_base, model)
@@ -177,7 +177,7 @@ def test_suites_that_cannot_be_scored_are_named_first_and_the_others_scored(
     assert "error: not scored: suites detection_out, classify_out, math_out" in error
     assert "suite math_out cannot be scored" in caplog.text
     assert "nowhere.jsonl: No such file" in caplog.text
-    assert "unusable pictures: 1 of 3" in caplog.text
+    assert "unusable images: 1 of 3" in caplog.text
     assert answers(tmp_path / "out").keys() == {"detection_in", "classify_in", "math_in"}
     assert answers(tmp_path / "out")["math_in"] == answers(evaluated)["math_in"]
 

@@ -1,4 +1,4 @@
-"""Pictures are seen once: the same answers as without, within the memory allowed."""
+"""Images are seen once: the same answers as without, within the memory allowed."""
 
 from dataclasses import replace
 
@@ -10,18 +10,18 @@ from curr_reft.data.images import budget_size
 from curr_reft.evaluation.backends import model_inputs
 from curr_reft.evaluation.backends.generation import TransformersBackend
 from curr_reft.evaluation.backends.model_inputs import Features, KeptFeatures, ModelInputs
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.processor import load_processor
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 from curr_reft.stages import ImageBudget
 
 
 @pytest.fixture(scope="module")
-def turns(world, tmp_path_factory):
-    """Three questions about each of three pictures of different sizes, and one without a picture."""
-    folder = tmp_path_factory.mktemp("pictures")
+def requests(world, tmp_path_factory):
+    """Three questions about each of three images of different sizes, and one without an image."""
+    folder = tmp_path_factory.mktemp("images")
     asked = []
     for number, path in enumerate(sorted((world / "images").glob("*/*.png"))[:3]):
         side = 84 + 56 * number
@@ -29,13 +29,13 @@ def turns(world, tmp_path_factory):
         Image.open(path).resize((side, side)).save(image)
         for words in ("How many shapes are there?", "Where is the red circle?", "Which shapes? " * 4):
             name = f"{number} {words}"
-            asked.append(Turn(id=name, prompt=words, image=image, shown=(side, side), content=name))
-    return [*asked, Turn(id="text", prompt="What is 2 + 2?", image=None, content="text")]
+            asked.append(Request(id=name, prompt=words, image=image, shown=(side, side), content=name))
+    return [*asked, Request(id="text", prompt="What is 2 + 2?", image=None, content="text")]
 
 
 @pytest.fixture
 def backend(tiny_base):
-    """Makes a backend, and counts the pictures that its vision tower gets at a time."""
+    """Makes a backend, and counts the images that its vision tower gets at a time."""
 
     def make(batch_size: int = 4, penalty: float = 1.0) -> tuple[TransformersBackend, list[int]]:
         checkpoint = Checkpoint("base", tiny_base, None)
@@ -52,64 +52,69 @@ def backend(tiny_base):
     return make
 
 
-def answers(backend, turns, processes=None):
+def answers(backend, requests, processes=None):
     saved = []
-    backend.answer(turns, processes or Processes(), saved.extend)
-    return {turn.id: completion for turn, completion in saved}
+    backend.answer(requests, processes or ProcessGroup(), saved.extend)
+    return {request.id: completion for request, completion in saved}
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
-def test_answers_are_those_of_pictures_that_are_seen_each_time(turns, backend, penalty, monkeypatch):
+def test_answers_are_those_of_images_that_are_seen_each_time(requests, backend, penalty, monkeypatch):
     kept, looks = backend(penalty=penalty)
-    found = answers(kept, turns)
+    found = answers(kept, requests)
     assert sum(looks) == 3
-    # Another suite about the same pictures.
-    again = [replace(turn, id=f"again {turn.id}", content=f"again {turn.id}") for turn in turns]
+    # Another suite about the same images.
+    again = [
+        replace(request, id=f"again {request.id}", content=f"again {request.id}") for request in requests
+    ]
     assert list(answers(kept, again).values()) == list(found.values())
     assert sum(looks) == 3
-    # A family whose pictures are more than embeddings.
+    # A family whose images are more than embeddings.
     monkeypatch.setattr(model_inputs, "FAMILIES", ())
     plain, looks = backend(penalty=penalty)
     assert type(plain._inputs) is ModelInputs
-    assert answers(plain, turns) == found
+    assert answers(plain, requests) == found
     assert sum(looks) == 9
 
 
-def test_a_process_gets_the_same_pictures_of_every_suite(turns, backend):
+def test_a_process_gets_the_same_images_of_every_suite(requests, backend):
     parts = [backend() for _ in range(2)]
     for prefix in ("", "longer " * 3):
-        suite = [replace(turn, content=prefix + turn.content, prompt=prefix + turn.prompt) for turn in turns]
+        suite = [
+            replace(request, content=prefix + request.content, prompt=prefix + request.prompt)
+            for request in requests
+        ]
         found = {}
         for rank, (part, _) in enumerate(parts):
-            found |= answers(part, suite, Processes(rank, 2))
-        assert found.keys() == {turn.id for turn in turns}
+            found |= answers(part, suite, ProcessGroup(rank, 2))
+        assert found.keys() == {request.id for request in requests}
     assert sum(sum(looks) for _, looks in parts) == 3
 
 
-def test_answers_hold_where_nothing_can_be_kept(turns, backend, monkeypatch):
-    found = answers(backend()[0], turns)
+def test_answers_hold_where_nothing_can_be_kept(requests, backend, monkeypatch):
+    found = answers(backend()[0], requests)
     monkeypatch.setattr(model_inputs, "_KEPT_BYTES", 0)
     forgetful, looks = backend(batch_size=1)
-    assert answers(forgetful, turns) == found
+    assert answers(forgetful, requests) == found
     assert looks == [1] * 9
 
 
-def test_one_picture_of_two_sizes_is_two(turns, backend):
-    large = next(turn for turn in turns if turn.shown == (196, 196))
+def test_one_image_of_two_sizes_is_two(requests, backend):
+    large = next(request for request in requests if request.shown == (196, 196))
     budget = ImageBudget(trigger=10_000, max_pixels=10_000)
     small = replace(large, id="small", content="small", budget=budget, shown=budget_size(large.shown, budget))
     both, looks = backend()
     found = answers(both, [large, small])
     assert sum(looks) == 2
-    for turn in (large, small):
-        assert answers(backend()[0], [turn])[turn.id] == found[turn.id]
+    for request in (large, small):
+        assert answers(backend()[0], [request])[request.id] == found[request.id]
     resampled = replace(small, id="bicubic", content="bicubic", budget=replace(budget, resample="BICUBIC"))
     answers(both, [resampled])
     assert sum(looks) == 3
 
 
-def test_the_tower_takes_fewer_pictures_where_memory_runs_out(turns, backend, caplog):
-    found = answers(backend()[0], turns)
+def test_the_tower_takes_fewer_images_where_memory_runs_out(requests, backend, caplog):
+    found = answers(backend()[0], requests)
     short, _ = backend(batch_size=10)
     look, sizes = short._model.get_image_features, []
 
@@ -120,9 +125,9 @@ def test_the_tower_takes_fewer_pictures_where_memory_runs_out(turns, backend, ca
         return look(patches, grids)
 
     short._model.get_image_features = out_of_memory_above_one
-    assert answers(short, turns) == found
+    assert answers(short, requests) == found
     assert sizes == [3, 1, 2, 1, 1]
-    assert "out of memory with 3 pictures" in caplog.text
+    assert "out of memory with 3 images" in caplog.text
 
 
 def test_what_was_longest_not_asked_for_is_given_up():

@@ -9,8 +9,8 @@ from PIL import Image
 from curr_reft.data.suites import Suite, load_suites, select_suites
 from curr_reft.errors import InputError
 from curr_reft.evaluation import released, rules
-from curr_reft.evaluation.prompts import picture_of, questions_of
-from curr_reft.evaluation.questions import Pictures, read_suite
+from curr_reft.evaluation.prompts import image_of, questions_of
+from curr_reft.evaluation.questions import Images, read_suite
 from curr_reft.stages import STAGES
 
 REFGTA = Suite("refgta", "detection", "out", "rows.json", "refgta")
@@ -28,11 +28,11 @@ ROW = {
 def ask(suite, root, rows, prompts="training", sample_num=1000, seed=42):
     path = root / suite.json_path
     path.write_text(json.dumps(rows) if path.suffix == ".json" else "\n".join(map(json.dumps, rows)))
-    return read_suite(suite, root, prompts, sample_num, seed, "budget", None, Pictures())
+    return read_suite(suite, root, prompts, sample_num, seed, "budget", None, Images())
 
 
 @pytest.fixture
-def picture(tmp_path):
+def image(tmp_path):
     def draw(name="a.png", size=(100, 80)):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -56,8 +56,8 @@ def test_training_prompts_and_budgets_are_those_of_the_open_stage():
         assert questions_of(suite, "training") is STAGES["open"]
 
 
-def test_the_released_budget_is_for_math_alone(picture, tmp_path):
-    picture(size=(2000, 500))
+def test_the_released_budget_is_for_math_alone(image, tmp_path):
+    image(size=(2000, 500))
     row = {"problem": "p", "image": "a.png", "solution": "<answer>[1, 2, 30, 40]</answer>"}
     assert ask(DETECTION, tmp_path, [row], "released")[0].shown == (2000, 500)
     shown = ask(MATH, tmp_path, [{**row, "solution": 3}], "released")[0].shown
@@ -65,8 +65,8 @@ def test_the_released_budget_is_for_math_alone(picture, tmp_path):
     assert ask(MATH, tmp_path, [{**row, "solution": 3}])[0].shown == shown
 
 
-def test_rows_are_those_of_the_release_in_the_files_order(picture, tmp_path):
-    picture()
+def test_rows_are_those_of_the_release_in_the_files_order(image, tmp_path):
+    image()
     rows = [{"problem": f"{number}?", "image": "a.png", "solution": number} for number in range(30)]
     shuffled = list(rows)
     random.Random(42).shuffle(shuffled)
@@ -84,8 +84,8 @@ def test_rows_are_those_of_the_release_in_the_files_order(picture, tmp_path):
         ({"solution": "<answer>3<|im_end|></answer>"}, "solution: contains <|im_end|>, a special token"),
     ],
 )
-def test_texts_that_are_more_than_text_are_refused_with_their_place(picture, tmp_path, change, message):
-    picture()
+def test_texts_that_are_more_than_text_are_refused_with_their_place(image, tmp_path, change, message):
+    image()
     row = {"problem": "<image>How many?", "image": "a.png", "solution": "<answer>3</answer>"}
     assert ask(MATH, tmp_path, [row])[0].problem == "How many?"
     with pytest.raises(InputError) as raised:
@@ -93,8 +93,8 @@ def test_texts_that_are_more_than_text_are_refused_with_their_place(picture, tmp
     assert str(raised.value).startswith(f"{tmp_path / 'rows.jsonl'}:2: {message}")
 
 
-def test_boxes_move_with_a_picture_that_is_shrunk(picture, tmp_path):
-    picture(size=(1600, 1200))
+def test_boxes_move_with_a_image_that_is_shrunk(image, tmp_path):
+    image(size=(1600, 1200))
     row = {"problem": "Find it.", "image": "a.png", "solution": "<answer>[160, 120, 800, 600]</answer>"}
     (asked,) = ask(DETECTION, tmp_path, [row])
     width, height = asked.shown
@@ -104,8 +104,8 @@ def test_boxes_move_with_a_picture_that_is_shrunk(picture, tmp_path):
     assert box == pytest.approx([width / 10, height / 10, width / 2, height / 2], abs=0.5)
 
 
-def test_boxes_of_a_gold_that_is_a_list_move_too(picture, tmp_path):
-    picture(size=(1600, 1200))
+def test_boxes_of_a_gold_that_is_a_list_move_too(image, tmp_path):
+    image(size=(1600, 1200))
     row = {"problem": "Find it.", "image": "a.png", "solution": [160, 120, 800, 600]}
     (asked,) = ask(DETECTION, tmp_path, [row])
     (text,) = ask(DETECTION, tmp_path, [{**row, "solution": "[160, 120, 800, 600]"}])
@@ -113,8 +113,8 @@ def test_boxes_of_a_gold_that_is_a_list_move_too(picture, tmp_path):
 
 
 @pytest.mark.parametrize("size", [(1920, 1080), (872, 490)])
-def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, picture, tmp_path):
-    picture("final/a.png", size)
+def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, image, tmp_path):
+    image("final/a.png", size)
     (asked,) = ask(REFGTA, tmp_path, [ROW])
     gold = asked.example["resize_solution"]
     expected = [part * side / 1000 for part, side in zip([365, 296, 490, 815], asked.shown * 2, strict=True)]
@@ -127,12 +127,12 @@ def test_refgta_golds_are_in_the_frame_of_what_is_shown(size, picture, tmp_path)
     assert released.score("refgta", original, asked.example).reward == 1
 
 
-def test_released_prompts_take_refgtas_smaller_pictures(picture, tmp_path):
-    picture("final/a.png", (1920, 1080))
-    assert picture_of(REFGTA, "released", "final/final.png") == "final_resize/final.png"
+def test_released_prompts_take_refgtas_smaller_images(image, tmp_path):
+    image("final/a.png", (1920, 1080))
+    assert image_of(REFGTA, "released", "final/final.png") == "final_resize/final.png"
     with pytest.raises(InputError, match="final_resize"):
         ask(REFGTA, tmp_path, [ROW], "released")
-    picture("final_resize/a.png", (872, 490))
+    image("final_resize/a.png", (872, 490))
     (asked,) = ask(REFGTA, tmp_path, [ROW], "released")
     assert asked.shown == (872, 490)
     assert asked.example["resize_solution"] == ROW["resize_solution"]
@@ -145,20 +145,20 @@ def test_released_prompts_take_refgtas_smaller_pictures(picture, tmp_path):
         ({"resize_solution": None}, r"rows.json\[0\]: resize_solution: expected"),
         ({"solution": [1, 2, 3]}, "solution: expected"),
         ({"solution": [1, 2, 3, True]}, "solution: expected"),
-        ({"normalized_solution": [float("nan")] * 4}, "is .*a.png the right picture"),
-        ({"normalized_solution": [0, 0, 10, 10]}, "is .*a.png the right picture"),
+        ({"normalized_solution": [float("nan")] * 4}, "is .*a.png the right image"),
+        ({"normalized_solution": [0, 0, 10, 10]}, "is .*a.png the right image"),
         ({"image": "../a.png"}, "not below the image root"),
         ({"problem": ""}, "problem: empty"),
     ],
 )
-def test_bad_refgta_rows_are_named(change, message, picture, tmp_path):
-    picture("final/a.png", (1920, 1080))
+def test_bad_refgta_rows_are_named(change, message, image, tmp_path):
+    image("final/a.png", (1920, 1080))
     with pytest.raises(InputError, match=message):
         ask(REFGTA, tmp_path, [{**ROW, **change}])
 
 
-def test_a_row_without_its_gold_is_named(picture, tmp_path):
-    picture()
+def test_a_row_without_its_gold_is_named(image, tmp_path):
+    image()
     with pytest.raises(InputError, match=r"rows.jsonl:2: solution: missing"):
         ask(
             MATH,
@@ -167,8 +167,8 @@ def test_a_row_without_its_gold_is_named(picture, tmp_path):
         )
 
 
-def test_an_answer_depends_on_prompt_and_picture_and_not_on_the_gold(picture, tmp_path):
-    path = picture()
+def test_an_answer_depends_on_prompt_and_image_and_not_on_the_gold(image, tmp_path):
+    path = image()
     row = {"problem": "p", "image": "a.png", "solution": 1}
     (first,), (other_gold,), (other_problem,) = (
         ask(MATH, tmp_path, [{**row, **change}]) for change in ({}, {"solution": 2}, {"problem": "q"})

@@ -71,7 +71,7 @@ def test_text_outside_a_closed_block_is_no_answer(suite):
         assert score(suite, output, example).reward == 0
 
 
-def test_refgta_counts_in_the_frame_of_the_picture_shown_alone():
+def test_refgta_counts_in_the_frame_of_the_image_shown_alone():
     frames = {
         "solution": [700, 320, 940, 880],
         "normalized_solution": [365, 296, 490, 815],
@@ -125,7 +125,7 @@ def test_a_gold_that_does_not_parse_scores_nothing_and_is_counted(suite, gold):
         ", ".join(map(str, range(101))),
         "A, B, C, D",
         "[10, 10, 90, 90] [1, 2, 3, 4]",
-        "What is in the picture? A. 35 B. 36 C. 4 D. 5",
+        "What is in the image? A. 35 B. 36 C. 4 D. 5",
     ],
 )
 def test_an_answer_without_information_is_wrong(suite, gold, answer):

@@ -17,7 +17,7 @@ GREEDY = Decoding(48, 1.0)
 
 @pytest.fixture(scope="module")
 def prompts(tiny_base, world):
-    """Prompts of all lengths, about pictures of two sizes, padded."""
+    """Prompts of all lengths, about images of two sizes, padded."""
     processor = load_processor(str(tiny_base))
     problems = [
         "How many shapes?",
@@ -25,10 +25,10 @@ def prompts(tiny_base, world):
         "Which kinds of shapes are there? " * 3,
         "Hm?",
     ]
-    pictures = [open_image(path) for path in sorted((world / "images").glob("*/*.png"))[:4]]
-    pictures[1] = pictures[1].resize((168, 112))
+    images = [open_image(path) for path in sorted((world / "images").glob("*/*.png"))[:4]]
+    images[1] = images[1].resize((168, 112))
     texts = [render_prompt(processor, STAGES["open"].prompt("detection", problem)) for problem in problems]
-    return processor(text=texts, images=pictures, padding=True, return_tensors="pt")
+    return processor(text=texts, images=images, padding=True, return_tensors="pt")
 
 
 @pytest.mark.parametrize("settings", [{}, {"repetition_penalty": 1.3}, {"max_new_tokens": 1}])

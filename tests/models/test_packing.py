@@ -20,7 +20,7 @@ from transformers import (
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from curr_reft.errors import InputError
-from curr_reft.models.packing import obstacle, pack
+from curr_reft.models.packing import pack, unsupported_reason
 from curr_reft.models.packing_budget import packed_tokens, split_further, split_rows
 from curr_reft.models.padded_rows import Row, groups_of, rows_of
 from curr_reft.training.run import build_trainer, prepare, run_stage
@@ -37,9 +37,9 @@ BATCHES = {
         Question(19, ((8, 10),), (1, 4)),
         Question(7, ((2, 2),), (6, 2)),
     ],
-    "one and two pictures": [Question(5, ((4, 6),), (3, 7)), Question(5, ((6, 2), (4, 10)), (8, 4))],
-    "no pictures": [Question(5, (), (3, 7)), Question(9, (), (4, 4))],
-    "a prompt without a picture": [Question(5, ((4, 6),), (3, 7)), Question(9, (), (4, 5))],
+    "one and two images": [Question(5, ((4, 6),), (3, 7)), Question(5, ((6, 2), (4, 10)), (8, 4))],
+    "no images": [Question(5, (), (3, 7)), Question(9, (), (4, 4))],
+    "a prompt without an image": [Question(5, ((4, 6),), (3, 7)), Question(9, (), (4, 5))],
     "a group of empty completions": [Question(5, ((4, 6),), (0, 0)), Question(9, ((4, 4),), (4, 5))],
     "nothing but empty completions": [Question(5, ((4, 6),), (0, 0))],
 }
@@ -137,7 +137,7 @@ def rows_in(batch):
     )
 
 
-@pytest.mark.parametrize("name", ["prompts of several lengths", "one and two pictures"])
+@pytest.mark.parametrize("name", ["prompts of several lengths", "one and two images"])
 def test_log_probs_are_those_of_each_completion_alone(name, pair):
     batch = batch_of(name, pair.ordinary)
     actual = results(pair.shared, batch)
@@ -186,7 +186,7 @@ def test_packs_of_any_size_give_the_same(most, packs, pair, passes, monkeypatch)
 @pytest.mark.parametrize("most", [None, 60])
 @pytest.mark.parametrize("pair", ["qwen2_5_vl"], indirect=True)
 def test_gradient_checkpointing_gives_the_same(most, pair, monkeypatch):
-    batch = batch_of("one and two pictures", pair.ordinary)
+    batch = batch_of("one and two images", pair.ordinary)
     expected = results(pair.ordinary, batch)
     monkeypatch.setattr(pair.shared, "_max_packed_tokens", most)
     pair.shared.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -229,7 +229,7 @@ def other_shape(batch):
 
 @pytest.mark.parametrize("change", [other_pixels, other_shape])
 @pytest.mark.parametrize("pair", ["qwen2_5_vl"], indirect=True)
-def test_the_same_words_about_other_pictures_are_another_prompt(change, pair):
+def test_the_same_words_about_other_images_are_another_prompt(change, pair):
     batch = batch_of("a group of two", pair.ordinary)
     assert [row.group for row in rows_in(batch)] == [0, 0]
     change(batch)
@@ -312,7 +312,7 @@ def test_an_adapter_gets_the_same_loss_and_gradient_and_is_off_in_the_reference(
                     adapted.add(name.partition(".lora")[0].rpartition(".")[2])
                     value.copy_(0.05 * torch.randn_like(value))
     assert adapted >= set(modules) - {"all-linear"}
-    batch = batch_of("one and two pictures", trainers[1])
+    batch = batch_of("one and two images", trainers[1])
     actual, expected = (results(trainer, batch) for trainer in trainers)
     assert actual.gradients
     assert_same(actual, expected)
@@ -363,7 +363,7 @@ def test_sliding_windows_train_trls_way_and_one_line_says_so(build, sliding_base
         " would count another completion's tokens into the window"
     ]
     ordinary = build(*flags, "--shared_prefix", "false", base=sliding_base)
-    batch = batch_of("one and two pictures", ordinary)
+    batch = batch_of("one and two images", ordinary)
     assert_same(results(trainer, batch), results(ordinary, batch), tolerance=0)
     for each in (trainer, ordinary):
         assert not each.shares_rollouts
@@ -378,7 +378,7 @@ def test_other_families_are_named():
     config = Qwen2Config(
         vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1
     )
-    assert obstacle(Qwen2ForCausalLM(config)) == (
+    assert unsupported_reason(Qwen2ForCausalLM(config)) == (
         "qwen2 models have other positions and masks than qwen2_vl and qwen2_5_vl"
     )
 

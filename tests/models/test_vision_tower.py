@@ -22,11 +22,11 @@ SHAPES = {
     "qwen2_5_vl": {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32, "window_size": 112},
     "qwen2_vl": {"embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2},
 }
-PICTURES = {
+IMAGES = {
     "one window": [(8, 8)],
     "windows cut off at two sides": [(20, 22)],
-    "pictures of one size": [(6, 6), (6, 6), (6, 6)],
-    "pictures of several sizes": [(2, 2), (10, 4), (10, 4), (18, 16), (2, 2)],
+    "images of one size": [(6, 6), (6, 6), (6, 6)],
+    "images of several sizes": [(2, 2), (10, 4), (10, 4), (18, 16), (2, 2)],
 }
 
 
@@ -41,7 +41,7 @@ def model(request):
 
 
 def seen(model, grids):
-    """Embeddings of pictures of noise, and the gradient that every weight of the tower gets."""
+    """Embeddings of images of noise, and the gradient that every weight of the tower gets."""
     random = torch.Generator().manual_seed(1)
     patches = torch.randn(sum(a * b for a, b in grids), 3 * 2 * 14 * 14, generator=random)
     embeddings = torch.cat(
@@ -52,7 +52,7 @@ def seen(model, grids):
     return embeddings.detach(), {name: value.grad for name, value in model.model.visual.named_parameters()}
 
 
-@pytest.mark.parametrize("grids", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("grids", IMAGES.values(), ids=IMAGES)
 def test_embeddings_and_gradients_are_transformers(grids, model, monkeypatch):
     expected, expected_gradients = seen(model, grids)
     calls = []
@@ -67,7 +67,7 @@ def test_embeddings_and_gradients_are_transformers(grids, model, monkeypatch):
     torch.testing.assert_close(embeddings, expected, rtol=1e-5, atol=1e-5)
     for name, gradient in expected_gradients.items():
         assert (gradients[name] - gradient).norm() <= 1e-5 * max(gradient.norm(), 1.0), name
-    if grids == PICTURES["pictures of one size"]:
+    if grids == IMAGES["images of one size"]:
         assert [tuple(shape) for shape in calls] == [(3, 2, 36, 16)] * 3
 
     quicken(model, on=False)

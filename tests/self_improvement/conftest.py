@@ -67,7 +67,7 @@ def write_candidates(work):
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image(tmp_path) -> Path:
     path = tmp_path / "stored.png"
     Image.new("RGB", (40, 30), "red").save(path)
     return path

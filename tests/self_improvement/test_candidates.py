@@ -22,7 +22,7 @@ sources:
 
 @pytest.fixture
 def data(world, tmp_path) -> Path:
-    """Two queries about a box, two without a picture, one without a gold."""
+    """Two queries about a box, two without an image, one without a gold."""
     image = str(sorted((world / "images").glob("*/*.png"))[0].relative_to(world))
     gold = "<answer>[1, 2, 30, 40]</answer>"
     rows = {
@@ -65,7 +65,7 @@ def refused(argv: list[str], capsys) -> str:
     return capsys.readouterr().err
 
 
-def test_pictures_text_and_no_gold(flags, tmp_path, world):
+def test_images_text_and_no_gold(flags, tmp_path, world):
     main(flags())
     found = read_candidates(tmp_path / "work" / CANDIDATES)
     assert [candidate.id for candidate in found[:4]] == [
@@ -130,7 +130,7 @@ def test_another_seed_gives_other_answers(flags, tmp_path):
     assert texts[0] != texts[1]
 
 
-def test_an_endpoint_is_asked_with_a_seed_and_text_alone_has_no_picture(flags, server, tmp_path, monkeypatch):
+def test_an_endpoint_is_asked_with_a_seed_and_text_alone_has_no_image(flags, server, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "curr_reft.evaluation.models.ChatEndpoint", lambda *fields: ChatEndpoint(*fields, first_wait=0.001)
     )
@@ -206,15 +206,15 @@ def test_bad_flags_are_one_line(changes, message, flags, capsys):
         (
             "sums",
             {"problem": "2 + 2?", "image": "images/x.png"},
-            "has a picture, and source sums is of modality text",
+            "has an image, and source sums is of modality text",
         ),
-        ("boxes", {"problem": "Where?"}, "has no picture, and source boxes is of modality image"),
+        ("boxes", {"problem": "Where?"}, "has no image, and source boxes is of modality image"),
         ("boxes", {"problem": "Where?", "image": "images/x.png"}, "no such file"),
         ("boxes", {"problem": "Where?", "image": "../x.png"}, "is not below the image root"),
         (
             "sums",
             {"problem": "<image>2 + 2?"},
-            "sums.jsonl:1: problem: starts with <image>, and the row has no picture",
+            "sums.jsonl:1: problem: starts with <image>, and the row has no image",
         ),
         ("sums", {"problem": "2 <|im_end|> 2"}, "sums.jsonl:1: problem: contains <|im_end|>"),
         ("boxes", {"problem": "x <|image_pad|>", "image": "images/x.png"}, "contains <|image_pad|>"),

@@ -36,9 +36,9 @@ def scores(work) -> dict:
 
 
 def asked(request: dict) -> tuple[str | None, str]:
-    """The picture and the text of a request."""
-    *pictures, text = request["messages"][0]["content"]
-    return (pictures[0]["image_url"]["url"] if pictures else None), text["text"]
+    """The image and the text of a request."""
+    *images, text = request["messages"][0]["content"]
+    return (images[0]["image_url"]["url"] if images else None), text["text"]
 
 
 def material(text: str) -> dict:
@@ -204,9 +204,7 @@ def test_scores_hold_for_what_was_judged_alone(flags, write_candidates, make_can
     assert len(list(work.glob(f"{SCORES}.set-aside-*"))) == 3
 
 
-def test_the_picture_goes_along_as_the_model_saw_it(
-    flags, write_candidates, make_candidate, tmp_path, server
-):
+def test_the_image_goes_along_as_the_model_saw_it(flags, write_candidates, make_candidate, tmp_path, server):
     stored = tmp_path / "large.png"
     Image.new("RGB", (1000, 500), "blue").save(stored)
     boxes = {"task": "detection", "image": stored, "shown": (916, 458), "solution": None}
@@ -216,15 +214,15 @@ def test_the_picture_goes_along_as_the_model_saw_it(
     sent = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     assert sent.size == (916, 458)
     assert material(text)["picture"] == "shown"
-    main(flags("--no_pictures"))
+    main(flags("--no_images"))
     uri, text = asked(server.requests[1])
     assert uri is None
     assert material(text)["picture"] == "not shown"
 
 
-def test_another_picture_than_was_shown_is_refused(flags, write_candidates, make_candidate, picture, capsys):
-    write_candidates(make_candidate("boxes/boxes.jsonl:1", image=picture, shown=(41, 30)))
-    assert "another picture than the model was shown" in failure(lambda: main(flags()), capsys)
+def test_another_image_than_was_shown_is_refused(flags, write_candidates, make_candidate, image, capsys):
+    write_candidates(make_candidate("boxes/boxes.jsonl:1", image=image, shown=(41, 30)))
+    assert "another image than the model was shown" in failure(lambda: main(flags()), capsys)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_part_of_the_answer_is_not_right(make_candidate):
         ("open", "classify", "I see circle, ring.", "circle", 0),
         ("open", "classify", "I see circle, ring.", "square", 0),
         ("open", "classify", "There is a ring beside a circle on the left.", "circle, ring", 100),
-        ("open", "classify", "The picture is rather dark.", "ring", 50),
+        ("open", "classify", "The image is rather dark.", "ring", 50),
         ("open", "math", "There are 3.", "3", 100),
         ("open", "math", "180 - 35 = 145, so 145 degrees.", "145°", 100),
         ("open", "math", "180-35 and -7", "-35", 0),

@@ -12,8 +12,8 @@ from PIL import Image
 
 from curr_reft.data.leaks import normalised
 from curr_reft.self_improvement.judge import main as judge
+from curr_reft.self_improvement.judge_images import image_digests
 from curr_reft.self_improvement.judge_journal import content_digests
-from curr_reft.self_improvement.judge_pictures import picture_digests
 from curr_reft.self_improvement.records import CRITERIA, SCORES, TOTAL, Judgement, judgement_row
 from curr_reft.self_improvement.select import main
 from curr_reft.self_improvement.selection import MISREAD, select
@@ -31,7 +31,7 @@ def write_scores(work):
     """Writes totals for candidates, in their order."""
 
     def write(candidates, totals) -> None:
-        digests = content_digests(candidates, picture_digests(candidates))
+        digests = content_digests(candidates, image_digests(candidates))
         pairs = zip(candidates, totals, strict=True)
         rows = [judgement_row(judgement(each, total, digests[each.id])) for each, total in pairs]
         (work / SCORES).write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -129,9 +129,9 @@ def test_the_choice_among_equals_follows_from_the_seed_and_not_from_the_file(mak
     assert any(chosen(sums, seed) != chosen(sums) for seed in range(5))
 
 
-def test_one_question_is_taken_once_across_sources(run, make_candidate, picture, tmp_path, work):
+def test_one_question_is_taken_once_across_sources(run, make_candidate, image, tmp_path, work):
     copy, other = tmp_path / "copy.png", tmp_path / "other.png"
-    shutil.copy(picture, copy)
+    shutil.copy(image, copy)
     Image.new("RGB", (40, 30), "blue").save(other)
 
     def ask(query, completion, image=None, problem="What is it"):
@@ -145,12 +145,12 @@ def test_one_question_is_taken_once_across_sources(run, make_candidate, picture,
     candidates = [
         ask("sums/s.jsonl:1", "text, worse"),
         ask("chat/c.jsonl:1", "text, better", problem="WHAT  is it"),
-        ask("boxes/b.jsonl:1", "picture, better", picture),
-        ask("boxes/b.jsonl:2", "picture, worse", copy),
-        ask("chat/c.jsonl:2", "other picture", other),
+        ask("boxes/b.jsonl:1", "image, better", image),
+        ask("boxes/b.jsonl:2", "image, worse", copy),
+        ask("chat/c.jsonl:2", "other image", other),
     ]
     rows = run(candidates, [90, 95, 94, 93, 92])
-    assert answers(rows) == ["picture, better", "text, better", "other picture"]
+    assert answers(rows) == ["image, better", "text, better", "other image"]
     assert [source["duplicates"] for source in record(work)["sources"]] == [1, 1, 0]
 
 
@@ -176,7 +176,7 @@ def test_no_gold_is_ever_written(run, make_candidate, work):
         assert ("4711" in path.read_text()) == (path.name == "candidates.jsonl")
 
 
-def test_a_picture_is_copied_only_where_it_was_shown_otherwise(run, make_candidate, tmp_path, work):
+def test_a_image_is_copied_only_where_it_was_shown_otherwise(run, make_candidate, tmp_path, work):
     small, large, turned = (tmp_path / name for name in ("small.png", "large.png", "turned.jpg"))
     Image.new("RGB", (40, 30), "red").save(small)
     Image.new("RGB", (1000, 500), "red").save(large)
@@ -243,10 +243,10 @@ def test_scores_that_are_missing_or_stale_are_refused(run, make_candidate, write
     assert not (work / "SFT_data").exists()
 
 
-def test_a_changed_picture_makes_scores_stale(run, make_candidate, picture, capsys):
-    shown = [make_candidate("boxes/b.jsonl:1", image=picture, shown=(40, 30))]
+def test_a_changed_image_makes_scores_stale(run, make_candidate, image, capsys):
+    shown = [make_candidate("boxes/b.jsonl:1", image=image, shown=(40, 30))]
     run(shown, [90])
-    Image.new("RGB", (40, 30), "green").save(picture)
+    Image.new("RGB", (40, 30), "green").save(image)
     assert "stale" in failure(lambda: run(shown), capsys)
 
 

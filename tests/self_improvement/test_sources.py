@@ -49,7 +49,7 @@ def test_every_shipped_composition_loads(root):
         ({"threshold": 85, "sources": {"a": {**GOOD, "domain": ["math"]}}}, "domain is one of"),
         (
             {"threshold": 85, "sources": {"a": {**GOOD, "modality": "text", "task": "detection"}}},
-            "task detection is about pictures",
+            "task detection is about images",
         ),
     ],
 )

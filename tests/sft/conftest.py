@@ -1,4 +1,4 @@
-"""Rows of messages on pictures made here, and a stand-in for ms-swift's environment."""
+"""Rows of messages on images made here, and a stand-in for ms-swift's environment."""
 
 import json
 import os
@@ -36,20 +36,20 @@ def plain_environment(monkeypatch):
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
-    path = tmp_path / "pictures/red.png"
+def image(tmp_path) -> Path:
+    path = tmp_path / "images/red.png"
     path.parent.mkdir()
     Image.new("RGB", (84, 56), "red").save(path)
     return path
 
 
 @pytest.fixture
-def rows_file(tmp_path, picture):
-    """Writes rows to a file; without any, one with the picture and one of text alone."""
+def rows_file(tmp_path, image):
+    """Writes rows to a file; without any, one with the image and one of text alone."""
 
     def write(*rows, name: str = "rows.jsonl") -> Path:
         rows = rows or (
-            message_row("What colour is it?", "<answer>red</answer>", picture),
+            message_row("What colour is it?", "<answer>red</answer>", image),
             message_row("What is 2 + 3?", "<answer>5</answer>", None),
         )
         path = tmp_path / name

@@ -9,8 +9,8 @@ from PIL import Image
 from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.errors import InputError
 from curr_reft.sft.check import check_file, main
+from curr_reft.sft.images import image_file
 from curr_reft.sft.messages import message_row
-from curr_reft.sft.pictures import picture_file
 from curr_reft.stages import STAGES
 
 
@@ -25,7 +25,7 @@ def test_a_good_file_is_told(rows_file, tiny_base, tmp_path, caplog):
     assert "2 rows, 1 of text alone" in caplog.text
 
 
-def test_tokens_are_those_of_the_chat_with_its_pictures(rows_file, tiny_base, picture):
+def test_tokens_are_those_of_the_chat_with_its_images(rows_file, tiny_base, image):
     from curr_reft.models.processor import load_processor
 
     processor = load_processor(str(tiny_base))
@@ -35,16 +35,16 @@ def test_tokens_are_those_of_the_chat_with_its_pictures(rows_file, tiny_base, pi
         {"role": "assistant", "content": "5"},
     ]
     ids = processor.tokenizer(processor.apply_chat_template(text))["input_ids"]
-    path = rows_file(message_row("What is 2 + 3?", "5", None), message_row("What is 2 + 3?", "5", picture))
-    without, with_picture = check_file(path, model=str(tiny_base), system="Be brief").tokens
+    path = rows_file(message_row("What is 2 + 3?", "5", None), message_row("What is 2 + 3?", "5", image))
+    without, with_image = check_file(path, model=str(tiny_base), system="Be brief").tokens
     assert without == len(ids)
-    assert with_picture == without + 6 + 2  # the picture's tokens, and the two that stand around them
+    assert with_image == without + 6 + 2  # the image's tokens, and the two that stand around them
 
 
-def test_all_faults_are_counted_and_the_first_named(rows_file, picture, tmp_path):
+def test_all_faults_are_counted_and_the_first_named(rows_file, image, tmp_path):
     Image.new("I;16", (40, 40)).save(tmp_path / "deep.png")
-    (tmp_path / "broken.png").write_bytes(picture.read_bytes()[:60])
-    good = message_row("a", "b", picture)
+    (tmp_path / "broken.png").write_bytes(image.read_bytes()[:60])
+    good = message_row("a", "b", image)
     rows = [
         good,
         "{not json",
@@ -96,14 +96,14 @@ def test_files_that_are_none(tmp_path):
             check_file(tmp_path / name)
 
 
-def test_rows_over_the_length_are_named(rows_file, tiny_base, picture):
-    path = rows_file(message_row("a", "b", picture), message_row("a " * 200, "b", None))
+def test_rows_over_the_length_are_named(rows_file, tiny_base, image):
+    path = rows_file(message_row("a", "b", image), message_row("a " * 200, "b", None))
     with pytest.raises(InputError, match=r"1 fault: .*:2: \d+ tokens, over --max_length 100"):
         check_file(path, model=str(tiny_base), max_length=100)
 
 
-def test_relative_pictures_are_found_as_swift_finds_them(rows_file, picture, monkeypatch, tmp_path):
-    path = rows_file({**message_row("a", "b", picture), "images": ["pictures/red.png"]})
+def test_relative_images_are_found_as_swift_finds_them(rows_file, image, monkeypatch, tmp_path):
+    path = rows_file({**message_row("a", "b", image), "images": ["images/red.png"]})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -132,17 +132,17 @@ def test_what_swift_sees_differently_is_warned_about(rows_file, tmp_path):
         message_row("What?", "<answer>nothing</answer>", tmp_path / "clear.png"),
     )
     turned, transparent, shrunk = check_file(path, max_pixels=401_408).warnings
-    assert ":1: its picture is stored turned" in turned
+    assert ":1: its image is stored turned" in turned
     assert "1 rows, first" in transparent
-    assert ":5: its picture has transparent parts" in transparent
+    assert ":5: its image has transparent parts" in transparent
     assert "1 rows, first" in shrunk
-    assert ":2: its picture of 700x700 is shrunk" in shrunk
+    assert ":2: its image of 700x700 is shrunk" in shrunk
     assert not check_file(path).warnings[2:]
 
 
 @pytest.fixture
 def held_out(world, root):
-    """A held-out row of the embedded world: its problem and picture."""
+    """A held-out row of the embedded world: its problem and image."""
     row = json.loads((world / "test/math_test.jsonl").read_text().splitlines()[0])
     return row["problem"], world / row["image"]
 
@@ -159,16 +159,16 @@ def test_held_out_rows_are_found_under_an_instruction_and_another_name(
     copy.write_bytes(image.read_bytes())
     asked = STAGES["open"].prompt("math", problem)
     for row, kind in (
-        (message_row(asked, "5", image), "question|picture"),
-        (message_row(asked, "5", copy), "question|picture"),
-        (message_row("Describe it.", "Shapes.", copy), "picture"),
+        (message_row(asked, "5", image), "question|image"),
+        (message_row(asked, "5", copy), "question|image"),
+        (message_row("Describe it.", "Shapes.", copy), "image"),
     ):
         with pytest.raises(InputError, match=f":1: gives away the ({kind}) of the held-out row"):
             check_leaks(rows_file(row), root, world)
 
 
 @pytest.mark.parametrize("kind", ["shrunk", "turned", "16 bits"])
-def test_a_copy_that_our_own_steps_write_is_the_held_out_picture(kind, rows_file, tmp_path):
+def test_a_copy_that_our_own_steps_write_is_the_held_out_image(kind, rows_file, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (700, 700), dtype=np.uint8)
     stored = tmp_path / "held_out.png"
     exif = Image.Exif()
@@ -183,16 +183,16 @@ def test_a_copy_that_our_own_steps_write_is_the_held_out_picture(kind, rows_file
     suites.write_text("suites: {m: {task: math, domain: in, json_path: suite.jsonl, scoring: math_in}}\n")
     for stage in ("judge", "open"):
         shown = fit_to_budget(open_image(stored), STAGES[stage].budget("math"))
-        copy = picture_file(stored, shown, tmp_path / "images")
+        copy = image_file(stored, shown, tmp_path / "images")
         assert copy != stored
-        for asked, fault in (("What is it? Think.", "question"), ("Describe.", "picture")):
+        for asked, fault in (("What is it? Think.", "question"), ("Describe.", "image")):
             with pytest.raises(InputError, match=f"gives away the {fault} of the held-out row"):
                 check_file(rows_file(message_row(asked, "b", copy)), suites=suites, data_root=tmp_path)
 
 
-def test_a_held_out_question_of_text_alone_is_a_fault(rows_file, root, tmp_path, picture):
+def test_a_held_out_question_of_text_alone_is_a_fault(rows_file, root, tmp_path, image):
     (tmp_path / "suite.jsonl").write_text(
-        json.dumps({"problem": "Triangle ABC has sides 3, 4, 5. Area?", "image": "pictures/red.png"}) + "\n"
+        json.dumps({"problem": "Triangle ABC has sides 3, 4, 5. Area?", "image": "images/red.png"}) + "\n"
     )
     suites = tmp_path / "suites.yaml"
     suites.write_text(

@@ -32,21 +32,21 @@ def write(tmp_path):
     return write
 
 
-def test_a_picture_that_fits_stays_where_it_is(write, picture, tmp_path):
+def test_a_image_that_fits_stays_where_it_is(write, image, tmp_path):
     row = {
         "problem": "How many?",
         "solution": "<answer>1</answer>",
         "task": "math",
-        "image": "pictures/red.png",
+        "image": "images/red.png",
     }
     (made,) = write(row)
     read = read_row(made)
-    assert read.images == (str(picture),)
+    assert read.images == (str(image),)
     assert read.user_text == STAGES["open"].prompt("math", "How many?")
     assert read.messages[-1] == ("assistant", "<answer>1</answer>")
 
 
-def test_a_shrunk_picture_takes_its_boxes_along(write, tmp_path):
+def test_a_shrunk_image_takes_its_boxes_along(write, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")
     row = {
@@ -66,7 +66,7 @@ def test_a_shrunk_picture_takes_its_boxes_along(write, tmp_path):
     assert again["images"] != made["images"]
 
 
-def test_a_picture_is_written_as_the_stage_shows_it(write, tmp_path):
+def test_a_image_is_written_as_the_stage_shows_it(write, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
@@ -95,23 +95,21 @@ def test_a_picture_is_written_as_the_stage_shows_it(write, tmp_path):
         ),
     ],
 )
-def test_texts_that_swift_would_misread_are_named(
-    problem, solution, message, write, picture, capsys, tmp_path
-):
+def test_texts_that_swift_would_misread_are_named(problem, solution, message, write, image, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
-        write({"problem": problem, "solution": solution, "task": "math", "image": "pictures/red.png"})
+        write({"problem": problem, "solution": solution, "task": "math", "image": "images/red.png"})
     assert end.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out/rows.jsonl").exists()
 
 
 @pytest.mark.parametrize("stage", ["judge", "choice"])
-def test_other_stages_ask_their_own_way(stage, write, picture):
+def test_other_stages_ask_their_own_way(stage, write, image):
     row = {
         "problem": "Is it?",
         "solution": "<answer>yes</answer>",
         "task": "math",
-        "image": "pictures/red.png",
+        "image": "images/red.png",
     }
     (made,) = write(row, stage=stage)
     assert made["messages"][0]["content"] == "<image>" + STAGES[stage].prompt("math", "Is it?")

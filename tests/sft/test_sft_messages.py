@@ -30,10 +30,10 @@ def test_rows_are_made_as_they_are_read(tmp_path):
     ]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made), encoding="utf-8")
     assert [value for _, value in iter_objects(path)] == made
-    with_picture, text_alone = map(read_row, made)
+    with_image, text_alone = map(read_row, made)
     assert made[0]["messages"][0]["content"].startswith("<image>Wo")
-    assert with_picture.images == ("/a/ü.png",)
-    assert with_picture.user_text.startswith("Wo ist")
+    assert with_image.images == ("/a/ü.png",)
+    assert with_image.user_text.startswith("Wo ist")
     assert "images" not in made[1]
     assert text_alone.images == ()
 
@@ -46,11 +46,11 @@ def test_texts_that_swift_would_misread_make_no_row(bad, place):
         message_row(*((text, "yes") if place == "prompt" else ("really?", text)), None)
 
 
-def test_a_linked_picture_is_left_alone_beside_a_real_one():
+def test_a_linked_image_is_left_alone_beside_a_real_one():
     assert message_row("what does <img>x</img> do?", "show x", Path("/a.png"))
 
 
-def test_relative_pictures_make_no_row():
+def test_relative_images_make_no_row():
     with pytest.raises(InputError, match="expected an absolute path"):
         message_row("?", "!", Path("a.png"))
 
@@ -75,8 +75,8 @@ def test_relative_pictures_make_no_row():
         (turns("a", ["b"]), r"messages\[1\].content: expected a text, found \['b'\]"),
         (turns("a", None), r"messages\[1\].content: expected a text"),
         (turns("a", ""), r"messages\[1\].content: empty"),
-        (turns("<image>a", "b"), "1 <image> tags for 0 pictures"),
-        ({**turns("a", "b"), "images": ["x.png"]}, "0 <image> tags for 1 pictures"),
+        (turns("<image>a", "b"), "1 <image> tags for 0 images"),
+        ({**turns("a", "b"), "images": ["x.png"]}, "0 <image> tags for 1 images"),
         ({**turns("<image><image>a", "b"), "images": ["x.png"]}, "2 <image> tags for 1"),
         ({**turns("a", "<image>b"), "images": ["x.png"]}, "<image> in a turn of the assistant"),
         ({**turns("<image>a", "b"), "images": "x.png"}, "images: expected a list"),
@@ -86,7 +86,7 @@ def test_relative_pictures_make_no_row():
             r"images\[0\]: .* base64 data of 7992 char",
         ),
         ({**turns("<image>a", "b"), "images": ["x.png "]}, r"images\[0\]: white space"),
-        ({**turns("a", "b"), "image": "x.png"}, "pictures go into `images`"),
+        ({**turns("a", "b"), "image": "x.png"}, "images go into `images`"),
         ({**turns("a", "b"), "System": "be kind"}, "System: a key that ms-swift would act on"),
         ({**turns("a", "b"), "Images": ["x.png"]}, "Images: ms-swift would read it as `images`"),
         ({**turns("a", "b"), "MESSAGES": []}, "MESSAGES: ms-swift would read it as `messages`"),

@@ -79,7 +79,7 @@ def said(rows, run_flags, tmp_path_factory):
         "rows": str(rows),
         "max_pixels": MAX_PIXELS_FLAG,
         "run": final_flags(run_flags(folder / "run")),
-        "run_without_a_picture": final_flags(run_flags(folder / "bad", bad)),
+        "run_without_a_image": final_flags(run_flags(folder / "bad", bad)),
     }
     (folder / "questions.json").write_text(json.dumps(asked))
     command = [SWIFT.parent / "python", ROOT / "tests/sft/asked_of_swift.py"]
@@ -112,7 +112,7 @@ def test_tokens_are_counted_as_swift_does(said, rows, tiny_base):
     assert list(checked.tokens) == said["shrunk_lengths"] != said["lengths"]
 
 
-def test_swift_would_fail_on_a_missing_picture_and_not_replace_it(said):
+def test_swift_would_fail_on_a_missing_image_and_not_replace_it(said):
     assert said["missing"].startswith("FileNotFoundError")
 
 

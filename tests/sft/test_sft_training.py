@@ -312,7 +312,7 @@ def test_other_flags_are_another_run(flags, message, interrupted, swift, sft_fla
     assert read_manifest(output)["accepted_changes"] == {flags[0].strip("-"): [None, flags[1]]}
 
 
-def test_other_pictures_are_another_run(interrupted, sft_flags, capsys, monkeypatch):
+def test_other_images_are_another_run(interrupted, sft_flags, capsys, monkeypatch):
     interrupted()
     monkeypatch.setenv("MAX_PIXELS", "3136")
     assert "MAX_PIXELS 3136 instead of not set" in fails(capsys, *sft_flags())
@@ -409,7 +409,7 @@ def test_rows_of_all_training_files_are_counted(swift, sft_flags, rows_file, cap
     assert "4 steps see each of the 7 rows 12.0 times" in capsys.readouterr().out
 
 
-def test_swifts_own_limit_of_pixels_counts(swift, sft_flags, picture, capsys):
+def test_swifts_own_limit_of_pixels_counts(swift, sft_flags, image, capsys):
     swift()
     told = []
     # 84 x 56 pixels are 6 tokens, 3136 pixels are 2 (68 x 45).
@@ -421,11 +421,11 @@ def test_swifts_own_limit_of_pixels_counts(swift, sft_flags, picture, capsys):
     assert told[0] - told[1] == 2
 
 
-def test_a_missing_picture_starts_nothing(swift, sft_flags, picture, capsys, tmp_path):
+def test_a_missing_image_starts_nothing(swift, sft_flags, image, capsys, tmp_path):
     folder = swift()
     flags = sft_flags()
-    picture.unlink()
-    assert f"rows.jsonl:1: {picture}: no such file" in fails(capsys, *flags)
+    image.unlink()
+    assert f"rows.jsonl:1: {image}: no such file" in fails(capsys, *flags)
     assert not (folder / "arguments").exists()
     assert not (tmp_path / "run").exists()
 
@@ -436,7 +436,7 @@ def test_missing_swift_is_one_line_with_the_command(sft_flags, capsys, monkeypat
     assert "bash scripts/setup.sh" in fails(capsys, *sft_flags())
     run, dry_run = prepare("reject_sft", [*sft_flags(), "--dry_run"])
     assert dry_run
-    assert "ms-swift is not installed" in run.obstacles[0]
+    assert "ms-swift is not installed" in run.unsupported[0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The preview page: boxes where they belong, the model's own picture and prompt, and text that stays text."""
+"""The preview page: boxes where they belong, the model's own image and prompt, and text that stays text."""
 
 import base64
 import html
@@ -14,8 +14,8 @@ from curr_reft.data.dataset import render_prompt
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES
 from curr_reft.training.preview.__main__ import choose_rows, find_stage, main
-from curr_reft.training.preview.images import GOLD, OTHER, Mark, contact_sheet, marks_of, page_picture
-from curr_reft.training.preview.page import processed_picture
+from curr_reft.training.preview.images import GOLD, OTHER, Mark, contact_sheet, marks_of, page_image
+from curr_reft.training.preview.page import processed_image
 from curr_reft.training.run import prepare
 
 RED, NAVY = (220, 20, 20), (20, 20, 90)
@@ -40,13 +40,13 @@ def write_rows(tmp_path):
     def write(*changes, size=(84, 84), box=(10, 20, 60, 50), name="one.png", orientation=1):
         root = tmp_path / "data"
         root.mkdir(exist_ok=True)
-        picture = Image.new("RGB", size, NAVY)
-        ImageDraw.Draw(picture).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=RED)
+        image = Image.new("RGB", size, NAVY)
+        ImageDraw.Draw(image).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=RED)
         exif = Image.Exif()
         exif[0x112] = orientation
         if orientation == 6:
-            picture = picture.rotate(90, expand=True)
-        picture.save(root / name, exif=exif, quality=95, subsampling=0)
+            image = image.rotate(90, expand=True)
+        image.save(root / name, exif=exif, quality=95, subsampling=0)
         row = {
             "problem": "Please give the bounding box of the red one.",
             "solution": f"<answer>{list(box)}</answer>",
@@ -61,7 +61,7 @@ def write_rows(tmp_path):
     return write
 
 
-def pictures(page):
+def images(page):
     found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int) for data in found]
 
@@ -91,7 +91,7 @@ def test_rows_are_shown_as_the_model_reads_them(stage, preview, stage_flags, tmp
     page = preview(stage, "--rows", "7")
     run = prepare(STAGES[stage], stage_flags(stage, "--dry_run"))
     shown = choose_rows(run.plan.train.dataset.with_format(None)["task"], 7, None)
-    assert page.count("<article") == len(pictures(page)) == 7
+    assert page.count("<article") == len(images(page)) == 7
     assert "7 of 36 train rows, the first of each task" in page
     for index in shown:
         row = run.plan.train.dataset.with_format(None)[index]
@@ -115,7 +115,7 @@ def test_the_gold_box_surrounds_what_it_names(frame, orientation, size, preview,
     box = (width // 5, height // 3, width // 2, height // 2)
     flags = write_rows({}, size=size, box=box, orientation=orientation, name="one.jpg")
     page = preview("open", *flags, "--box_frame", frame)
-    (pixels,) = pictures(page)
+    (pixels,) = images(page)
     assert (pixels.shape[1] > pixels.shape[0]) == (width > height)
     assert_surrounds(pixels, GOLD)
     assert f"stored {width}x{height}," in page
@@ -134,7 +134,7 @@ def test_sizes_in_the_three_frames_are_told(preview, write_rows):
 def test_options_are_drawn_with_their_letters(right, colour, preview, write_rows):
     options = "Which? A. [0, 60, 20, 80] B. [10, 20, 60, 50] C. [70, 0, 84, 9] D. [60, 60, 84, 84]"
     page = preview("choice", *write_rows({"problem": options, "solution": f"<answer>{right}</answer>"}))
-    (pixels,) = pictures(page)
+    (pixels,) = images(page)
     assert all(near(pixels, each).sum() > 100 for each in (GOLD, OTHER))
     ys, xs = np.nonzero(near(pixels, RED))
     beside = pixels[ys.min() : ys.max(), xs.min() - 8 : xs.min()]
@@ -148,7 +148,7 @@ def test_a_claim_is_gold_when_it_holds(answer, colour, preview, write_rows):
     problem = "Are the coordinates of the red one [10, 20, 60, 50]? Use yes or no to answer."
     page = preview("judge", *write_rows({"problem": problem, "solution": f"<answer>{answer}</answer>"}))
     assert f"<td>claim: {answer}</td>" in page
-    (pixels,) = pictures(page)
+    (pixels,) = images(page)
     if colour == GOLD:
         assert_surrounds(pixels, GOLD)
     assert near(pixels, colour).any()
@@ -182,8 +182,8 @@ def test_boxes_found_in_a_row(task, problem, answer, labels):
 def test_boxes_outside_or_inverted_are_named(preview, write_rows):
     options = "Which? A. [10, 20, 60, 50] B. [50, 60, 20, 30] C. [200, 200, 300, 300] D. [0, 0, 1e99, 9]"
     page = preview("choice", *write_rows({"problem": options, "solution": "<answer>A</answer>"}))
-    found = re.findall("Check: (.): box .*?: (x2 and y2 must exceed|leaves its picture)", page)
-    assert found == [("B", "x2 and y2 must exceed"), ("C", "leaves its picture"), ("D", "leaves its picture")]
+    found = re.findall("Check: (.): box .*?: (x2 and y2 must exceed|leaves its image)", page)
+    assert found == [("B", "x2 and y2 must exceed"), ("C", "leaves its image"), ("D", "leaves its image")]
 
 
 def test_a_gold_that_earns_no_more_than_a_wrong_answer_is_named(preview, write_rows):
@@ -212,9 +212,9 @@ def test_text_of_rows_is_inert(preview, write_rows):
     ("size", "zoom"),
     [((84, 84), 5), ((300, 200), 1), ((640, 480), 1), ((4000, 3000), 0.32), ((10, 1500), 0.853)],
 )
-def test_pictures_are_shown_at_a_size_to_look_at(size, zoom):
+def test_images_are_shown_at_a_size_to_look_at(size, zoom):
     corner = Mark("claim: yes", (size[0] - 5, 0, size[0], 5), True)
-    drawn, found = page_picture(Image.new("RGB", size, NAVY), [corner], size)
+    drawn, found = page_image(Image.new("RGB", size, NAVY), [corner], size)
     assert found == pytest.approx(zoom, abs=0.001)
     assert 300 < max(drawn.size) < 1400
     # The label lies within the canvas, although its box is at the edge.
@@ -228,7 +228,7 @@ def test_labels_of_equal_boxes_stand_apart():
     # Dashes lie under the gold line, so that labels alone are blue.
     three, one = (
         near(
-            np.asarray(page_picture(Image.new("RGB", (300, 300), NAVY), some, (300, 300))[0]).astype(int),
+            np.asarray(page_image(Image.new("RGB", (300, 300), NAVY), some, (300, 300))[0]).astype(int),
             OTHER,
             0,
         )
@@ -238,7 +238,7 @@ def test_labels_of_equal_boxes_stand_apart():
 
 
 @pytest.mark.parametrize("size", [(84, 84), (100, 130), (700, 500)])
-def test_the_picture_is_the_one_the_processor_hands_on(size, stage_flags, write_rows):
+def test_the_image_is_the_one_the_processor_hands_on(size, stage_flags, write_rows):
     rng = np.random.default_rng(0)
     flags = write_rows({}, size=size)
     noise = Image.fromarray(rng.integers(0, 256, (size[1] // 4, size[0] // 4, 3), dtype=np.uint8))
@@ -252,8 +252,8 @@ def test_the_picture_is_the_one_the_processor_hands_on(size, stage_flags, write_
     pixels = inputs["pixel_values"].numpy().reshape(shape)[:, :, :, :, :, 0]
     pixels = pixels.transpose(0, 2, 5, 1, 3, 6, 4).reshape(rows * patch, columns * patch, 3)
     expected = (pixels * images.image_std + images.image_mean) * 255
-    picture, _ = processed_picture(run, run.plan.train.dataset.with_format(None)[0])
-    assert np.abs(np.asarray(picture) - expected).max() <= 2
+    image, _ = processed_image(run, run.plan.train.dataset.with_format(None)[0])
+    assert np.abs(np.asarray(image) - expected).max() <= 2
 
 
 def test_dropped_rows_are_counted_with_reasons(preview, write_rows):
@@ -269,7 +269,7 @@ def test_dropped_rows_are_counted_with_reasons(preview, write_rows):
     assert "2 rows</td>" in page
     assert "1 train rows, over 200 tokens" in page
     assert "gone.png: no such file" in page
-    assert "leaves its picture of 84x84 pixels" in page
+    assert "leaves its image of 84x84 pixels" in page
 
 
 def test_a_seed_draws_the_rows(preview):

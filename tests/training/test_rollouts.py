@@ -14,7 +14,7 @@ from curr_reft.data.dataset import render_prompt
 from curr_reft.data.images import open_image
 from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES
-from curr_reft.training.rollouts import distinct, once_per_picture, once_per_prompt
+from curr_reft.training.rollouts import distinct, once_per_image, once_per_prompt
 from curr_reft.training.run import build_trainer, prepare
 
 ORIGINS = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
@@ -33,14 +33,14 @@ def processor(tiny_base):
 
 
 @pytest.fixture(scope="module")
-def pictures(world):
+def images(world):
     opened = [open_image(path) for path in sorted((world / "images").glob("*/*.png"))[:4]]
     opened[1] = opened[1].resize((168, 112))
     return opened
 
 
 @pytest.fixture(scope="module")
-def inputs(processor, pictures):
+def inputs(processor, images):
     """Four prompts of several lengths, and the same with each repeated for its completions."""
     problems = ["How many shapes?", "Where is the red circle?", "Which shapes are there? " * 3, "Hm?"]
     texts = [render_prompt(processor, STAGES["open"].prompt("detection", problem)) for problem in problems]
@@ -48,7 +48,7 @@ def inputs(processor, pictures):
     def padded(indices):
         return processor(
             text=[texts[index] for index in indices],
-            images=[pictures[index] for index in indices],
+            images=[images[index] for index in indices],
             padding=True,
             return_tensors="pt",
         )
@@ -118,7 +118,7 @@ def test_outside_the_model_generates_as_before(inputs, model):
 
 @pytest.fixture
 def processed(processor, monkeypatch):
-    """The pictures that the image processor was given, by id."""
+    """The images that the image processor was given, by id."""
     kind = type(processor.image_processor)
     ordinary, given = kind.__call__, []
 
@@ -131,33 +131,33 @@ def processed(processor, monkeypatch):
     return given
 
 
-def test_a_picture_is_processed_once_however_often_it_is_asked_for(processor, pictures, processed):
+def test_a_image_is_processed_once_however_often_it_is_asked_for(processor, images, processed):
     text = render_prompt(processor, "What is it?")
     two = text.replace("<|image_pad|>", "<|image_pad|><|image_pad|>")
-    copy = pictures[0].copy()
+    copy = images[0].copy()
     asked = {
         "text": [text, two, text, text],
-        "images": [[pictures[0]], [pictures[1], pictures[0]], [copy], [pictures[0]]],
+        "images": [[images[0]], [images[1], images[0]], [copy], [images[0]]],
         "padding": True,
         "return_tensors": "pt",
     }
     expected = processor(**asked)
     processed.clear()
-    with once_per_picture(processor):
+    with once_per_image(processor):
         actual = [processor(**asked), processor(**asked)]
     # Equal to another is not the same: only the objects are known to be.
-    assert processed == [id(pictures[0]), id(pictures[1]), id(copy)]
+    assert processed == [id(images[0]), id(images[1]), id(copy)]
     for each in actual:
         assert each.keys() == expected.keys()
         assert all(torch.equal(each[name], expected[name]) for name in expected)
 
-    with pytest.raises(RuntimeError, match="stop"), once_per_picture(processor):
+    with pytest.raises(RuntimeError, match="stop"), once_per_image(processor):
         raise RuntimeError("stop")
     processor(**asked)
     assert len(processed) == 3 + 5
 
 
-def test_completions_of_a_prompt_share_the_opened_picture(stage_flags, trainers, monkeypatch):
+def test_completions_of_a_prompt_share_the_opened_image(stage_flags, trainers, monkeypatch):
     dataset = prepare(trainers["open"].stage, stage_flags("open")).plan.train.dataset
     curr_reft.data.dataset._open_shown.cache_clear()
     opened = []
@@ -171,7 +171,7 @@ def test_completions_of_a_prompt_share_the_opened_picture(stage_flags, trainers,
 
 
 @pytest.mark.slow
-def test_a_step_processes_a_picture_and_computes_a_prompt_once(stage_flags, trainers, processed):
+def test_a_step_processes_a_image_and_computes_a_prompt_once(stage_flags, trainers, processed):
     def step(*more):
         flags = stage_flags(
             *("open", "--max_steps", "1", "--max_completion_length", "8", "--num_generations", "4"),
@@ -189,7 +189,7 @@ def test_a_step_processes_a_picture_and_computes_a_prompt_once(stage_flags, trai
     assert count == 4
     assert len(learning) == 2
     assert rollout == sum(learning)
-    # TRL processes pictures for the rollout and for learning, each for all four completions.
+    # TRL processes images for the rollout and for learning, each for all four completions.
     their_count, (their_rollout, *their_learning) = step("--shared_prefix", "false")
     assert their_count == 2 * 4 * 4
     assert their_rollout == sum(their_learning) == 4 * rollout

@@ -32,7 +32,7 @@ def rows(*changes, base=None):
 
 @pytest.fixture
 def write_data(tmp_path):
-    """Write rows and a picture, and return the flags that point at them."""
+    """Write rows and an image, and return the flags that point at them."""
 
     def write(items, text=None, size=(84, 84)):
         root = tmp_path / "data"
@@ -118,7 +118,7 @@ def test_bad_gold_boxes_stop_the_run_or_are_dropped(stage_flags, trainers, write
     with pytest.raises(InputError) as caught:
         prepare(trainers["open"].stage, flags)
     assert "bad gold boxes in 3 rows" in str(caught.value)
-    assert "rows.jsonl:2: box [3.0, 4.0, 99.0, 28.0]: leaves its picture of 84x84 pixels" in str(caught.value)
+    assert "rows.jsonl:2: box [3.0, 4.0, 99.0, 28.0]: leaves its image of 84x84 pixels" in str(caught.value)
     run = prepare(trainers["open"].stage, [*flags, "--drop_bad_boxes"])
     assert [row.rsplit(":", 1)[1] for row in run.plan.dropped] == ["1", "2", "3"]
     assert len(run.plan.train.dataset) == 2
@@ -263,7 +263,7 @@ def test_configuration_of_another_shape(stage_flags, trainers, tiny_base, tmp_pa
         prepare(trainers["judge"].stage, stage_flags("judge", "--model_name_or_path", str(tmp_path / "odd")))
 
 
-def test_a_picture_too_thin_for_the_processor_is_named(stage_flags, trainers, write_data):
+def test_a_image_too_thin_for_the_processor_is_named(stage_flags, trainers, write_data):
     data = write_data(rows({}), size=(300, 1))
     with pytest.raises(InputError, match=r"one\.png: 300x1, one side over 200 times the other"):
         prepare(trainers["judge"].stage, stage_flags("judge", *data))

@@ -21,7 +21,7 @@ from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES
 from curr_reft.training.arguments import parse_arguments
 from curr_reft.training.run import build_trainer, prepare
-from curr_reft.training.vllm_rollouts import GroupRollouts, check_vllm, one_token_per_picture, pixel_limits
+from curr_reft.training.vllm_rollouts import GroupRollouts, check_vllm, one_token_per_image, pixel_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = sorted(ROOT.glob("configs/qwen*/vllm_*.yaml"))
@@ -195,12 +195,12 @@ def small(tiny_base):
 
 
 @pytest.fixture
-def pictures():
+def photos():
     return [Image.new("RGB", size, "red") for size in ((84, 84), (140, 112))]
 
 
-def tokenized(processor, picture, text="How many?") -> list[int]:
-    return processor(text=[render_prompt(processor, text)], images=[picture])["input_ids"][0]
+def tokenized(processor, image, text="How many?") -> list[int]:
+    return processor(text=[render_prompt(processor, text)], images=[image])["input_ids"][0]
 
 
 def generation(mode: str, **parts) -> VLLMGeneration:
@@ -226,20 +226,20 @@ def colocated(monkeypatch, tiny_base, small):
     return start
 
 
-def test_colocate_sends_each_prompt_once_with_the_trainers_pixel_limits(colocated, small, pictures):
+def test_colocate_sends_each_prompt_once_with_the_trainers_pixel_limits(colocated, small, photos):
     rollouts, engine = colocated()
-    prompts = [tokenized(small, picture) for picture in pictures]
+    prompts = [tokenized(small, image) for image in photos]
     for size in (4, 2):  # training and evaluation may have groups of two sizes
         rollouts.llm.reset_prefix_cache()  # reaches the engine
         copies = [ids for ids in prompts for _ in range(size)]
-        images = [[picture] for picture in pictures for _ in range(size)]
+        images = [[image] for image in photos for _ in range(size)]
         ids, completions, logprobs, _ = rollouts.generate(
             prompts=copies, images=images, num_generations=size, profiler=None
         )
         assert ids == copies
         assert completions == [[group, n] for group in range(2) for n in range(size)]
         assert len(logprobs) == 2 * size
-        assert [request["multi_modal_data"]["image"] for request in engine.requests] == pictures
+        assert [request["multi_modal_data"]["image"] for request in engine.requests] == photos
         assert engine.sampling[-1].n == size
     for request in engine.requests:
         assert request["prompt_token_ids"].count(small.image_token_id) == 1
@@ -248,11 +248,11 @@ def test_colocate_sends_each_prompt_once_with_the_trainers_pixel_limits(colocate
     assert engine.sampling[-1].settings["max_tokens"] == 48
 
 
-def test_colocate_refuses_a_vllm_that_sees_other_pictures(colocated, small, pictures):
+def test_colocate_refuses_a_vllm_that_sees_other_images(colocated, small, photos):
     rollouts, _ = colocated(ignores_limits=True)
-    trained = image_token_count(pictures[1].size, small)
+    trained = image_token_count(photos[1].size, small)
     with pytest.raises(InputError, match=rf"vLLM reads \[20\] tokens .* training reads \[{trained}\]"):
-        rollouts.generate([tokenized(small, pictures[1])] * 2, [[pictures[1]]] * 2, 2)
+        rollouts.generate([tokenized(small, photos[1])] * 2, [[photos[1]]] * 2, 2)
 
 
 def test_a_step_of_training_asks_once_for_each_group(stage_flags, trainers, tiny_base, monkeypatch):
@@ -273,16 +273,16 @@ def test_a_step_of_training_asks_once_for_each_group(stage_flags, trainers, tiny
 
 
 def test_runs_of_image_tokens_become_one():
-    assert one_token_per_picture([1, 9, 9, 9, 2, 2, 9, 3], image_token=9) == [1, 9, 2, 2, 9, 3]
-    assert one_token_per_picture([], image_token=9) == []
+    assert one_token_per_image([1, 9, 9, 9, 2, 2, 9, 3], image_token=9) == [1, 9, 2, 2, 9, 3]
+    assert one_token_per_image([], image_token=9) == []
 
 
-def test_vllms_pixel_limits_make_the_trainers_pictures(tiny_base, small, pictures):
+def test_vllms_pixel_limits_make_the_trainers_images(tiny_base, small, photos):
     # vLLM hands these to the checkpoint's own processor.
     own = load_processor(str(tiny_base))
-    for picture in pictures:
-        ours = small.image_processor(images=[picture], return_tensors="pt")
-        vllms = own.image_processor(images=[picture], return_tensors="pt", **pixel_limits(small))
+    for image in photos:
+        ours = small.image_processor(images=[image], return_tensors="pt")
+        vllms = own.image_processor(images=[image], return_tensors="pt", **pixel_limits(small))
         assert isinstance(vllms, BatchFeature)
         assert torch.equal(ours["pixel_values"], vllms["pixel_values"])
     assert pixel_limits(small) == {"min_pixels": 784, "max_pixels": 4000}
@@ -295,7 +295,7 @@ class StandInForClient:
         self.processor, self.requests = processor, []
 
     def image_features(self, images):
-        counts = [image_token_count(picture.size, self.processor) for (picture,) in images]
+        counts = [image_token_count(image.size, self.processor) for (image,) in images]
         return [{"mm_placeholders": {"image": [{"offset": 3, "length": count}]}} for count in counts]
 
     def generate(self, prompts, features, n, generation_kwargs, **sampling):
@@ -305,13 +305,13 @@ class StandInForClient:
 
 
 def test_server_gets_each_prompt_once_and_must_have_the_trainers_pixel_limits(
-    tiny_base, small, pictures, monkeypatch
+    tiny_base, small, photos, monkeypatch
 ):
     module = "trl.generation.vllm_generation"
     monkeypatch.setattr(f"{module}.gather_object", lambda rows: rows)
     monkeypatch.setattr(f"{module}.broadcast_object_list", lambda rows, from_process: rows)
-    prompts = [tokenized(small, picture) for picture in pictures for _ in range(3)]
-    images = [[picture] for picture in pictures for _ in range(3)]
+    prompts = [tokenized(small, image) for image in photos for _ in range(3)]
+    images = [[image] for image in photos for _ in range(3)]
     client = StandInForClient(small)
     rollouts = GroupRollouts(generation("server", vllm_client=client, processing_class=small), small)
     ids, completions, _, _ = rollouts.generate(prompts, images, 3)

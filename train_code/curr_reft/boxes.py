@@ -1,9 +1,9 @@
-"""Boxes: overlap, and moving them between the frames of a picture.
+"""Boxes: overlap, and moving them between the frames of an image.
 
 Three frames are named: *stored*, the pixels of the file with its EXIF orientation applied; *budget*, after
 the stage's image budget; *processed*, after the processor's own resize. All are pixel frames with the origin
 at the top left, so moving a box is a scaling per axis. The 0-1000 frame of other models and of RefGTA's
-`normalized_solution` is one more: that of a picture of `THOUSANDTHS`.
+`normalized_solution` is one more: that of an image of `THOUSANDTHS`.
 """
 
 import math
@@ -46,13 +46,13 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def scale_box(box: Box, source: Size, target: Size) -> Box:
-    """Move a box from the frame of a picture at size `source` to its frame at size `target`."""
+    """Move a box from the frame of an image at size `source` to its frame at size `target`."""
     sx, sy = target[0] / source[0], target[1] / source[1]
     return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
 
 
 def round_box(box: Box, size: Size) -> tuple[int, int, int, int]:
-    """The box in whole pixels of a picture of `size`: rounded half up, inside it, at least a pixel long."""
+    """The box in whole pixels of an image of `size`: rounded half up, inside it, at least a pixel long."""
     sides = []
     for low, high, length in ((box[0], box[2], size[0]), (box[1], box[3], size[1])):
         first = min(max(math.floor(low + 0.5), 0), length - 1)
@@ -62,26 +62,26 @@ def round_box(box: Box, size: Size) -> tuple[int, int, int, int]:
 
 
 def leaves(box: Box, size: Size, slack: float = 0) -> bool:
-    """Whether a box reaches out of the frame of a picture of `size` by more than `slack` pixels."""
+    """Whether a box reaches out of the frame of an image of `size` by more than `slack` pixels."""
     # Said of what must hold, so that NaN leaves.
     return not (min(box[:2]) >= -slack and box[2] <= size[0] + slack and box[3] <= size[1] + slack)
 
 
 def box_fault(box: Box, size: Size) -> str | None:
-    """What is wrong with a box in the frame of a picture of `size`, `None` when nothing is.
+    """What is wrong with a box in the frame of an image of `size`, `None` when nothing is.
 
     It must have an area and lie inside, up to one pixel that rounding may have cost. The first pixel alone
-    holds no object, but boxes that are shares of the picture's sides.
+    holds no object, but boxes that are shares of the image's sides.
     """
     x1, y1, x2, y2 = box
     # Said of what must hold, so that NaN is a fault.
     if not (x2 > x1 and y2 > y1):
         return f"box {list(box)}: x2 and y2 must exceed x1 and y1 (corners, not width and height)"
     if leaves(box, size, slack=1):
-        return f"box {list(box)}: leaves its picture of {size[0]}x{size[1]} pixels"
+        return f"box {list(box)}: leaves its image of {size[0]}x{size[1]} pixels"
     if not leaves(box, (1, 1)):
         return (
-            f"box {list(box)}: inside one pixel; it looks normalised to 0…1: multiply it by the picture's"
+            f"box {list(box)}: inside one pixel; it looks normalised to 0…1: multiply it by the image's"
             " width and height"
         )
     return None
@@ -94,7 +94,7 @@ def boxes_in_text(text: str) -> list[Box]:
 
 
 def rescale_boxes_in_text(text: str, source: Size, target: Size) -> str:
-    """Move every `[x1, y1, x2, y2]` that a text spells between two frames of the same picture.
+    """Move every `[x1, y1, x2, y2]` that a text spells between two frames of the same image.
 
     A box is a bracketed list of exactly four numbers, in pixels of the frame of size `source`. All else in
     the text stays as it is, also the white space inside the brackets; equal sizes return the very text.

@@ -109,5 +109,8 @@ def _end(error: CommandError) -> None:
         # The first process of the node finds the same and says so; its exit ends this one, by a signal. If it
         # does not within this time, the fault is this process's own.
         time.sleep(_SECONDS_FOR_THE_FIRST_PROCESS)
+        if isinstance(error, StoppedError):
+            # The signal reached them all.
+            sys.exit(error.exit_code)
     sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)

@@ -1,4 +1,4 @@
-"""Several processes that share one evaluation: torchrun starts them, the first one plans and scores."""
+"""The process group of an evaluation: torchrun starts them, the first one plans and scores."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ _PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """This process among those of an evaluation."""
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     def shared(self, make: Callable[[], T]) -> T:
         """What `make` returns in the first process, in all of them; an `InputError` reaches all, too."""
-        if self.count == 1:
+        if self.world_size == 1:
             return make()
         outcome: list[T | InputError | None] = [None]
         if self.rank == 0:
@@ -41,22 +41,22 @@ class Processes:
 
     def wait(self) -> None:
         """Return when every process has come here."""
-        if self.count > 1:
+        if self.world_size > 1:
             torch.distributed.barrier()
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
+def process_group() -> Iterator[ProcessGroup]:
     """The processes that torchrun started, each with its GPU; a single one without torchrun."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     if count == 1:
-        yield Processes()
+        yield ProcessGroup()
         return
     # What they say to one another is small, and gloo has a clock that can be set this long.
     torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
-        yield Processes(torch.distributed.get_rank(), count)
+        yield ProcessGroup(torch.distributed.get_rank(), count)
     finally:
         torch.distributed.destroy_process_group()

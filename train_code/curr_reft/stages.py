@@ -27,9 +27,9 @@ TASKS = ("detection", "classify", "math")
 
 @dataclass(frozen=True)
 class ImageBudget:
-    """When and how a stage shrinks a picture before the processor sees it.
+    """When and how a stage shrinks an image before the processor sees it.
 
-    A picture of more than `trigger` pixels is resized to at most `max_pixels`; one whose longer side exceeds
+    An image of more than `trigger` pixels is resized to at most `max_pixels`; one whose longer side exceeds
     `max_ratio` times the shorter is left as it is (released behaviour).
     """
 
@@ -46,7 +46,7 @@ _OTHER = ImageBudget(trigger=410_000, max_pixels=420_000)
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the curriculum: what is asked and how large the pictures are."""
+    """One stage of the curriculum: what is asked and how large the images are."""
 
     name: str
     number: int
@@ -59,7 +59,7 @@ class Stage:
         return f"{problem} {_THINK_FIRST}{self.suffixes.get(task, self.default_suffix)}"
 
     def budget(self, task: str) -> ImageBudget | None:
-        """The image budget for a task's pictures, `None` when this stage never resizes them."""
+        """The image budget for a task's images, `None` when this stage never resizes them."""
         return self.budgets.get(task)
 
 

@@ -1,7 +1,7 @@
-"""A plugin for ms-swift (`--external_plugins`): picture tokens by the checkpoint's own ids.
+"""A plugin for ms-swift (`--external_plugins`): image tokens by the checkpoint's own ids.
 
 ms-swift's template for Qwen2.5-VL has the released models' ids written into it, so that a model with another
-tokenizer, such as the tiny base, would train on pictures without tokens for them.
+tokenizer, such as the tiny base, would train on images without tokens for them.
 """
 
 from functools import wraps

@@ -25,7 +25,7 @@ TRAINERS = {"TRL": GRPOTrainer, "ours": SharedPrefixTrainer}
 PARTS = {
     "ours, TRL's rollouts": "shares_rollouts",
     "ours, TRL's passes": "shares_prefix",
-    "ours, a picture each": "shares_pictures",
+    "ours, an image each": "shares_images",
     "ours, TRL's vision tower": None,
 }
 """Variants of ours, each with one part of it off, and the trainer's switch of that part."""

@@ -18,8 +18,8 @@ from curr_reft.data.dataset import prompt_token_counts
 from curr_reft.models.processor import load_processor
 
 _TINY = Path(__file__).resolve().parents[3] / "train_code/curr_reft/data/shapes/tiny/base"
-_PICTURE = (756, 532)
-_PATCHES = _PICTURE[0] * _PICTURE[1] // 14**2
+_IMAGE = (756, 532)
+_PATCHES = _IMAGE[0] * _IMAGE[1] // 14**2
 _WINDOW_PATCHES = 64
 """Windows of the vision tower are 112 pixels wide, patches 14."""
 PROMPT_TOKENS = 596
@@ -105,7 +105,7 @@ PRESETS = {
 def save_checkpoint(preset: Preset, folder: Path) -> ProcessorMixin:
     """Write random weights of the preset's shapes, and the tiny model's processor, which is returned."""
     processor = load_processor(str(_TINY))
-    processor.image_processor.size = SizeDict(shortest_edge=28 * 28, longest_edge=_PICTURE[0] * _PICTURE[1])
+    processor.image_processor.size = SizeDict(shortest_edge=28 * 28, longest_edge=_IMAGE[0] * _IMAGE[1])
     tokenizer = processor.tokenizer
     special = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = Qwen2_5_VLConfig(
@@ -126,13 +126,13 @@ def save_checkpoint(preset: Preset, folder: Path) -> ProcessorMixin:
 
 
 def make_row(processor: ProcessorMixin) -> dict[str, Any]:
-    """A picture of noise and a question, `PROMPT_TOKENS` long together."""
+    """An image of noise and a question, `PROMPT_TOKENS` long together."""
     question = "Where is the red circle?"
     while (tokens := prompt_token_counts(processor, [question], [_PATCHES // 4])[0]) < PROMPT_TOKENS:
         question += " red"
     if tokens != PROMPT_TOKENS:
         raise RuntimeError(f"the question makes a prompt of {tokens} tokens, not of {PROMPT_TOKENS}")
-    noise = torch.randint(0, 256, (_PICTURE[1], _PICTURE[0], 3), dtype=torch.uint8)
+    noise = torch.randint(0, 256, (_IMAGE[1], _IMAGE[0], 3), dtype=torch.uint8)
     return {"prompt": [{"role": "user", "content": question}], "image": Image.fromarray(noise.numpy())}
 
 
@@ -153,7 +153,7 @@ def language_flops(preset: Preset, tokens: int, pairs: float, predicted: int) ->
 
 
 def vision_flops(preset: Preset) -> float:
-    """Of one forward pass of the vision tower over the picture."""
+    """Of one forward pass of the vision tower over the image."""
     vision = preset.vision
     width, depth = vision["hidden_size"], vision["depth"]
     full = len(vision["fullatt_block_indexes"])

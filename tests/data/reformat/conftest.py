@@ -1,4 +1,4 @@
-"""Open rows without pictures, and what must hold of the judge and choice rows built from them."""
+"""Open rows without images, and what must hold of the judge and choice rows built from them."""
 
 from collections import Counter, defaultdict
 from itertools import combinations, permutations
@@ -18,12 +18,12 @@ from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.rewards.paper import check_gold, score
 
-ROOT = Path("pictures").absolute()
+ROOT = Path("images").absolute()
 
 
 @pytest.fixture(scope="session")
 def open_rows():
-    """Examples of one task from their answers, each about a picture of its own unless `images` says more."""
+    """Examples of one task from their answers, each about an image of its own unless `images` says more."""
 
     def examples(task, answers, problems=None, images=None):
         problems = problems or [f"What about {number}?" for number in range(len(answers))]

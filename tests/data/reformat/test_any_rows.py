@@ -91,9 +91,9 @@ problems = st.sampled_from(
 def test_detection(judged, chosen, open_rows, drawn, seed):
     sizes, rows = drawn
     examples = open_rows("detection", [answer for _, answer in rows], images=[image for image, _ in rows])
-    pictures = {example.image: sizes[int(example.image.stem)] for example in examples}
-    judged(examples, pictures, seed)
-    chosen(examples, pictures, seed)
+    images = {example.image: sizes[int(example.image.stem)] for example in examples}
+    judged(examples, images, seed)
+    chosen(examples, images, seed)
 
 
 @checked

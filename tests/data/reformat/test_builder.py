@@ -41,7 +41,7 @@ def random_answer(task, rng):
         ("detection", "[9, 9, 9, 20]", "solution: expected one box with an area"),
         ("detection", "[20, 20, 9, 9]", "solution: expected one box with an area"),
         ("detection", "a dog", "solution: expected one box with an area"),
-        ("detection", "[0, 0, 642, 9]", "box [0.0, 0.0, 642.0, 9.0]: leaves its picture of 640x480 pixels"),
+        ("detection", "[0, 0, 642, 9]", "box [0.0, 0.0, 642.0, 9.0]: leaves its image of 640x480 pixels"),
         ("detection", "[0, 0.1, 0.4, 1]", "box [0.0, 0.1, 0.4, 1.0]: inside one pixel; it looks normalised"),
         ("detection", "[-1, 0, 0, 9]", "solution: '[-1, 0, 0, 9]' becomes another answer"),
         ("detection", "[640, 0, 641, 9]", "solution: '[640, 0, 641, 9]' becomes another answer"),
@@ -78,9 +78,9 @@ def test_a_gold_letter_must_be_listed(judged, chosen, open_rows):
         assert build(examples)[1] == {examples[2].id: "solution: option C is none of A, B"}
 
 
-def test_a_box_without_a_picture_is_a_bad_record(judged, open_rows):
+def test_a_box_without_a_image_is_a_bad_record(judged, open_rows):
     examples = open_rows("detection", ["[0, 0, 9, 9]", "[0, 0, 9, 9]"])
-    assert judged(examples, sized(examples[:1]))[1] == {examples[1].id: "image: its picture cannot be used"}
+    assert judged(examples, sized(examples[:1]))[1] == {examples[1].id: "image: its image cannot be used"}
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_false_boxes_are_of_like_size(judged, open_rows):
     assert sorted(ratios)[len(ratios) // 2] < 2
 
 
-def test_false_boxes_are_of_the_same_picture_where_it_has_others(judged, open_rows):
+def test_false_boxes_are_of_the_same_image_where_it_has_others(judged, open_rows):
     rng = random.Random(6)
     left, right = "[0, 0, 300, 400]", "[600, 0, 640, 40]"
     answers = [left, right] * 20 + [random_box(rng) for _ in range(20)]
@@ -382,13 +382,13 @@ def test_math_verify_is_asked_rarely(open_rows, tmp_path, monkeypatch):
     assert calls["compare"] < 300
 
 
-def test_tiny_pictures_of_many_sizes(judged, chosen, open_rows):
+def test_tiny_images_of_many_sizes(judged, chosen, open_rows):
     rng = random.Random(10)
     sizes = [(rng.randint(2, 12), rng.randint(2, 12)) for _ in range(300)]
     examples = open_rows("detection", [random_box(rng, size) for size in sizes])
-    pictures = {example.image: size for example, size in zip(examples, sizes, strict=True)}
-    judged(examples, pictures)
-    questions, reasons = chosen(examples, pictures)
+    images = {example.image: size for example, size in zip(examples, sizes, strict=True)}
+    judged(examples, images)
+    questions, reasons = chosen(examples, images)
     assert len(reasons) < 10
     overlaps = [
         iou(*parse_boxes(options[right[0]]), *parse_boxes(extract_answer(example.solution)))

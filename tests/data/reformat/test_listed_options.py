@@ -57,7 +57,7 @@ def test_takes_linear_time(unit):
             {"cat", "traffic light", "bus"},
         ),
         ("Classes:\ncat, dog, bus", set()),
-        ("What is in the picture, a cat, a dog or a bus?", set()),
+        ("What is in the image, a cat, a dog or a bus?", set()),
         ("Choose one: cat, dog?", set()),
         ("", set()),
     ],

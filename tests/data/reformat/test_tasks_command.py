@@ -89,7 +89,7 @@ ROW = {"problem": "What?", "solution": "<answer>[1, 1, 9, 9]</answer>", "task": 
         (
             {**ROW, "solution": "<answer>[0, 0, 9, 999]</answer>"},
             ["--judge", "x.jsonl", "--drop_bad_rows"],
-            "rows.jsonl: 1 of 1 gold boxes leave their pictures, first rows.jsonl:1: they look normalised",
+            "rows.jsonl: 1 of 1 gold boxes leave their images, first rows.jsonl:1: they look normalised",
         ),
         (
             {**ROW, "solution": "<answer>No Objects</answer>"},
@@ -108,13 +108,13 @@ def test_bad_input_is_exit_code_2_and_one_line(root, tmp_path, monkeypatch, caps
     assert os.listdir(tmp_path) == ["rows.jsonl"]
 
 
-def test_a_bad_picture_makes_bad_records(root, tmp_path, monkeypatch, caplog):
+def test_a_bad_image_makes_bad_records(root, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     rows = [ROW, {**ROW, "image": "9.png"}]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     flags = ["rows.jsonl", "--image_root", str(root), "--judge", "x.jsonl"]
     with pytest.raises(SystemExit):
         main(flags)
-    assert "rows.jsonl:2: image: its picture cannot be used" in caplog.messages
+    assert "rows.jsonl:2: image: its image cannot be used" in caplog.messages
     main([*flags, "--drop_bad_rows"])
     assert len(read_examples(tmp_path / "x.jsonl", root)) == 2

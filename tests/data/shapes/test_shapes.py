@@ -1,4 +1,4 @@
-"""The embedded world: deterministic, in the released format, with golds that the pictures bear out."""
+"""The embedded world: deterministic, in the released format, with golds that the images bear out."""
 
 import json
 import random
@@ -30,10 +30,10 @@ def scenes(domain, count, seed=0):
 
 def test_boxes_are_tight_around_the_drawn_shape():
     for scene in scenes(IN_DOMAIN, 40):
-        picture = np.asarray(draw(scene)).astype(int)
+        image = np.asarray(draw(scene)).astype(int)
         for shape in scene.shapes:
             x1, y1, x2, y2 = shape.box
-            painted = (np.abs(picture - COLOURS[shape.colour]).sum(-1) < 40)[y1 - 1 : y2 + 1, x1 - 1 : x2 + 1]
+            painted = (np.abs(image - COLOURS[shape.colour]).sum(-1) < 40)[y1 - 1 : y2 + 1, x1 - 1 : x2 + 1]
             ys, xs = np.nonzero(painted)
             drawn = (x1 - 1 + xs.min(), y1 - 1 + ys.min(), x1 + xs.max(), y1 + ys.max())
             # A triangle's tip is thinner than a pixel.
@@ -105,7 +105,7 @@ def test_world_on_disk_is_deterministic_and_loads(tmp_path, root):
         assert len(mixture.val) == 3
 
 
-def test_no_picture_is_in_two_splits(world):
+def test_no_image_is_in_two_splits(world):
     digests = {}
     for path in world.glob("images/*/*.png"):
         digests.setdefault(path.read_bytes(), set()).add(path.parent.name)

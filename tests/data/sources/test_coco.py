@@ -50,7 +50,7 @@ def test_the_files_own_categories(build, document):
     assert row["solution"] == "<answer>person, giraffe</answer>"
 
 
-def test_picture_without_annotations(build, document, changed, reasons):
+def test_image_without_annotations(build, document, changed, reasons):
     assert reasons(build(changed(document, ("annotations",), document["annotations"][:2]))) == [
         "no object of the categories asked for"
     ]
@@ -64,7 +64,7 @@ def test_picture_without_annotations(build, document, changed, reasons):
         (("annotations", 0), None, ["expected an object, found null"]),
         (("images", 0, "id"), 25, ["id: another record has 25", *["image_id: no record has 9"] * 2]),
         (("images", 0, "id"), None, ["id: expected a whole number or a string, found null"]),
-        (("images", 0, "file_name"), "../a.jpg", ["'../a.jpg' is no path under the folder of the pictures"]),
+        (("images", 0, "file_name"), "../a.jpg", ["'../a.jpg' is no path under the folder of the images"]),
         (("images", 0, "file_name"), 5, ["file_name: expected a string, found a whole number"]),
     ],
 )
@@ -72,7 +72,7 @@ def test_bad_records(build, document, changed, reasons, path, value, expected):
     assert reasons(build(changed(document, path, value)))[: len(expected)] == expected
 
 
-def test_a_picture_with_a_bad_annotation_gives_no_row(build, document, changed):
+def test_a_image_with_a_bad_annotation_gives_no_row(build, document, changed):
     outcomes = build(changed(document, ("annotations", 1, "category_id"), 99))
     assert [row["id"] for row in outcomes if isinstance(row, dict)] == ["coco:25"]
 

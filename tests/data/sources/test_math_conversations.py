@@ -88,7 +88,7 @@ def test_final_answer(solution, gold):
 
 def test_subsets(build, mathv):
     assert [row["id"] for row in build(mathv, subsets=["Geometry3K"])] == ["mathv360k:1"]
-    with pytest.raises(InputError, match=r"--subsets: no picture of .* is in GEOS, Geometry"):
+    with pytest.raises(InputError, match=r"--subsets: no image of .* is in GEOS, Geometry"):
         build(mathv, subsets=["Geometry3K", "Geometry", "GEOS"])
 
 
@@ -130,7 +130,7 @@ def test_the_out_of_domain_subset_is_left_out_by_default(mathv, changed, tmp_pat
         (
             (0, "image"),
             "TabMWP/../../x.png",
-            "'TabMWP/../../x.png' is no path under the folder of the pictures",
+            "'TabMWP/../../x.png' is no path under the folder of the images",
         ),
         (TURNS, {}, "conversations: expected an array, found an object"),
         (TURNS, [], "conversations: expected two turns, human and gpt"),

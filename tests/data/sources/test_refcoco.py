@@ -70,7 +70,7 @@ def test_refs_without_a_split(refer_files, documents, changed):
     [
         ((*REF, "ann_id"), 5, "ann_id: no record has 5"),
         ((*REF, "ann_id"), [], "ann_id: expected a whole number or a string, found an array"),
-        ((*REF, "image_id"), 98304, "image_id: not the picture of the annotation"),
+        ((*REF, "image_id"), 98304, "image_id: not the image of the annotation"),
         ((*REF, "ref_id"), True, "ref_id: expected a whole number or a string, found a boolean"),
         ((*REF, "split"), None, "split: expected a string, found null"),
         ((*REF, "sentences"), [], "sentences: empty"),
@@ -107,7 +107,7 @@ def test_bad_ref(build, documents, changed, reasons, path, value, reason):
         (BOX, [10, 10, -5, 20], "bbox: width -5 and height 20 must be positive"),
         (BOX, [10, 10, 5, 0], "bbox: width 5 and height 0 must be positive"),
         (BOX, [10, 10, 0.2, 20], "bbox: [10, 10, 0.2, 20] covers no whole pixel"),
-        (BOX, [10, 10, 418.5, 20], "bbox: [10, 10, 418.5, 20] leaves the 427x640 picture"),
+        (BOX, [10, 10, 418.5, 20], "bbox: [10, 10, 418.5, 20] leaves the 427x640 image"),
         (BOX, [-1.5, 10, 20, 20], "bbox: [-1.5, 10, 20, 20] leaves"),
     ],
 )

@@ -52,7 +52,7 @@ def test_both_evaluators_read_them(build, documents):
         assert rules.score("refgta", output, row).reward == (frame == "resize_solution")
 
 
-def test_a_small_picture_is_not_resized(build, documents, changed):
+def test_a_small_image_is_not_resized(build, documents, changed):
     instances = changed(
         documents[1], ("images", 0), {**documents[1]["images"][0], "width": 500, "height": 400}
     )

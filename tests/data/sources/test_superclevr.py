@@ -84,9 +84,9 @@ def test_released_file(fixtures, check_written):
         (
             "image_filename",
             "../a_025000.png",
-            "'../a_025000.png' is no path under the folder of the pictures",
+            "'../a_025000.png' is no path under the folder of the images",
         ),
-        ("image_filename", "a.png", "image_filename: ends on no picture number, which tells the split"),
+        ("image_filename", "a.png", "image_filename: ends on no image number, which tells the split"),
     ],
 )
 def test_bad_questions(build, fixture_json, changed, reasons, key, value, reason):

@@ -1,4 +1,4 @@
-"""Three problems with pictures, and the command's flags for them."""
+"""Three problems with images, and the command's flags for them."""
 
 import functools
 import json
@@ -15,7 +15,7 @@ PROBLEMS = 3
 
 @pytest.fixture
 def rows(tmp_path) -> Path:
-    """A file of three choice rows, each with a picture of its own and the gold A."""
+    """A file of three choice rows, each with an image of its own and the gold A."""
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:
         for number in range(PROBLEMS):

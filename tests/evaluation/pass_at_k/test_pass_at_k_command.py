@@ -45,10 +45,10 @@ def test_it_asks_counts_and_writes(curves, flags, server, saved, record, tmp_pat
 def test_requests_are_what_training_shows(flags, server, rows, tmp_path):
     main(flags(num_samples=1, k_values="1", temperature=0.7, max_new_tokens=33))
     for body in server.requests:
-        picture, text = body["messages"][0]["content"]
+        image, text = body["messages"][0]["content"]
         number = int(text["text"].split()[2][0])
         assert text["text"] == STAGES["choice"].prompt("classify", f"Which is {number}? A. one B. two")
-        kind, _, encoded = picture["image_url"]["url"].partition(",")
+        kind, _, encoded = image["image_url"]["url"].partition(",")
         assert kind == "data:image/png;base64"
         sent = Image.open(io.BytesIO(base64.b64decode(encoded)))
         assert (sent.size, sent.getpixel((0, 0))) == ((40, 30), (number * 80, 90, 90))
@@ -58,7 +58,7 @@ def test_requests_are_what_training_shows(flags, server, rows, tmp_path):
 
 # It is the only one that loads torch, which takes ten seconds or more.
 @pytest.mark.slow
-def test_boxes_shrink_with_their_picture(flags, server, tmp_path, record):
+def test_boxes_shrink_with_their_image(flags, server, tmp_path, record):
     stored, box = (1000, 600), "[100, 60, 500, 300]"
     Image.new("RGB", stored).save(tmp_path / "large.png")
     row = {"problem": f"Like {box}?", "solution": f"<answer>{box}</answer>", "task": "detection"}
@@ -75,9 +75,9 @@ def test_boxes_shrink_with_their_picture(flags, server, tmp_path, record):
             k_values=1,
         )
     )
-    picture, text = server.requests[0]["messages"][0]["content"]
+    image, text = server.requests[0]["messages"][0]["content"]
     assert text["text"].startswith(f"Like {moved}? ")
-    encoded = picture["image_url"]["url"].partition(",")[2]
+    encoded = image["image_url"]["url"].partition(",")[2]
     assert Image.open(io.BytesIO(base64.b64decode(encoded))).size == shown != stored
     assert record("open")["accuracy_of_samples"] == 1
 
@@ -120,7 +120,7 @@ def test_samples_of_other_settings_are_set_aside(flags, server, saved, tmp_path,
     assert len(saved()) == 12
 
 
-def test_another_picture_at_the_same_place_is_another_problem(flags, server, tmp_path):
+def test_another_image_at_the_same_place_is_another_problem(flags, server, tmp_path):
     main(flags())
     Image.new("RGB", (40, 30), "white").save(tmp_path / "1.png")
     main(flags())
@@ -199,11 +199,11 @@ def test_bad_flags_are_one_line_before_anything_is_asked(changes, message, flags
     ("text", "message"),
     [
         ("", "the file has no rows"),
-        ('{"problem": "?"}\n', "rows.jsonl:1: image: the row has no picture"),
+        ('{"problem": "?"}\n', "rows.jsonl:1: image: the row has no image"),
         ('{"problem": "?", "solution": "A", "task": "math", "image": "/x.png"}', "no closed <answer>"),
         (
             '{"problem": "?", "solution": "<answer>A</answer>", "task": "math", "image": "/no/x.png"}',
-            "unusable pictures: 1 of 1, in 1 of 1 rows: /no/x.png: no such file (check --image_root)",
+            "unusable images: 1 of 1, in 1 of 1 rows: /no/x.png: no such file (check --image_root)",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command against `transformers serve` with the tiny base: a real server and real pictures."""
+"""The command against `transformers serve` with the tiny base: a real server and real images."""
 
 import json
 from itertools import islice

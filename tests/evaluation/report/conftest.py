@@ -22,7 +22,7 @@ def write_evaluation(tmp_path):
             task = SUITES[suite][0]
             solutions = {"detection": '{"bbox_2d": [4, 6, 30, 32]}', "classify": "cube, ball", "math": "7"}
             example = {
-                "problem": "What is in the picture?",
+                "problem": "What is in the image?",
                 "solution": f"<answer>{solutions[task]}</answer>",
             }
             made = (rows_of or {}).get(suite) or [

@@ -17,7 +17,7 @@ TINY = {"model_type": "qwen2_5_vl", "hidden_size": 64, "layers": 4}
 QWEN_3B = {"model_type": "qwen2_5_vl", "hidden_size": 2048, "layers": 36}
 
 
-def scored_row(number, task, right, disputed, example, image="pictures/1.png", frame=(84, 84), rng=None):
+def scored_row(number, task, right, disputed, example, image="images/1.png", frame=(84, 84), rng=None):
     """A row as eval/evaluate.py writes it, whose output is right or wrong by the strict scoring."""
     rng = rng or random.Random(number)
     gold = example["solution"].removeprefix("<answer>").removesuffix("</answer>")

@@ -64,8 +64,8 @@ def browse(tmp_path):
 def test_the_page_asks_for_nothing(
     browse, write_evaluation, write_training, write_pass_at_k, report, tmp_path
 ):
-    (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (84, 84), (200, 30, 30)).save(tmp_path / "pictures/1.png")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (84, 84), (200, 30, 30)).save(tmp_path / "images/1.png")
     folder = write_evaluation("run/scores", detection_in=0.5, classify_in=0.5, math_in=0.5)
     rows = folder / "math_in.jsonl"
     hostile = "<img src=http://nowhere.invalid/a.png><script>fetch('http://nowhere.invalid/b')</script>"

@@ -1,4 +1,4 @@
-"""The page: hostile texts stay text, pictures and boxes are right, and it is whole in itself."""
+"""The page: hostile texts stay text, images and boxes are right, and it is whole in itself."""
 
 import base64
 import html
@@ -72,7 +72,7 @@ def page(write_evaluation, report):
     return make
 
 
-def pictures(text):
+def images(text):
     found = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', text)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int) for data in found]
 
@@ -174,11 +174,11 @@ def test_long_outputs_are_shortened(page):
 
 
 def test_boxes_are_drawn_in_the_frame_they_are_in(page, tmp_path):
-    picture = Image.new("RGB", (168, 168), (20, 20, 90))
-    ImageDraw.Draw(picture).rectangle((20, 40, 119, 99), fill=(220, 20, 20))
-    picture.save(tmp_path / "one.png")
-    # The boxes are in a frame of half the picture's size.
-    (pixels,) = pictures(page(row(image="one.png", frame=[84, 84], read=[[62, 52, 80, 80]])))
+    image = Image.new("RGB", (168, 168), (20, 20, 90))
+    ImageDraw.Draw(image).rectangle((20, 40, 119, 99), fill=(220, 20, 20))
+    image.save(tmp_path / "one.png")
+    # The boxes are in a frame of half the image's size.
+    (pixels,) = images(page(row(image="one.png", frame=[84, 84], read=[[62, 52, 80, 80]])))
     red = near(pixels, (220, 20, 20))
     ys, xs = np.nonzero(red)
     left, right, top, bottom = xs.min(), xs.max(), ys.min(), ys.max()
@@ -197,12 +197,12 @@ def test_boxes_are_drawn_in_the_frame_they_are_in(page, tmp_path):
     ("changes", "note"),
     [
         ({"image": "gone.png"}, "gone.png: no such file"),
-        ({"image": "../secret.png"}, "Picture ../secret.png lies outside the data."),
-        ({"image": "/etc/passwd"}, "Picture /etc/passwd lies outside the data."),
-        ({"image": "text.png"}, "not a picture"),
-        ({"image": "a" * 5000}, "Picture not shown"),
-        ({"image": "nul\0"}, "Picture not shown"),
-        ({"image": None}, "The row names no picture."),
+        ({"image": "../secret.png"}, "Image ../secret.png lies outside the data."),
+        ({"image": "/etc/passwd"}, "Image /etc/passwd lies outside the data."),
+        ({"image": "text.png"}, "not an image"),
+        ({"image": "a" * 5000}, "Image not shown"),
+        ({"image": "nul\0"}, "Image not shown"),
+        ({"image": None}, "The row names no image."),
         ({"read": None}, "No box was read in the answer."),
         ({"read": "it is left"}, "No box was read in the answer."),
         (
@@ -218,19 +218,18 @@ def test_what_is_not_shown_is_said(changes, note, page, tmp_path):
     (tmp_path / "data").mkdir()
     Image.new("RGB", (84, 84)).save(tmp_path / "data/one.png")
     Image.new("RGB", (84, 84)).save(tmp_path / "secret.png")
-    (tmp_path / "data/text.png").write_text("no picture")
+    (tmp_path / "data/text.png").write_text("no image")
     text = page(row(**{"image": "one.png", **changes}), root=tmp_path / "data")
     assert note in html.unescape(text)
     assert text.count("<img") == ("image" not in changes)
 
 
-def test_pictures_may_have_moved(page, tmp_path):
+def test_images_may_have_moved(page, tmp_path):
     (tmp_path / "moved").mkdir()
     Image.new("RGB", (84, 84)).save(tmp_path / "moved/one.png")
     text = page(row(image="one.png"), root="/nowhere", flags=("--data_root", tmp_path / "moved"))
     assert (
-        "Picture of train/open/detection_test.jsonl:1, 84 by 84 pixels, boxes: answer [10, 20, 60, 50]"
-        in text
+        "Image of train/open/detection_test.jsonl:1, 84 by 84 pixels, boxes: answer [10, 20, 60, 50]" in text
     )
 
 

@@ -1,4 +1,4 @@
-"""From examples to what trainer and evaluator read: prompts, lazily opened pictures, boxes in one frame."""
+"""From examples to what trainer and evaluator read: prompts, lazily opened images, boxes in one frame."""
 
 import logging
 from array import array
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 256
 # The trainer reads a row for each of its completions, and again for each step that they are dealt to.
-_OPEN_PICTURES = 16
+_OPEN_IMAGES = 16
 _FEATURES = Features(
     {
         "id": Value("string"),
@@ -50,7 +50,7 @@ class Split:
 
 
 def processed_size(size: Size, processor: ProcessorMixin) -> Size:
-    """The size the processor resizes a picture of `size` (width, height) to."""
+    """The size the processor resizes an image of `size` (width, height) to."""
     images = processor.image_processor
     height, width = smart_resize(
         size[1],
@@ -63,7 +63,7 @@ def processed_size(size: Size, processor: ProcessorMixin) -> Size:
 
 
 def image_token_count(size: Size, processor: ProcessorMixin) -> int:
-    """Vision tokens of a picture that reaches the processor at `size` (width, height)."""
+    """Vision tokens of an image that reaches the processor at `size` (width, height)."""
     width, height = processed_size(size, processor)
     return (
         width * height // (processor.image_processor.patch_size * processor.image_processor.merge_size) ** 2
@@ -71,7 +71,7 @@ def image_token_count(size: Size, processor: ProcessorMixin) -> int:
 
 
 def box_frame_size(shown: Size, box_frame: BoxFrame, processor: ProcessorMixin) -> Size:
-    """The size of the frame that boxes are taught in, for a picture shown at size `shown`."""
+    """The size of the frame that boxes are taught in, for an image shown at size `shown`."""
     return processed_size(shown, processor) if box_frame == "processed" else shown
 
 
@@ -85,22 +85,22 @@ def texts_in_frame(example: Example, stored: Size, frame: Size) -> tuple[str, st
     )
 
 
-def render_prompt(processor: ProcessorMixin, text: str, pictured: bool = True) -> str:
-    """The chat a model reads for a prompt: one user turn, its picture's placeholder and then the text."""
-    picture = [{"type": "image"}] if pictured else []
-    turn = {"role": "user", "content": [*picture, {"type": "text", "text": text}]}
+def render_prompt(processor: ProcessorMixin, text: str, with_image: bool = True) -> str:
+    """The chat a model reads for a prompt: one user turn, its image's placeholder and then the text."""
+    image = [{"type": "image"}] if with_image else []
+    turn = {"role": "user", "content": [*image, {"type": "text", "text": text}]}
     return processor.apply_chat_template([turn], add_generation_prompt=True)
 
 
 def prompt_token_counts(
     processor: ProcessorMixin, prompts: Sequence[str], image_tokens: Sequence[int | None]
 ) -> list[int]:
-    """Tokens of rendered prompts, those of each one's picture counted; `None` is no picture."""
+    """Tokens of rendered prompts, those of each one's image counted; `None` is no image."""
     texts = [
         render_prompt(processor, prompt, tokens is not None)
         for prompt, tokens in zip(prompts, image_tokens, strict=True)
     ]
-    # The template holds one placeholder, which the processor replaces by the picture's tokens.
+    # The template holds one placeholder, which the processor replaces by the image's tokens.
     return [
         len(ids) if tokens is None else len(ids) - 1 + tokens
         for ids, tokens in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
@@ -116,14 +116,14 @@ def build_split(
     strict_prompt_length: bool = False,
     box_frame: BoxFrame = "budget",
 ) -> Split:
-    """Turn examples into a dataset of `id, prompt, image, solution, task`; pictures open when a row is read.
+    """Turn examples into a dataset of `id, prompt, image, solution, task`; images open when a row is read.
 
     Rows go to an Arrow file as they come. Boxes in detection rows (gold, and claims or options in the
     problem) move from the stored frame to `box_frame`; prompts beyond `max_prompt_length` tokens are left
     out, never cut.
 
     Args:
-        sizes: Stored width and height of every picture, from `curr_reft.data.images.check_images`.
+        sizes: Stored width and height of every image, from `curr_reft.data.images.check_images`.
         box_frame: The frame boxes are moved to.
 
     Raises:
@@ -166,7 +166,7 @@ def _measured(
     processor: ProcessorMixin,
     box_frame: BoxFrame,
 ) -> Iterator[tuple[dict[str, Any], int, int]]:
-    """The row of each example, the tokens of its prompt with the picture's, and the picture's alone."""
+    """The row of each example, the tokens of its prompt with the image's, and the image's alone."""
     rows, image_tokens = [], []
     for example in examples:
         shown = budget_size(sizes[example.image], stage.budget(example.task))
@@ -191,6 +191,6 @@ def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
     return {**batch, "image": [_open_shown(path, STAGES[stage_name].budget(task)) for path, task in rows]}
 
 
-@lru_cache(maxsize=_OPEN_PICTURES)
+@lru_cache(maxsize=_OPEN_IMAGES)
 def _open_shown(path: str, budget: ImageBudget | None) -> Image.Image:
     return fit_to_budget(open_image(Path(path)), budget)

@@ -1,4 +1,4 @@
-"""Whether the gold boxes of rows are boxes in their pictures, or in another frame altogether."""
+"""Whether the gold boxes of rows are boxes in their images, or in another frame altogether."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -39,14 +39,14 @@ class _Frame:
         if 2 * len(self.in_one_pixel) > self.rows:
             return (
                 f"{len(self.in_one_pixel)} of {self.rows} gold boxes lie inside one pixel, first"
-                f" {self.in_one_pixel[0]}: they look normalised to 0…1; multiply them by their picture's"
+                f" {self.in_one_pixel[0]}: they look normalised to 0…1; multiply them by their image's"
                 " width and height"
             )
         if 2 * len(self.outside) > self.rows and not self.beyond_1000:
             return (
-                f"{len(self.outside)} of {self.rows} gold boxes leave their pictures, first"
-                f" {self.outside[0]}: they look normalised to 0…1000; multiply them by their picture's width"
-                " / 1000 and height / 1000, or check that the pictures are the right ones"
+                f"{len(self.outside)} of {self.rows} gold boxes leave their images, first"
+                f" {self.outside[0]}: they look normalised to 0…1000; multiply them by their image's width"
+                " / 1000 and height / 1000, or check that the images are the right ones"
             )
         return None
 
@@ -78,7 +78,7 @@ def check_boxes(
 def box_faults(examples: Iterable[Example], sizes: Mapping[Path, Size]) -> dict[str, str]:
     """What is wrong with the gold boxes of open detection rows, by row id, where their frame is right.
 
-    In the frame 0 to 1 all boxes lie in one pixel; in the frame 0 to 1000 many leave their pictures, and none
+    In the frame 0 to 1 all boxes lie in one pixel; in the frame 0 to 1000 many leave their images, and none
     goes beyond 1000.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Pictures: opening them, checking them once before a run, and shrinking them to a stage's budget.
+"""Images: opening them, checking them once before a run, and shrinking them to a stage's budget.
 
-Nothing here replaces a bad picture by another. It is named, with the reason, and its rows are dropped only
+Nothing here replaces a bad image by another. It is named, with the reason, and its rows are dropped only
 when the user asks for that.
 """
 
@@ -23,22 +23,22 @@ from curr_reft.stages import ImageBudget
 logger = logging.getLogger(__name__)
 
 MAX_IMAGE_PIXELS = 89_478_485
-"""Largest picture that is decoded: from here on Pillow suspects a decompression bomb (0.25 GiB as RGB)."""
+"""Largest image that is decoded: from here on Pillow suspects a decompression bomb (0.25 GiB as RGB)."""
 
 # Named, because Pillow would hand other formats to outside programs (EPS to Ghostscript).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 # What Pillow raises on damaged files; found by fuzzing these formats, for it documents no set.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, struct.error)
-# Bounds how many decoded pictures are held at once.
+# Bounds how many decoded images are held at once.
 _CHECK_THREADS = 8
 MAX_SIDE_RATIO = 200
-"""Qwen's processor refuses pictures with a side over this many times the other."""
+"""Qwen's processor refuses images with a side over this many times the other."""
 _SHOWN_BAD_IMAGES = 5
 _HINT = "check --image_root, or drop these rows with --allow_missing_images"
 
 
-class Pictured(Protocol):
-    """What has a name and a picture: an example, or a row of an evaluation."""
+class WithImage(Protocol):
+    """What has a name and an image: an example, or a row of an evaluation."""
 
     @property
     def id(self) -> str: ...
@@ -47,15 +47,15 @@ class Pictured(Protocol):
 
 
 class ImageError(InputError):
-    """A picture cannot be used; the message is its path and the reason."""
+    """An image cannot be used; the message is its path and the reason."""
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode a picture to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
+    """Decode an image to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
 
     What is transparent is put on white, as Qwen's own tools do; the release dropped transparency, which turns
     drawings black. Of an animation the first frame is taken, of 16 bits the upper eight. Raises `ImageError`
-    for a file that is missing, no picture, damaged, truncated, without a range of brightness (32 bits,
+    for a file that is missing, no image, damaged, truncated, without a range of brightness (32 bits,
     floats), or larger than `MAX_IMAGE_PIXELS`; the size is checked before any pixel is decoded.
     """
     try:
@@ -72,7 +72,7 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a picture in one of the formats {', '.join(_FORMATS)}") from error
+        raise ImageError(f"{path}: not an image in one of the formats {', '.join(_FORMATS)}") from error
     # The second is an exception only where the user turned warnings into errors.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: over {MAX_IMAGE_PIXELS} pixels") from error
@@ -88,7 +88,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def stored_size(path: Path) -> Size:
-    """Width and height of a picture in the stored frame; decodes it whole.
+    """Width and height of an image in the stored frame; decodes it whole.
 
     Raises `ImageError` as `open_image` does, and for sides that no processor takes (`MAX_SIDE_RATIO`).
     """
@@ -101,7 +101,7 @@ def stored_size(path: Path) -> Size:
 def released_resize(
     height: int, width: int, factor: int, min_pixels: int, max_pixels: int, max_ratio: float
 ) -> tuple[int, int]:
-    """The released (and Qwen's) height and width for a picture, multiples of `factor`, in the pixels allowed.
+    """The released (and Qwen's) height and width for an image, multiples of `factor`, in the pixels allowed.
 
     Raises:
         ValueError: when one side is over `max_ratio` times the other.
@@ -120,9 +120,9 @@ def released_resize(
 
 
 def budget_size(size: Size, budget: ImageBudget | None) -> Size:
-    """The size a stage gives a picture (the *budget* frame), as the released stage scripts compute it.
+    """The size a stage gives an image (the *budget* frame), as the released stage scripts compute it.
 
-    Unchanged without a budget, up to its `trigger`, up to its `max_pixels`, and for pictures longer than its
+    Unchanged without a budget, up to its `trigger`, up to its `max_pixels`, and for images longer than its
     `max_ratio`; otherwise both sides shrink by one factor to at most `max_pixels`, each rounded down.
     """
     width, height = size
@@ -136,7 +136,7 @@ def budget_size(size: Size, budget: ImageBudget | None) -> Size:
 
 
 def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image:
-    """The picture at its `budget_size`; the very same object when that changes nothing."""
+    """The image at its `budget_size`; the very same object when that changes nothing."""
     size = budget_size(image.size, budget)
     if budget is None or size == image.size:
         return image
@@ -144,19 +144,19 @@ def fit_to_budget(image: Image.Image, budget: ImageBudget | None) -> Image.Image
 
 
 def check_images(
-    examples: Iterable[Pictured], allow_missing: bool, hint: str = _HINT
+    examples: Iterable[WithImage], allow_missing: bool, hint: str = _HINT
 ) -> tuple[dict[Path, Size], dict[str, str]]:
-    """Decode every picture that the examples name, once, before a run starts.
+    """Decode every image that the examples name, once, before a run starts.
 
-    Returns the stored size of each good picture, and the reason for each example without one by its id; such
+    Returns the stored size of each good image, and the reason for each example without one by its id; such
     examples are to be left out.
 
     Args:
         examples: Gone through twice.
-        hint: What to do about bad pictures, for the message.
+        hint: What to do about bad images, for the message.
 
     Raises:
-        InputError: with counts and the first reasons, when a picture is bad and `allow_missing` is false, or
+        InputError: with counts and the first reasons, when an image is bad and `allow_missing` is false, or
             when no example is left.
     """
     paths = list(dict.fromkeys(example.image for example in examples))
@@ -178,7 +178,7 @@ def check_images(
     if len(reasons) > len(shown):
         shown.append(f"and {len(reasons) - len(shown)} more")
     counts = f"{len(reasons)} of {len(paths)}, in {len(dropped)} of {rows} rows"
-    summary = f"unusable pictures: {counts}: {'; '.join(shown)}"
+    summary = f"unusable images: {counts}: {'; '.join(shown)}"
     if not allow_missing:
         raise InputError(f"{summary} ({hint})")
     if len(dropped) == rows:

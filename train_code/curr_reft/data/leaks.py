@@ -1,8 +1,8 @@
 """Is anything that a model is tested on in what it is trained on? ``python -m curr_reft.data.leaks``
 
 Every held-out row is compared with every training row: by its text (case, white space and final punctuation
-aside), by its picture's path and bytes, and by how the picture looks (a perceptual hash, which survives
-another size or compression). A text that is asked of several pictures is a template, and its recurrence says
+aside), by its image's path and bytes, and by how the image looks (a perceptual hash, which survives
+another size or compression). A text that is asked of several images is a template, and its recurrence says
 nothing. A judge or choice row asks the held-out question that it begins with.
 """
 
@@ -20,8 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from curr_reft.data.image_copies import MAX_DISTANCE, HeldOutImages
 from curr_reft.data.mixture import load_mixture
-from curr_reft.data.picture_copies import MAX_DISTANCE, HeldOutPictures
 from curr_reft.data.schema import Example, Question, iter_questions
 from curr_reft.data.suites import Suite, load_suites
 from curr_reft.errors import InputError, command
@@ -30,16 +30,16 @@ from curr_reft.files.cli import CommandParser
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("question", "picture", "look-alike", "text")
-"""From worst to least: the same question about the same picture; another about it; one about a picture that
-looks the same; the same text about another picture. The last two are listed, and are no leak by themselves:
+KINDS = ("question", "image", "look-alike", "text")
+"""From worst to least: the same question about the same image; another about it; one about an image that
+looks the same; the same text about another image. The last two are listed, and are no leak by themselves:
 drawings that differ in a number look the same as well."""
 _LEAKS = KINDS[:2]
 Alike = Callable[[Path], dict[Path, str]]
 
 
 def _by_path(path: Path) -> dict[Path, str]:
-    return {path: "picture"}
+    return {path: "image"}
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,24 @@ def find_overlaps(
 
     Args:
         train: Gone through twice; memory grows with the suites, not with the training rows.
-        alike: The held-out pictures that a training picture is a copy of, and how; by default only itself.
+        alike: The held-out images that a training image is a copy of, and how; by default only itself.
     """
     rows = [(suite, question) for suite, questions in suites.items() for question in questions]
     texts = [normalised(question.problem) for _, question in rows]
-    by_text, by_picture = defaultdict(list), defaultdict(list)
+    by_text, by_image = defaultdict(list), defaultdict(list)
     for index, (_, question) in enumerate(rows):
         by_text[texts[index]].append(index)
-        by_picture[question.image].append(index)
+        by_image[question.image].append(index)
     templates = _templates(train, rows, by_text)
     worst: dict[tuple[int, str], tuple[int, str]] = {}
     for example in train:
         file = re.sub(r"(:\d+|\[\d+\])$", "", example.id)
         text = normalised(example.problem)
         for path, kind in alike(example.image).items():
-            for index in by_picture.get(path, ()):
+            for index in by_image.get(path, ()):
                 asked = texts[index]
                 same_text = text == asked or text.startswith((f"{asked} ", f"{asked}? ", f"{asked}. "))
-                certain = kind == "picture" or asked not in templates
+                certain = kind == "image" or asked not in templates
                 _keep_worst(worst, index, file, "question" if same_text and certain else kind, example.id)
         if text not in templates:
             for index in by_text.get(text, ()):
@@ -117,7 +117,7 @@ def _keep_worst(
 def _templates(
     train: Iterable[Example], rows: Sequence[tuple[str, Question]], by_text: dict[str, list[int]]
 ) -> set[str]:
-    """The held-out texts that are asked of more than one picture, in the suites or in training."""
+    """The held-out texts that are asked of more than one image, in the suites or in training."""
     asked_of: dict[str, Path] = {}
     templates = set()
     held_out = ((text, rows[index][1].image) for text, indices in by_text.items() for index in indices)
@@ -194,15 +194,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(f"--suites {arguments.suites}: none of its files could be read below {data_root}")
 
     held_out = (question.image for questions in suites.values() for question in questions)
-    pictures = HeldOutPictures(held_out, arguments.max_distance)
-    pictures.compare(example.image for example in train)
-    overlaps = find_overlaps(train, suites, pictures.copies_of)
+    images = HeldOutImages(held_out, arguments.max_distance)
+    images.compare(example.image for example in train)
+    overlaps = find_overlaps(train, suites, images.copies_of)
     Console().print(_table(overlaps, suites, data_root))
     if arguments.report is not None:
         with replacing(arguments.report) as file:
             file.writelines(json.dumps(vars(overlap)) + "\n" for overlap in overlaps)
-    if arguments.forbid_leaks and (unread or pictures.unopened):
-        first = next(chain(unread, map(str, pictures.unopened)))
+    if arguments.forbid_leaks and (unread or images.unopened):
+        first = next(chain(unread, map(str, images.unopened)))
         raise InputError(f"--forbid_leaks: not all could be compared (named above), first {first}")
     found = summaries(overlaps, suites)
     for line in found:
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if found and arguments.forbid_leaks:
         raise InputError(f"{arguments.dataset_name}: held-out rows are in training (named above)")
     if not found:
-        what = "what could be compared" if unread or pictures.unopened else f"{len(train)} training rows"
+        what = "what could be compared" if unread or images.unopened else f"{len(train)} training rows"
         logger.info("no leak found in %s", what)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from curr_reft.files.text import special_token_fault, surrogate_fault
 
 IMAGE_TAG = "<image>"
-"""Where rows made for LLaVA or ms-swift have their picture; here a picture comes before every question."""
+"""Where rows made for LLaVA or ms-swift have their image; here an image comes before every question."""
 LEADING_TAG = re.compile(rf"\s*{IMAGE_TAG}\s*")
 _LONGEST_PATH = 1024
 _SHOWN = 40
@@ -20,7 +20,7 @@ class BadRowError(ValueError):
 
 
 def path_fault(path: str) -> str | None:
-    """Why a text is no path of a picture but the picture itself, or `None`."""
+    """Why a text is no path of an image but the image itself, or `None`."""
     if path.startswith("data:") or len(path) > _LONGEST_PATH:
         size = f"{len(path)} characters ({path[:_SHOWN]!r}…)"
         return f"expected a path; this looks like base64 data of {size}; write it to a file"
@@ -28,7 +28,7 @@ def path_fault(path: str) -> str | None:
 
 
 def image_path(image_root: str, image: str) -> Path:
-    """The picture's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
+    """The image's absolute path; `..` is resolved by name, so a link below the root may lead anywhere."""
     path = os.path.normpath(os.path.join(image_root, image))
     if not path.startswith(os.path.join(image_root, "")):
         raise BadRowError(f"image: {image!r} is not below the image root {image_root}")
@@ -36,7 +36,7 @@ def image_path(image_root: str, image: str) -> Path:
 
 
 def problem_of(row: dict[str, Any]) -> str:
-    """The question, without the tag at its start that stands for the picture in other tools' rows."""
+    """The question, without the tag at its start that stands for the image in other tools' rows."""
     problem = text_of(row, "problem")
     if tag := LEADING_TAG.match(problem):
         problem = _checked_text(problem[tag.end() :], "problem")
@@ -70,13 +70,13 @@ def _checked_text(value: Any, field: str) -> str:
 
 
 def image_of(row: dict[str, Any]) -> str:
-    """The one picture of a row, which some released files give as a list of one."""
+    """The one image of a row, which some released files give as a list of one."""
     image = row.get("image")
     if image is None or image in ("", []):
-        raise BadRowError("image: the row has no picture; rows of text alone are not supported")
+        raise BadRowError("image: the row has no image; rows of text alone are not supported")
     if isinstance(image, list):
         if len(image) > 1:
-            raise BadRowError(f"image: expected one picture, found {len(image)}")
+            raise BadRowError(f"image: expected one image, found {len(image)}")
         image = image[0]
     path = _checked_text(image, "image")
     if fault := path_fault(path):

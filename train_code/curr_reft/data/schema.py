@@ -41,7 +41,7 @@ _TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One checked row: what is asked, the gold answer, and the picture it is about."""
+    """One checked row: what is asked, the gold answer, and the image it is about."""
 
     id: str
     """Where the row comes from: `FILE:LINE` in a `.jsonl` file, `FILE[INDEX]` (from 0) in a `.json` array."""
@@ -52,11 +52,11 @@ class Example:
     task: str
     """One of `stages.TASKS`."""
     image: Path
-    """The picture, resolved against the image root; neither opened nor checked here."""
+    """The image, resolved against the image root; neither opened nor checked here."""
 
 
 class Question(NamedTuple):
-    """What a row asks about which picture; the fields are those of `Example`."""
+    """What a row asks about which image; the fields are those of `Example`."""
 
     id: str
     problem: str
@@ -64,7 +64,7 @@ class Question(NamedTuple):
 
 
 class Query(NamedTuple):
-    """A question that may lack a picture, an answer, or both; the fields are those of `Example`."""
+    """A question that may lack an image, an answer, or both; the fields are those of `Example`."""
 
     id: str
     problem: str
@@ -169,7 +169,7 @@ def _checked(path: Path, convert: Callable[[str, Any], T]) -> Iterator[T]:
 def _note_tags(path: Path, rows: int) -> None:
     """Say it once of a file, which evaluation reads again for each checkpoint."""
     logger.warning(
-        "%s: %s taken off the start of %d problems: the picture is there anyway", path, IMAGE_TAG, rows
+        "%s: %s taken off the start of %d problems: the image is there anyway", path, IMAGE_TAG, rows
     )
 
 
@@ -236,7 +236,7 @@ def _query(row_id: str, row: Any, image_root: str) -> Query:
     image = image_path(image_root, image_of(row)) if row.get("image") not in (None, "", []) else None
     problem = problem_of(row)
     if image is None and problem != row["problem"]:
-        raise BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no picture")
+        raise BadRowError(f"problem: starts with {IMAGE_TAG}, and the row has no image")
     return Query(row_id, problem, solution, image)
 
 

@@ -1,9 +1,9 @@
-"""Share rows out to files that have no picture in common: ``python -m curr_reft.data.split ROWS.jsonl …``.
+"""Share rows out to files that have no image in common: ``python -m curr_reft.data.split ROWS.jsonl …``.
 
     python -m curr_reft.data.split refcoco.jsonl --parts detection_coco_train.jsonl=3000 \
         detection_coco_val.jsonl=500 detection_coco_test.jsonl=1000 --seed 42
 
-A part gets whole pictures, drawn at random, until it has its number of rows; of the last picture's rows those
+A part gets whole images, drawn at random, until it has its number of rows; of the last image's rows those
 too many are left out, so that numbers are exact.
 """
 
@@ -28,20 +28,20 @@ from curr_reft.files.manifest import sha256_of
 def split_rows(
     rows: Sequence[Row], sizes: Sequence[int], seed: int, same: Mapping[str, str] = MappingProxyType({})
 ) -> list[list[Row]]:
-    """As many rows as each of `sizes` says, in the order they came; no picture is in two parts.
+    """As many rows as each of `sizes` says, in the order they came; no image is in two parts.
 
     Args:
-        same: What identifies pictures beside their paths, by path: see `digests`.
+        same: What identifies images beside their paths, by path: see `digests`.
 
     Raises:
         InputError: when the rows do not suffice.
     """
-    by_picture: defaultdict[str, list[int]] = defaultdict(list)
+    by_image: defaultdict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        by_picture[identity(row, same)].append(index)
-    pictures = sorted(by_picture)
-    random.Random(seed).shuffle(pictures)
-    remaining = iter(pictures)
+        by_image[identity(row, same)].append(index)
+    images = sorted(by_image)
+    random.Random(seed).shuffle(images)
+    remaining = iter(images)
     parts = []
     for size in sizes:
         chosen: list[int] = []
@@ -49,29 +49,29 @@ def split_rows(
             path = next(remaining, None)
             if path is None:
                 raise InputError(
-                    f"{len(rows)} rows of {len(pictures)} pictures do not fill parts of {list(sizes)} rows"
-                    " without a picture in two of them"
+                    f"{len(rows)} rows of {len(images)} images do not fill parts of {list(sizes)} rows"
+                    " without an image in two of them"
                 )
-            chosen += by_picture[path][: size - len(chosen)]
+            chosen += by_image[path][: size - len(chosen)]
         parts.append([rows[index] for index in sorted(chosen)])
     return parts
 
 
-def picture(row: Row) -> str:
-    """The path of a row's picture, which some released files give as a list of one, in one spelling."""
+def image(row: Row) -> str:
+    """The path of a row's image, which some released files give as a list of one, in one spelling."""
     return os.path.normpath(row["image"] if isinstance(row["image"], str) else row["image"][0])
 
 
 def identity(row: Row, same: Mapping[str, str]) -> str:
-    """What tells a row's picture from others: its entry in `same`, else its path."""
-    path = picture(row)
+    """What tells a row's image from others: its entry in `same`, else its path."""
+    path = image(row)
     return same.get(path, path)
 
 
 def digests(rows: Iterable[Row], image_root: Path) -> dict[str, str]:
-    """The digest of the bytes of every picture that is there, by its path in the rows."""
-    paths = sorted({picture(row) for row in rows})
-    progress = tqdm(paths, desc="Hashing pictures", unit="image", disable=None)
+    """The digest of the bytes of every image that is there, by its path in the rows."""
+    paths = sorted({image(row) for row in rows})
+    progress = tqdm(paths, desc="Hashing images", unit="image", disable=None)
     return {path: sha256_of(image_root / path) for path in progress if (image_root / path).is_file()}
 
 
@@ -107,10 +107,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("rows", type=Path, nargs="+", metavar="ROWS.jsonl")
     parser.add_argument("--parts", type=_part, nargs="+", required=True, metavar="FILE=ROWS")
     parser.add_argument(
-        "--avoid", type=Path, nargs="+", default=[], metavar="FILE", help="rows whose pictures no part gets"
+        "--avoid", type=Path, nargs="+", default=[], metavar="FILE", help="rows whose images no part gets"
     )
     parser.add_argument(
-        "--image_root", type=Path, help="folder of the pictures: equal files count as one picture"
+        "--image_root", type=Path, help="folder of the images: equal files count as one image"
     )
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""A model's answers to turns, in a file that survives a kill: what is there is not asked for again."""
+"""A model's answers to requests, in a file that survives a kill: what is there is not asked for again."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from curr_reft.evaluation.backends.endpoint import EndpointError
 from curr_reft.evaluation.backends.generation import Backend, Completion
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.files.journal import Row, append, recover
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
@@ -23,20 +23,20 @@ _KINDS = {"model_output": str, "truncated": bool, "new_tokens": int | None}
 
 
 class Answers:
-    """The file of the answers to some turns, shared by all processes."""
+    """The file of the answers to some requests, shared by all processes."""
 
     def __init__(
-        self, path: Path, turns: Sequence[Turn], model_digest: str, settings: dict[str, Any]
+        self, path: Path, requests: Sequence[Request], model_digest: str, settings: dict[str, Any]
     ) -> None:
         """
         Args:
             model_digest: Of the weights and all that belongs to them.
             settings: What the answers depend on besides; an answer given under others does not hold.
         """
-        self._path, self._turns = path, turns
-        self._digests = {turn.id: _digest(model_digest, settings, turn) for turn in turns}
+        self._path, self._turns = path, requests
+        self._digests = {request.id: _digest(model_digest, settings, request) for request in requests}
 
-    def collect(self, load: Callable[[], Backend], title: str, team: Processes) -> tuple[int, float]:
+    def collect(self, load: Callable[[], Backend], title: str, processes: ProcessGroup) -> tuple[int, float]:
         """Ask for the answers that are missing, each on the disk before it counts.
 
         Returns how many those were, and the seconds that their computing took.
@@ -47,44 +47,46 @@ class Answers:
         Raises:
             InputError: when the file cannot be read or written, or an endpoint fails.
         """
-        there = team.shared(lambda: set(self.read()))
-        missing = [turn for turn in self._turns if turn.id not in there]
+        there = processes.shared(lambda: set(self.read()))
+        missing = [request for request in self._turns if request.id not in there]
         if not missing:
             logger.info("%s: all %d answers are there", self._path, len(self._turns))
             return 0, 0.0
         backend = load()
-        team.wait()
+        processes.wait()
         started = time.monotonic()
-        self._ask(backend, missing, title, team)
-        team.wait()
+        self._ask(backend, missing, title, processes)
+        processes.wait()
         return len(missing), time.monotonic() - started
 
     def read(self) -> dict[str, Row]:
-        """The answers that hold, by the ids of their turns, with the fields of `fields_of`."""
+        """The answers that hold, by the ids of their requests, with the fields of `fields_of`."""
         return recover(self._path, self._key_of)
 
-    def _ask(self, backend: Backend, missing: Sequence[Turn], title: str, team: Processes) -> None:
+    def _ask(self, backend: Backend, missing: Sequence[Request], title: str, processes: ProcessGroup) -> None:
         saved, counting = 0, threading.Lock()
-        with tqdm(total=len(missing), desc=title, unit="answer", disable=team.rank > 0 or None) as progress:
+        with tqdm(
+            total=len(missing), desc=title, unit="answer", disable=processes.rank > 0 or None
+        ) as progress:
 
-            def save(answers: list[tuple[Turn, Completion]]) -> None:
+            def save(answers: list[tuple[Request, Completion]]) -> None:
                 nonlocal saved
-                append(self._path, (self._row(turn, completion) for turn, completion in answers))
+                append(self._path, (self._row(request, completion) for request, completion in answers))
                 with counting:
                     saved += len(answers)
                     # Others answer as many in the same time.
-                    progress.update(min(len(answers) * team.count, len(missing) - progress.n))
+                    progress.update(min(len(answers) * processes.world_size, len(missing) - progress.n))
 
             try:
-                backend.answer(missing, team, save)
+                backend.answer(missing, processes, save)
             except EndpointError as error:
                 counts = f"{saved} of {len(missing)} answers were saved; started again it goes on from there"
                 raise EndpointError(f"{error} ({counts})") from error
 
-    def _row(self, turn: Turn, completion: Completion) -> Row:
+    def _row(self, request: Request, completion: Completion) -> Row:
         return {
-            "id": turn.id,
-            "digest": self._digests[turn.id],
+            "id": request.id,
+            "digest": self._digests[request.id],
             "model_output": completion.text,
             "new_tokens": completion.new_tokens,
             "truncated": completion.truncated,
@@ -98,10 +100,10 @@ class Answers:
 
 
 def fields_of(answer: Row) -> Row:
-    """What an answer adds to a row about its turn, so that the row stands for the answer when it is read."""
+    """What an answer adds to the row of its request, so that the row stands for the answer when read."""
     return {field: answer[field] for field in (*_KINDS, "digest")}
 
 
-def _digest(model_digest: str, settings: dict[str, Any], turn: Turn) -> str:
-    content = json.dumps([model_digest, settings, turn.content, turn.seed])
+def _digest(model_digest: str, settings: dict[str, Any], request: Request) -> str:
+    content = json.dumps([model_digest, settings, request.content, request.seed])
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """Answer and score held-out rows with a checkpoint, an adapter, a hub model, or all checkpoints of a run.
 
 Started again it goes on where it stopped: an answer that is there, by the same weights to the same prompt and
-picture under the same settings, is not asked for again.
+image under the same settings, is not asked for again.
 """
 
 import functools
@@ -23,8 +23,8 @@ from curr_reft.evaluation import rules
 from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
-from curr_reft.evaluation.models import Subject, find_subjects
-from curr_reft.evaluation.questions import Asked, Pictures, read_suite
+from curr_reft.evaluation.models import EvaluatedModel, find_models
+from curr_reft.evaluation.questions import Asked, Images, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.tables import comparison_grid
 from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_table
@@ -32,7 +32,7 @@ from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.files.atomic import replacing
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.manifest import sha256_of
-from curr_reft.processes import Processes, processes
+from curr_reft.processes import ProcessGroup, process_group
 from curr_reft.rewards.annotate import Row
 
 logger = logging.getLogger(__name__)
@@ -51,21 +51,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         names = map(str, flags.compare)
         console.print(comparison_grid(Pair(*names, compare(*flags.compare, seed=flags.seed))).to_rich())
         return
-    with processes() as team, ExitStack() as held:
-        if team.rank:
+    with process_group() as processes, ExitStack() as held:
+        if processes.rank:
             logging.getLogger().setLevel(logging.WARNING)
         suites = select_suites(load_suites(flags.suites_config), flags.suites)
         bad_checkpoints: dict[str, str] = {}
-        subjects = find_subjects(flags, team, bad_checkpoints)
+        models = find_models(flags, processes, bad_checkpoints)
         for fault in bad_checkpoints.values():
             logger.error("cannot be scored: %s", fault)
-        team.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
-        pictures, faults = Pictures(), {}
-        for subject in subjects:
-            asked = team.shared(functools.partial(_read_suites, suites, subject, flags, pictures, faults))
-            evaluate(subject, asked, flags, team)
-            if team.rank == 0:
-                console.print(scores_table(flags.output_dir / subject.folder))
+        processes.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
+        images, faults = Images(), {}
+        for model in models:
+            asked = processes.shared(functools.partial(_read_suites, suites, model, flags, images, faults))
+            evaluate(model, asked, flags, processes)
+            if processes.rank == 0:
+                console.print(scores_table(flags.output_dir / model.folder))
     if faults or bad_checkpoints:
         what = [
             f"{kind} {', '.join(named)}"
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _read_suites(
-    suites: Sequence[Suite], subject: Subject, flags: Namespace, pictures: Pictures, faults: dict[str, str]
+    suites: Sequence[Suite], model: EvaluatedModel, flags: Namespace, images: Images, faults: dict[str, str]
 ) -> AskedSuites:
     """The rows of the suites that can be read; what is wrong with the others is said once, and kept."""
     asked = {}
@@ -90,9 +90,9 @@ def _read_suites(
                 flags.prompts,
                 flags.sample_num,
                 flags.seed,
-                subject.box_frame,
-                subject.processor,
-                pictures,
+                model.box_frame,
+                model.processor,
+                images,
             )
         except InputError as error:
             faults[suite.name] = str(error)
@@ -112,26 +112,26 @@ def _read_suites(
     return asked
 
 
-def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Processes) -> None:
+def evaluate(model: EvaluatedModel, asked: AskedSuites, flags: Namespace, processes: ProcessGroup) -> None:
     """Answer what is not answered yet, then score; weights are loaded when the first answer is needed."""
-    folder = flags.output_dir / subject.folder
-    team.shared(lambda: read_scores(folder))
-    model_digest = team.shared(subject.digest)
+    folder = flags.output_dir / model.folder
+    processes.shared(lambda: read_scores(folder))
+    model_digest = processes.shared(model.digest)
     folder.mkdir(parents=True, exist_ok=True)
     # One model answers all suites, and its weights are loaded when the first answer is needed.
-    load = functools.cache(subject.load)
+    load = functools.cache(model.load)
     for suite, (rows, file_digest) in asked.items():
         path = folder / f"{suite.name}.jsonl"
-        answers = Answers(path, rows, model_digest, subject.settings)
-        progress = f"{subject.about['name']}, {suite.name}"
-        count, seconds = answers.collect(load, progress, team)
-        if team.rank == 0:
+        answers = Answers(path, rows, model_digest, model.settings)
+        progress = f"{model.about['name']}, {suite.name}"
+        count, seconds = answers.collect(load, progress, processes)
+        if processes.rank == 0:
             found = answers.read()
             predictions = [_prediction(row, found[row.id], flags.data_root) for row in rows]
             scored, accuracy = score_predictions(suite.scoring, suite.task, predictions)
             with replacing(path) as file:
                 file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in scored)
-            about = {**subject.about, "model_digest": model_digest, "data_root": str(flags.data_root)}
+            about = {**model.about, "model_digest": model_digest, "data_root": str(flags.data_root)}
             entry = {
                 "task": suite.task,
                 "domain": suite.domain,
@@ -139,7 +139,7 @@ def evaluate(subject: Subject, asked: AskedSuites, flags: Namespace, team: Proce
                 "json_path": suite.json_path,
                 "sha256": file_digest,
                 "rows_sha256": hashlib.sha256("\n".join(row.id for row in rows).encode()).hexdigest(),
-                "settings": {**subject.settings, "sample_num": flags.sample_num, "seed": flags.seed},
+                "settings": {**model.settings, "sample_num": flags.sample_num, "seed": flags.seed},
                 "answered_now": count,
                 "seconds": seconds if count else None,
                 "rows_per_second": count / seconds if count else None,

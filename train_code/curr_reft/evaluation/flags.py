@@ -42,7 +42,7 @@ def evaluation_parser(description: str) -> CommandParser:
         "--data_root",
         type=Path,
         default=_REPOSITORY / "grpo_sft_data/grpo_data",
-        help="folder of rows and pictures (default: grpo_sft_data/grpo_data)",
+        help="folder of rows and images (default: grpo_sft_data/grpo_data)",
     )
     what.add_argument("--output_dir", type=Path)
     what.add_argument("--sample_num", type=int, default=1000, help="rows of a suite, drawn by --seed")

@@ -63,7 +63,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         *("MATH", "openai_math", "exact_match,none", 1, 100),
-        "a guess, the paper says only MATH: here problems as text, without a picture, graded by gpt-4o-mini",
+        "a guess, the paper says only MATH: here problems as text, without an image, graded by gpt-4o-mini",
     ),
 )
 _ALL_DIFFER = (

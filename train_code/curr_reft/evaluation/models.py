@@ -17,11 +17,11 @@ from curr_reft.evaluation.backends.generation import Backend, TransformersBacken
 from curr_reft.evaluation.backends.vllm_backend import VllmBackend, check_vllm
 from curr_reft.models.checkpoints import Checkpoint, find_checkpoints, recorded_box_frame
 from curr_reft.models.decoding import Decoding
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
 
 @dataclass(frozen=True)
-class Subject:
+class EvaluatedModel:
     """A model as a command that asks it sees it."""
 
     folder: str
@@ -37,7 +37,7 @@ class Subject:
     load: Callable[[], Backend]
 
 
-def find_subjects(flags: Namespace, processes: Processes, faults: dict[str, str]) -> list[Subject]:
+def find_models(flags: Namespace, processes: ProcessGroup, faults: dict[str, str]) -> list[EvaluatedModel]:
     """Every model that the flags name; no weights are loaded.
 
     Args:
@@ -54,7 +54,7 @@ def find_subjects(flags: Namespace, processes: Processes, faults: dict[str, str]
     ]
 
 
-def _local(checkpoint: Checkpoint, flags: Namespace, processes: Processes) -> Subject:
+def _local(checkpoint: Checkpoint, flags: Namespace, processes: ProcessGroup) -> EvaluatedModel:
     if flags.backend == "vllm":
         check_vllm(checkpoint, processes)
     box_frame = flags.box_frame or recorded_box_frame(checkpoint) or "budget"
@@ -72,7 +72,7 @@ def _local(checkpoint: Checkpoint, flags: Namespace, processes: Processes) -> Su
             checkpoint, processor, decoding, flags.batch_size, dtype, flags.attn_implementation
         )
 
-    return Subject(
+    return EvaluatedModel(
         folder=checkpoint.folder,
         about={
             "model": str(flags.model),
@@ -95,18 +95,16 @@ def _local(checkpoint: Checkpoint, flags: Namespace, processes: Processes) -> Su
     )
 
 
-def _endpoint(flags: Namespace, processes: Processes) -> Subject:
+def _endpoint(flags: Namespace, processes: ProcessGroup) -> EvaluatedModel:
     url = chat_url(flags.model_url, "--model_url")
-    if processes.count > 1:
+    if processes.world_size > 1:
         raise InputError("--backend endpoint: start it without torchrun; --threads asks in parallel")
     box_frame = flags.box_frame or "budget"
     if box_frame != "budget":
-        raise InputError(
-            "--box_frame processed: an endpoint does not tell how its processor resizes pictures"
-        )
+        raise InputError("--box_frame processed: an endpoint does not tell how its processor resizes images")
     endpoint = ChatEndpoint(url, flags.model_name, MODEL_KEY, flags.timeout, flags.attempts)
     decoding = Decoding(flags.max_new_tokens, 1.0, flags.temperature)
-    return Subject(
+    return EvaluatedModel(
         folder="",
         about={
             "model": url,

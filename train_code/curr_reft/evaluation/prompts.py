@@ -24,7 +24,7 @@ class _ReleasedMain(Stage):
         )
 
 
-# Pictures of other tasks are not shrunk. Where a side is over 40 times the other the release stops.
+# Images of other tasks are not shrunk. Where a side is over 40 times the other the release stops.
 _MAIN = _ReleasedMain("open", 3, "", budgets={"math": ImageBudget(410_000, 410_000, max_ratio=40)})
 _REFGTA = Stage("open", 3, "", {"detection": " Output the final answer in JSON format."})
 """`single_process_eval_for_refgta.py`."""
@@ -37,8 +37,8 @@ def questions_of(suite: Suite, prompts: Prompts) -> Stage:
     return _REFGTA if suite.scoring == "refgta" else _MAIN
 
 
-def picture_of(suite: Suite, prompts: Prompts, image: str) -> str:
-    """The picture a row is asked about: the released RefGTA evaluator reads one that was made smaller."""
+def image_of(suite: Suite, prompts: Prompts, image: str) -> str:
+    """The image a row is asked about: the released RefGTA evaluator reads one that was made smaller."""
     if prompts == "released" and suite.scoring == "refgta":
         return image.replace("final", "final_resize", 1)
     return image

@@ -12,22 +12,22 @@ from transformers import ProcessorMixin
 
 from curr_reft.boxes import THOUSANDTHS, BoxFrame, Size, round_box, scale_box
 from curr_reft.data.dataset import box_frame_size, texts_in_frame
-from curr_reft.data.images import Pictured, budget_size, check_images
+from curr_reft.data.images import WithImage, budget_size, check_images
 from curr_reft.data.schema import Example, iter_objects, iter_questions, place
 from curr_reft.data.suites import Suite
 from curr_reft.errors import InputError
-from curr_reft.evaluation.prompts import Prompts, picture_of, questions_of
-from curr_reft.evaluation.request import Turn, content_digest
+from curr_reft.evaluation.prompts import Prompts, image_of, questions_of
+from curr_reft.evaluation.request import Request, content_digest
 from curr_reft.files.manifest import sha256_of
 from curr_reft.stages import Stage
 
 _REFGTA_GOLDS = ("solution", "normalized_solution", "resize_solution")
 _TOLERANCE = 0.02
-"""How far a RefGTA gold may lie from its thousandths, as a share of the picture's side."""
+"""How far a RefGTA gold may lie from its thousandths, as a share of the image's side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Turn):
+class Asked(Request):
     """One row of a suite as a model is asked it; its id is the row file below the data root, and line."""
 
     task: str
@@ -41,7 +41,7 @@ class Asked(Turn):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row that was read, its picture not yet looked at."""
+    """A row that was read, its image not yet looked at."""
 
     id: str
     image: Path
@@ -49,15 +49,15 @@ class _Row:
     golds: dict[str, Any]
 
 
-class Pictures:
-    """Stored sizes and digests of the pictures that were looked at, each decoded once."""
+class Images:
+    """Stored sizes and digests of the images that were looked at, each decoded once."""
 
     def __init__(self) -> None:
         self.sizes: dict[Path, Size] = {}
         self.digests: dict[Path, str] = {}
 
-    def look_at(self, rows: Sequence[Pictured]) -> None:
-        """Decode the pictures of rows that were not looked at yet.
+    def look_at(self, rows: Sequence[WithImage]) -> None:
+        """Decode the images of rows that were not looked at yet.
 
         Raises:
             InputError: when one is missing or cannot be used.
@@ -76,7 +76,7 @@ def read_suite(
     seed: int,
     box_frame: BoxFrame,
     processor: ProcessorMixin | None,
-    pictures: Pictures,
+    images: Images,
 ) -> list[Asked]:
     """The rows of a suite, in the file's order.
 
@@ -86,16 +86,16 @@ def read_suite(
         processor: Only looked at for the box frame `processed`.
 
     Raises:
-        InputError: for a file, row or picture that cannot be used.
+        InputError: for a file, row or image that cannot be used.
     """
     path = data_root / suite.json_path
     rows = _read_rows(path, suite, data_root, prompts)
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     chosen = [rows[index] for index in sorted(order[:sample_num])]
-    pictures.look_at(chosen)
+    images.look_at(chosen)
     stage = questions_of(suite, prompts)
-    return [_ask(row, suite, stage, pictures, box_frame, processor) for row in chosen]
+    return [_ask(row, suite, stage, images, box_frame, processor) for row in chosen]
 
 
 def _read_rows(path: Path, suite: Suite, data_root: Path, prompts: Prompts) -> list[_Row]:
@@ -104,7 +104,7 @@ def _read_rows(path: Path, suite: Suite, data_root: Path, prompts: Prompts) -> l
     for question, (number, row) in zip(questions, iter_objects(path), strict=True):
         if missing := [name for name in _golds(suite) if name not in row]:
             raise InputError(f"{question.id}: {missing[0]}: missing")
-        image = data_root / picture_of(suite, prompts, os.path.relpath(question.image, data_root))
+        image = data_root / image_of(suite, prompts, os.path.relpath(question.image, data_root))
         golds = {name: row[name] for name in _golds(suite)}
         rows.append(_Row(place(Path(suite.json_path), number), image, question.problem, golds))
     return rows
@@ -118,11 +118,11 @@ def _ask(
     row: _Row,
     suite: Suite,
     stage: Stage,
-    pictures: Pictures,
+    images: Images,
     box_frame: BoxFrame,
     processor: ProcessorMixin | None,
 ) -> Asked:
-    stored, budget = pictures.sizes[row.image], stage.budget(suite.task)
+    stored, budget = images.sizes[row.image], stage.budget(suite.task)
     shown = budget_size(stored, budget)
     frame = shown if processor is None else box_frame_size(shown, box_frame, processor)
     problem, golds = row.problem, row.golds
@@ -141,7 +141,7 @@ def _ask(
         image=row.image,
         budget=budget,
         shown=shown,
-        content=content_digest(prompt, pictures.digests[row.image], shown),
+        content=content_digest(prompt, images.digests[row.image], shown),
         task=suite.task,
         problem=problem,
         frame=frame,
@@ -150,13 +150,13 @@ def _ask(
 
 
 def _refgta_gold(row: _Row, stored: Size, frame: Size) -> list[int]:
-    """The gold box in `frame`, from whichever of a row's pixel golds belongs to the stored picture.
+    """The gold box in `frame`, from whichever of a row's pixel golds belongs to the stored image.
 
-    `solution` is in the pixels of RefGTA's own pictures, `resize_solution` in those of the release's smaller
-    ones, and `normalized_solution` tells which of the two a picture is.
+    `solution` is in the pixels of RefGTA's own images, `resize_solution` in those of the release's smaller
+    ones, and `normalized_solution` tells which of the two an image is.
 
     Raises:
-        InputError: when a gold is no box, or neither belongs to the picture.
+        InputError: when a gold is no box, or neither belongs to the image.
     """
     boxes = {name: _four_numbers(row, name) for name in _REFGTA_GOLDS}
     expected = scale_box(boxes["normalized_solution"], THOUSANDTHS, stored)
@@ -168,8 +168,8 @@ def _refgta_gold(row: _Row, stored: Size, frame: Size) -> list[int]:
     # Said of what must hold, so that NaN is a fault.
     if not distances[nearest] <= _TOLERANCE:
         raise InputError(
-            f"{row.id}: neither solution nor resize_solution lies where normalized_solution says in a picture"
-            f" of {stored[0]}x{stored[1]}: is {row.image} the right picture?"
+            f"{row.id}: neither solution nor resize_solution lies where normalized_solution says in an image"
+            f" of {stored[0]}x{stored[1]}: is {row.image} the right image?"
         )
     return list(round_box(scale_box(boxes[nearest], stored, frame), frame))
 

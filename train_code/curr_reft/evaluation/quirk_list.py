@@ -251,7 +251,7 @@ QUIRKS = (
     ),
     Quirk(
         "RefGTA: right in any of three pixel frames, in one of them above 0.49",
-        "the frame of the picture shown, above 0.5",
+        "the frame of the image shown, above 0.5",
         Case(
             "refgta",
             "detection",

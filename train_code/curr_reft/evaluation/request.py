@@ -16,39 +16,39 @@ _SEED_BITS = 31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A user's turn of a chat, with a picture or without."""
+class Request:
+    """A user's request of a chat, with an image or without."""
 
     id: str
     prompt: str
     image: Path | None
     budget: ImageBudget | None = None
     shown: Size | None = None
-    """Width and height of the picture that the processor gets."""
+    """Width and height of the image that the processor gets."""
     content: str
     """From `content_digest`."""
     seed: int = 0
     """Of the draws of a sampled answer."""
 
     @property
-    def picture(self) -> tuple[Path, Size | None, str | None] | None:
-        """What tells the picture, as it is shown, from all others of a run."""
+    def image_key(self) -> tuple[Path, Size | None, str | None] | None:
+        """What tells the image, as it is shown, from all others of a run."""
         if self.image is None:
             return None
         return self.image, self.shown, self.budget and self.budget.resample
 
     def open_image(self) -> Image.Image | None:
-        """The picture at its `shown` size."""
+        """The image at its `shown` size."""
         return None if self.image is None else fit_to_budget(open_image(self.image), self.budget)
 
 
-def content_digest(prompt: str, picture: str | None, shown: Size | None) -> str:
+def content_digest(prompt: str, image: str | None, shown: Size | None) -> str:
     """Digest of all that an answer depends on, apart from model, settings and seed.
 
     Args:
-        picture: Digest of the stored picture.
+        image: Digest of the stored image.
     """
-    return hashlib.sha256(json.dumps([prompt, picture, shown]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([prompt, image, shown]).encode()).hexdigest()
 
 
 def seed_of(text: str) -> int:

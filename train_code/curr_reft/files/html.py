@@ -1,4 +1,4 @@
-"""What the project's pages share: templates filled with anybody's text, and pictures inside the page."""
+"""What the project's pages share: templates filled with anybody's text, and images inside the page."""
 
 import base64
 import io
@@ -24,10 +24,10 @@ def render_template(template: Path, lstrip_blocks: bool = False, **values: Any) 
     return environment.from_string(template.read_text(encoding="utf-8")).render(values)
 
 
-def jpeg_uri(picture: Image.Image, **options: Any) -> str:
-    """A picture as a data URI; JPEG, so that a page of many photographs stays small."""
+def jpeg_uri(image: Image.Image, **options: Any) -> str:
+    """An image as a data URI; JPEG, so that a page of many photographs stays small."""
     data = io.BytesIO()
-    picture.save(data, "JPEG", **options)
+    image.save(data, "JPEG", **options)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 

@@ -1,6 +1,6 @@
 """One forward pass for prompts and all their completions, each prompt computed once.
 
-The completions of a group differ only after the prompt. The ordinary pass computes the prompt, picture and
+The completions of a group differ only after the prompt. The ordinary pass computes the prompt, image and
 all, once for each of them; here it is one sequence. Of a prompt `p1 p2 p3` with completions `a1 a2 a3` and
 `b1 b2`:
 
@@ -60,14 +60,14 @@ def pack(rows: Sequence[Row], rope_index: Callable[..., tuple[torch.Tensor, torc
         "shift_labels": torch.cat([row.completion for row in rows])[None],
         "predicts": torch.cat(predicts),
     }
-    pictured = [row for row in firsts if row.pixel_values is not None]
-    if pictured:
-        inputs["pixel_values"] = torch.cat([row.pixel_values for row in pictured])
-        inputs["image_grid_thw"] = torch.cat([row.image_grid_thw for row in pictured])
+    with_image = [row for row in firsts if row.pixel_values is not None]
+    if with_image:
+        inputs["pixel_values"] = torch.cat([row.pixel_values for row in with_image])
+        inputs["image_grid_thw"] = torch.cat([row.image_grid_thw for row in with_image])
     return inputs
 
 
-def obstacle(model: PreTrainedModel) -> str | None:
+def unsupported_reason(model: PreTrainedModel) -> str | None:
     """Why this model cannot compute a group in one pass, or `None`."""
     config = model.config
     if config.model_type not in FAMILIES:

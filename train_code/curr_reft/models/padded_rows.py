@@ -15,20 +15,20 @@ class Row:
     """A prompt with one completion, without padding."""
 
     group: int
-    """Neighbouring rows with the same number share prompt and pictures."""
+    """Neighbouring rows with the same number share prompt and images."""
     prompt: torch.Tensor
     """Token ids `[prompt]`."""
     completion: torch.Tensor
     """Token ids `[completion]`; may be empty."""
     token_types: torch.Tensor
-    """1 where the prompt's token is a picture's, `[prompt]`."""
+    """1 where the prompt's token is an image's, `[prompt]`."""
     pixel_values: torch.Tensor | None
-    """Patches of the prompt's pictures `[patches, patch size]`."""
+    """Patches of the prompt's images `[patches, patch size]`."""
     image_grid_thw: torch.Tensor | None
-    """Patches of each picture along time, height and width `[pictures, 3]`."""
+    """Patches of each image along time, height and width `[images, 3]`."""
 
     def same_prompt(self, other: "Row") -> bool:
-        """Whether both rows ask the same about the same pictures."""
+        """Whether both rows ask the same about the same images."""
         if not torch.equal(self.prompt, other.prompt):
             return False
         if self.pixel_values is None or other.pixel_values is None:
@@ -47,11 +47,11 @@ def rows_of(
         input_ids: `[rows, prompt + completion]`, prompts padded on the left, completions on the right.
         attention_mask: 1 where there is a token, of the same shape.
         completion_length: Columns that hold completions.
-        fields: The batch's pictures as TRL keeps them: `pixel_values`, `image_grid_thw`, `num_images`,
+        fields: The batch's images as TRL keeps them: `pixel_values`, `image_grid_thw`, `num_images`,
             `mm_token_type_ids`, each possibly `None` or missing.
     """
     given = {name: value for name, value in fields.items() if value is not None}
-    pictures = split_pixel_values_by_grid(given) if "pixel_values" in given else {}
+    images = split_pixel_values_by_grid(given) if "pixel_values" in given else {}
     token_types = given.get("mm_token_type_ids", torch.zeros_like(input_ids))
     rows: list[Row] = []
     for index, present in enumerate(attention_mask.bool()):
@@ -63,8 +63,8 @@ def rows_of(
             prompt=input_ids[index, prompt],
             completion=input_ids[index, completion],
             token_types=token_types[index, prompt],
-            pixel_values=pictures["pixel_values"][index] if pictures else None,
-            image_grid_thw=pictures["image_grid_thw"][index] if pictures else None,
+            pixel_values=images["pixel_values"][index] if images else None,
+            image_grid_thw=images["image_grid_thw"][index] if images else None,
         )
         if rows and row.same_prompt(rows[-1]):
             row = replace(row, group=rows[-1].group)

@@ -49,8 +49,8 @@ def load_processor(
 
     Args:
         model: Checkpoint directory or hub id.
-        min_pixels: Pictures below this many pixels are enlarged; `None` keeps the checkpoint's own limit.
-        max_pixels: Pictures above this many pixels are shrunk; `None` keeps the checkpoint's own limit.
+        min_pixels: Images below this many pixels are enlarged; `None` keeps the checkpoint's own limit.
+        max_pixels: Images above this many pixels are shrunk; `None` keeps the checkpoint's own limit.
         config: Where weights and configuration are, when not beside the processor.
         flag: What named the model, for messages.
 

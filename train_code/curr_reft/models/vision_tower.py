@@ -1,4 +1,4 @@
-"""The vision tower of the Qwen-VL families: pictures as it takes them, and less time for the same."""
+"""The vision tower of the Qwen-VL families: images as it takes them, and less time for the same."""
 
 import functools
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl")
-"""Whose language model gets a picture as the embeddings of its tokens, placed by M-RoPE, and nothing else.
+"""Whose language model gets an image as the embeddings of its tokens, placed by M-RoPE, and nothing else.
 (Qwen3-VL, say, adds features to later layers.)"""
 
 # transformers hands an implementation with "flash" in its name all windows at once, any other one by one.
@@ -20,10 +20,10 @@ _WINDOWS = "windows_like_flash"
 
 
 def cut_into_patches(
-    image_processor: Any, pictures: Sequence[Image.Image], **kwargs: Any
+    image_processor: Any, images: Sequence[Image.Image], **kwargs: Any
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Each picture's patches `[patches, values]`, and how many there are in time, height and width, `[3]`."""
-    made = image_processor(list(pictures), **{**kwargs, "return_tensors": "pt"})
+    """Each image's patches `[patches, values]`, and how many there are in time, height and width, `[3]`."""
+    made = image_processor(list(images), **{**kwargs, "return_tensors": "pt"})
     grids = made["image_grid_thw"]
     return list(zip(made["pixel_values"].split(grids.prod(dim=1).tolist()), grids, strict=True))
 
@@ -33,7 +33,7 @@ def quicken(model: PreTrainedModel, on: bool = True) -> None:
 
     Convolutions over patches of the very size of their kernel are products with their flat weights, which on
     a CPU take a fifth of the time. Where attention is torch's sdpa, neighbouring windows of one size, and
-    pictures of one size, attend in one call; no second model can be made from such a model's configuration.
+    images of one size, attend in one call; no second model can be made from such a model's configuration.
     """
     for module in model.modules():
         if not isinstance(module, nn.Conv3d) or module.kernel_size != module.stride:

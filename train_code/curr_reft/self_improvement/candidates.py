@@ -1,7 +1,7 @@
 """Sample a model's own answers to queries: ``python -m curr_reft.self_improvement.candidates``.
 
 Each query is answered --num_samples times. Started again it goes on where it stopped; a larger --num_samples
-asks for the new ones only. An answer depends on model, prompt, picture, settings and --seed alone, not on its
+asks for the new ones only. An answer depends on model, prompt, image, settings and --seed alone, not on its
 batch, on the number of processes or on an interruption (in float32).
 """
 
@@ -18,14 +18,14 @@ from curr_reft.errors import InputError, command
 from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.backends.endpoint import MODEL_KEY
 from curr_reft.evaluation.flags import add_model_flags, check_model_flags
-from curr_reft.evaluation.models import Subject, find_subjects
-from curr_reft.evaluation.questions import Pictures
+from curr_reft.evaluation.models import EvaluatedModel, find_models
+from curr_reft.evaluation.questions import Images
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.manifest import environment, sha256_of
-from curr_reft.processes import processes
-from curr_reft.self_improvement.queries import candidates_of, read_queries, turn_of
+from curr_reft.processes import process_group
+from curr_reft.self_improvement.queries import candidates_of, read_queries, request_of
 from curr_reft.self_improvement.records import CANDIDATES, Candidate, candidate_row
 from curr_reft.self_improvement.sources import Composition, load_composition
 
@@ -38,20 +38,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     flags = _parse(argv)
     composition = load_composition(flags.config)
-    with processes() as team, ExitStack() as held, logging_redirect_tqdm():
-        if team.rank:
+    with process_group() as processes, ExitStack() as held, logging_redirect_tqdm():
+        if processes.rank:
             logging.getLogger().setLevel(logging.WARNING)
-        subject = find_subjects(flags, team, {})[0]
-        team.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
-        pictures = Pictures()
-        candidates = team.shared(lambda: _read(composition, flags, subject, pictures))
-        pictures = team.shared(lambda: pictures)
-        digest = team.shared(subject.digest)
-        turns = [turn_of(candidate, pictures, flags.seed) for candidate in candidates]
-        answers = Answers(flags.output_dir / CANDIDATES, turns, digest, subject.settings)
-        answers.collect(subject.load, "Sampling", team)
-        if team.rank == 0:
-            _write(flags, subject, digest, candidates, answers)
+        model = find_models(flags, processes, {})[0]
+        processes.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
+        images = Images()
+        candidates = processes.shared(lambda: _read(composition, flags, model, images))
+        images = processes.shared(lambda: images)
+        digest = processes.shared(model.digest)
+        requests = [request_of(candidate, images, flags.seed) for candidate in candidates]
+        answers = Answers(flags.output_dir / CANDIDATES, requests, digest, model.settings)
+        answers.collect(model.load, "Sampling", processes)
+        if processes.rank == 0:
+            _write(flags, model, digest, candidates, answers)
 
 
 def _parse(argv: Sequence[str] | None) -> Namespace:
@@ -64,7 +64,7 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     what.add_argument(
         "--config", type=Path, required=True, help="sources of queries, as in configs/self_improvement"
     )
-    what.add_argument("--data_root", type=Path, required=True, help="folder of queries and pictures")
+    what.add_argument("--data_root", type=Path, required=True, help="folder of queries and images")
     what.add_argument("--output_dir", type=Path, required=True)
     what.add_argument("--num_samples", type=int, default=8, help="answers to each query (default: 8)")
     what.add_argument("--temperature", type=float, default=1.0, help="default: 1, as in training")
@@ -89,22 +89,22 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
 
 
 def _read(
-    composition: Composition, flags: Namespace, subject: Subject, pictures: Pictures
+    composition: Composition, flags: Namespace, model: EvaluatedModel, images: Images
 ) -> list[Candidate]:
     queries = {source: read_queries(source, flags.data_root) for source in composition.sources}
-    pictures.look_at([query for rows in queries.values() for query in rows if query.image is not None])
+    images.look_at([query for rows in queries.values() for query in rows if query.image is not None])
     return [
         candidate
         for source, rows in queries.items()
         for candidate in candidates_of(
             *(source, rows, flags.num_samples, flags.data_root),
-            *(pictures, subject.box_frame, subject.processor),
+            *(images, model.box_frame, model.processor),
         )
     ]
 
 
 def _write(
-    flags: Namespace, subject: Subject, digest: str, candidates: Sequence[Candidate], answers: Answers
+    flags: Namespace, model: EvaluatedModel, digest: str, candidates: Sequence[Candidate], answers: Answers
 ) -> None:
     found = answers.read()
     path = flags.output_dir / CANDIDATES
@@ -114,9 +114,9 @@ def _write(
             file.write(json.dumps(row, allow_nan=False) + "\n")
     truncated = sum(found[candidate.id]["truncated"] for candidate in candidates)
     record = {
-        **subject.about,
+        **model.about,
         "model_digest": digest,
-        "settings": {**subject.settings, "num_samples": flags.num_samples, "seed": flags.seed},
+        "settings": {**model.settings, "num_samples": flags.num_samples, "seed": flags.seed},
         "config": str(flags.config),
         "config_sha256": sha256_of(flags.config),
         "data_root": str(flags.data_root),

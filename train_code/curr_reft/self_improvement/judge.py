@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge = None
     if flags.judge == "llm":
         endpoint = ChatEndpoint(flags.judge_url, flags.judge_model, JUDGE_KEY, flags.timeout, flags.attempts)
-        judge = ModelJudge(endpoint, flags.judge_attempts, pictures=not flags.no_pictures)
+        judge = ModelJudge(endpoint, flags.judge_attempts, images=not flags.no_images)
     else:
         rule_judge.check_golds(candidates)
     name, settings = (
@@ -108,7 +108,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=3,
         help="how often the judge is asked for a reply that can be read (default: 3)",
     )
-    model.add_argument("--no_pictures", action="store_true", help="do not send pictures to the judge")
+    model.add_argument("--no_images", action="store_true", help="do not send images to the judge")
     model.add_argument("--ask_again", action="store_true", help="also for what was rejected")
     flags = parser.parse_args(argv)
     for flag in ("attempts", "judge_attempts"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.files import journal
-from curr_reft.self_improvement.judge_pictures import picture_digests
+from curr_reft.self_improvement.judge_images import image_digests
 from curr_reft.self_improvement.records import Candidate, Judgement, judgement_of, judgement_row
 
 CUT_OFF, EMPTY = "cut off by the limit of tokens", "empty"
@@ -38,11 +38,11 @@ def unfit(candidate: Candidate) -> str | None:
     return None if candidate.completion.strip() else EMPTY
 
 
-def content_digests(candidates: Sequence[Candidate], pictures: Mapping[Path, str]) -> dict[str, str]:
+def content_digests(candidates: Sequence[Candidate], images: Mapping[Path, str]) -> dict[str, str]:
     """A digest, by candidate, of all that a judgement rests on; equal answers to one question share it.
 
     Args:
-        pictures: From `picture_digests`.
+        images: From `image_digests`.
 
     Raises:
         InputError: when an id is there twice.
@@ -51,7 +51,7 @@ def content_digests(candidates: Sequence[Candidate], pictures: Mapping[Path, str
         candidate.id: digest_of(
             [
                 *(candidate.stage, candidate.task, candidate.problem, candidate.prompt, candidate.solution),
-                *(pictures.get(candidate.image), candidate.shown, candidate.completion, candidate.truncated),
+                *(images.get(candidate.image), candidate.shown, candidate.completion, candidate.truncated),
             ]
         )
         for candidate in candidates
@@ -79,10 +79,10 @@ class JudgementFile:
             without_rejected: Set rejections aside too.
 
         Raises:
-            InputError: when a file or picture cannot be read or written.
+            InputError: when a file or image cannot be read or written.
         """
         self._path, self._judge, self._settings = path, judge, settings
-        digests = content_digests(candidates, picture_digests(candidates))
+        digests = content_digests(candidates, image_digests(candidates))
 
         def key_of(row: journal.Row) -> str | None:
             found = judgement_of(row)

@@ -7,42 +7,42 @@ from importlib import resources
 
 from curr_reft.answers.region import extract_answer
 from curr_reft.evaluation.backends.asking import ask_for_missing
-from curr_reft.evaluation.backends.endpoint import ChatEndpoint, RefusedError, data_uri, user_turn
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, RefusedError, data_uri, user_message
 from curr_reft.evaluation.backends.refusals import Refusals
+from curr_reft.self_improvement.judge_images import shown_image
 from curr_reft.self_improvement.judge_journal import JudgementFile, Verdict, digest_of, unfit
-from curr_reft.self_improvement.judge_pictures import shown_picture
 from curr_reft.self_improvement.judge_reply import parse_reply
 from curr_reft.self_improvement.records import Candidate
 
 _PLACE = "{{material}}"
 _MAX_TOKENS = 4096
 _TEMPERATURE = 0.7
-# What servers and processors act on wherever it stands: special tokens, and the places of pictures.
+# What servers and processors act on wherever it stands: special tokens, and the places of images.
 _MARKER = re.compile(r"<(?!/?(?:think|answer)>)(?=\||/?[A-Za-z_-]++>)")
 
 
 class ModelJudge:
     """A model behind a URL. Threads may share one."""
 
-    def __init__(self, endpoint: ChatEndpoint, attempts: int, pictures: bool) -> None:
-        """Ask `endpoint`, up to `attempts` times for a reply that can be read, with pictures or without."""
+    def __init__(self, endpoint: ChatEndpoint, attempts: int, images: bool) -> None:
+        """Ask `endpoint`, up to `attempts` times for a reply that can be read, with images or without."""
         self.name = endpoint.model
-        self._endpoint, self._attempts, self._pictures = endpoint, attempts, pictures
+        self._endpoint, self._attempts, self._images = endpoint, attempts, images
 
     @cached_property
     def settings(self) -> str:
-        """Digest of model, prompt and whether it sees pictures."""
-        return digest_of(["llm", self.name, _template(), self._pictures])
+        """Digest of model, prompt and whether it sees images."""
+        return digest_of(["llm", self.name, _template(), self._images])
 
     def judge_missing(self, judgements: JudgementFile, threads: int) -> None:
         """Judge what is missing, each saved as it comes.
 
         Raises:
             EndpointError: when the server fails; what came until then is saved.
-            InputError: when a picture cannot be used, or the file not be written.
+            InputError: when an image cannot be used, or the file not be written.
         """
-        # Candidates of a query follow each other, and so share its picture.
-        uri_of = lru_cache(maxsize=threads)(lambda *shown: data_uri(shown_picture(*shown)))
+        # Candidates of a query follow each other, and so share its image.
+        uri_of = lru_cache(maxsize=threads)(lambda *shown: data_uri(shown_image(*shown)))
 
         refusals = Refusals[str](self._endpoint)
 
@@ -53,9 +53,9 @@ class ModelJudge:
                 verdict = Verdict(None, {}, reason)
             else:
                 shown = (candidate.image, candidate.stage, candidate.task, candidate.shown)
-                uri = uri_of(*shown) if self._pictures and candidate.image is not None else None
+                uri = uri_of(*shown) if self._images and candidate.image is not None else None
                 try:
-                    verdict = self._ask(judge_prompt(candidate, self._pictures), uri)
+                    verdict = self._ask(judge_prompt(candidate, self._images), uri)
                 except RefusedError as error:
                     refusals.hold(digest, error)
                     return
@@ -74,7 +74,7 @@ class ModelJudge:
         for seed in range(self._attempts):
             # A greedy judge would say the same again.
             reply = self._endpoint.ask(
-                [user_turn(prompt, uri)],
+                [user_message(prompt, uri)],
                 temperature=_TEMPERATURE if seed else 0.0,
                 max_tokens=_MAX_TOKENS,
                 seed=seed,
@@ -86,17 +86,17 @@ class ModelJudge:
         return Verdict(None, {"replies": replies}, f"the judge's reply: {found}")
 
 
-def judge_prompt(candidate: Candidate, pictures: bool) -> str:
+def judge_prompt(candidate: Candidate, images: bool) -> str:
     """What the judge is asked about a candidate.
 
     What others wrote stands in one line of JSON, which no text can leave: quotes and line ends are escaped
     there, and so is the `<` of special tokens.
     """
-    picture = "none" if candidate.image is None else "shown" if pictures else "not shown"
+    image_state = "none" if candidate.image is None else "shown" if images else "not shown"
     gold = candidate.solution
     material = {
         "query": candidate.prompt,
-        "picture": picture,
+        "picture": image_state,
         "reference_answer": None if gold is None else extract_answer(gold) or gold,
         "response": candidate.completion,
     }

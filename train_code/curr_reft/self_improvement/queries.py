@@ -10,8 +10,8 @@ from curr_reft.data.dataset import box_frame_size, texts_in_frame
 from curr_reft.data.images import budget_size
 from curr_reft.data.schema import Example, Query, iter_queries
 from curr_reft.errors import InputError
-from curr_reft.evaluation.questions import Pictures
-from curr_reft.evaluation.request import Turn, content_digest, seed_of
+from curr_reft.evaluation.questions import Images
+from curr_reft.evaluation.request import Request, content_digest, seed_of
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
 from curr_reft.sft.messages import message_row
@@ -21,7 +21,7 @@ _ANY_ANSWER = "-"
 
 
 def read_queries(source: Source, data_root: Path) -> list[Query]:
-    """The queries of a source; pictures are not looked at.
+    """The queries of a source; images are not looked at.
 
     Raises:
         InputError: for a file or row that cannot be used.
@@ -29,7 +29,7 @@ def read_queries(source: Source, data_root: Path) -> list[Query]:
     queries = list(iter_queries(data_root / source.json_path, data_root))
     for query in queries:
         if (query.image is None) != (source.modality == "text"):
-            has = "no picture" if query.image is None else "a picture"
+            has = "no image" if query.image is None else "an image"
             raise InputError(
                 f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
             )
@@ -49,20 +49,20 @@ def candidates_of(
     queries: Sequence[Query],
     samples: int,
     data_root: Path,
-    pictures: Pictures,
+    images: Images,
     box_frame: BoxFrame,
     processor: ProcessorMixin | None,
 ) -> list[Candidate]:
     """The answers to ask for, `samples` of each query, their completions still empty.
 
     Args:
-        pictures: Has looked at those of the queries.
+        images: Has looked at those of the queries.
         processor: Only looked at for the box frame `processed`.
     """
     return [
         candidate
         for query in queries
-        for candidate in _candidates(source, query, samples, data_root, pictures, box_frame, processor)
+        for candidate in _candidates(source, query, samples, data_root, images, box_frame, processor)
     ]
 
 
@@ -71,14 +71,14 @@ def _candidates(
     query: Query,
     samples: int,
     data_root: Path,
-    pictures: Pictures,
+    images: Images,
     box_frame: BoxFrame,
     processor: ProcessorMixin | None,
 ) -> Iterator[Candidate]:
     stage, shown = STAGES[source.stage], None
     problem, solution = query.problem, query.solution
     if query.image is not None:
-        stored = pictures.sizes[query.image]
+        stored = images.sizes[query.image]
         shown = budget_size(stored, stage.budget(source.task))
         if source.task == "detection":
             frame = shown if processor is None else box_frame_size(shown, box_frame, processor)
@@ -105,15 +105,15 @@ def _candidates(
         )
 
 
-def turn_of(candidate: Candidate, pictures: Pictures, seed: int) -> Turn:
+def request_of(candidate: Candidate, images: Images, seed: int) -> Request:
     """What the model is asked for a candidate; the seed of its draws follows from `seed` and its id."""
-    picture = None if candidate.image is None else pictures.digests[candidate.image]
-    return Turn(
+    image = None if candidate.image is None else images.digests[candidate.image]
+    return Request(
         id=candidate.id,
         prompt=candidate.prompt,
         image=candidate.image,
         budget=STAGES[candidate.stage].budget(candidate.task or ""),
         shown=candidate.shown,
-        content=content_digest(candidate.prompt, picture, candidate.shown),
+        content=content_digest(candidate.prompt, image, candidate.shown),
         seed=seed_of(f"{seed} {candidate.id}"),
     )

@@ -32,7 +32,7 @@ class Candidate:
     prompt: str
     """What the model was asked."""
     image: Path | None
-    """The stored picture."""
+    """The stored image."""
     shown: Size | None
     """Width and height at which the model saw it."""
     solution: str | None
@@ -87,11 +87,11 @@ class Judgement:
     id: str
     """The candidate's."""
     digest: str
-    """Of all that was judged: query, picture, gold and completion."""
+    """Of all that was judged: query, image, gold and completion."""
     judge: str
     """`rule`, or the model's name."""
     settings: str
-    """Digest of how it was judged: by which rules, or which model, prompt and pictures."""
+    """Digest of how it was judged: by which rules, or which model, prompt and images."""
     scores: dict[str, float] | None
     """The criteria and `TOTAL`, each from 0 to 100; `None` when there are no scores."""
     rejected: str | None

@@ -18,14 +18,14 @@ from curr_reft.errors import InputError, command
 from curr_reft.files import journal
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import environment, sha256_of
+from curr_reft.self_improvement.judge_images import image_digests
 from curr_reft.self_improvement.judge_journal import content_digests
-from curr_reft.self_improvement.judge_pictures import picture_digests
 from curr_reft.self_improvement.records import CANDIDATES, SCORES, read_candidates, read_judgements
 from curr_reft.self_improvement.select_rows import write_examples
 from curr_reft.self_improvement.selection import check_judgements, select
 from curr_reft.self_improvement.sources import load_composition
 from curr_reft.self_improvement.statistics import build_table, write_statistics
-from curr_reft.sft.pictures import default_image_dir
+from curr_reft.sft.images import default_image_dir
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with journal.sole_writer(flags.output_dir):
         candidates = read_candidates(flags.output_dir / CANDIDATES)
         judgements = read_judgements(flags.output_dir / SCORES)
-        pictures = picture_digests(candidates)
-        check_judgements(candidates, judgements, content_digests(candidates, pictures), composition)
-        selection = select(candidates, judgements, composition, pictures, flags.seed)
+        images = image_digests(candidates)
+        check_judgements(candidates, judgements, content_digests(candidates, images), composition)
+        selection = select(candidates, judgements, composition, images, flags.seed)
         copied = write_examples(flags.output, selection.chosen, flags.image_dir)
         judge = judgements[candidates[0].id]
         settings: dict[str, Any] = {
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "scores_sha256": sha256_of(flags.output_dir / SCORES),
             "output": str(flags.output),
             "output_sha256": sha256_of(flags.output),
-            "pictures_copied": copied,
+            "images_copied": copied,
             **environment(),
         }
         write_statistics(flags.output_dir, settings, selection, composition)
@@ -86,7 +86,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--image_dir",
         type=Path,
-        help="for copies of pictures that were not shown as they are stored (default: images beside the"
+        help="for copies of images that were not shown as they are stored (default: images beside the"
         " folder of --output)",
     )
     parser.add_argument("--seed", type=int, default=42, help="of the order of equals (default: 42)")

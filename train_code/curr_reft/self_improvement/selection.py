@@ -79,7 +79,7 @@ def check_judgements(
     ]
     if stale:
         raise InputError(
-            f"{SCORES}: {len(stale)} of {len(candidates)} scores are stale: their candidates or pictures have"
+            f"{SCORES}: {len(stale)} of {len(candidates)} scores are stale: their candidates or images have"
             f" changed since, first {stale[0]}; start the judge again"
         )
     if len({judgements[candidate.id].settings for candidate in candidates}) > 1:
@@ -90,19 +90,19 @@ def select(
     candidates: Sequence[Candidate],
     judgements: Mapping[str, Judgement],
     composition: Composition,
-    pictures: Mapping[Path, str],
+    images: Mapping[Path, str],
     seed: int,
 ) -> Selection:
     """Choose the examples.
 
     Of a query the candidate with the highest total, among equals the first sampled; above the threshold
-    alone; of queries with the same text about the same picture, in whatever source, the best; of each source
+    alone; of queries with the same text about the same image, in whatever source, the best; of each source
     the best up to its quota. Equals are put in an order by a hash of their ids and `seed`, so that none is
     preferred for its place in a file. Golds are not looked at.
 
     Args:
         candidates: Of sources in the composition, each with its judgement in `judgements`.
-        pictures: The digest of each stored picture.
+        images: The digest of each stored image.
     """
     counts = {source.name: SourceCount() for source in composition.sources}
     answers: defaultdict[tuple[str, str], list[Candidate]] = defaultdict(list)
@@ -130,7 +130,7 @@ def select(
     for each in above:
         source = each.candidate.source
         counts[source].above_threshold += 1
-        question = normalised(each.candidate.problem), pictures.get(each.candidate.image)
+        question = normalised(each.candidate.problem), images.get(each.candidate.image)
         if question in asked:
             counts[source].duplicates += 1
         elif counts[source].selected < quotas[source]:
@@ -149,9 +149,9 @@ def why_not(candidate: Candidate, judgement: Judgement) -> str | None:
     """Why a candidate can be no example, whatever its scores; `None` when it may be one."""
     reason = judgement.rejected or unfit(candidate)
     if reason is None:
-        picture = candidate.image.absolute() if candidate.image else None
+        image = candidate.image.absolute() if candidate.image else None
         try:
-            message_row(candidate.prompt, candidate.completion.strip(), picture)
+            message_row(candidate.prompt, candidate.completion.strip(), image)
         except InputError:
             return MISREAD
     return reason

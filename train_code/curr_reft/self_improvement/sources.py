@@ -25,7 +25,7 @@ class Source:
     domain: str
     """One of `DOMAINS`, for the statistics."""
     modality: str
-    """`image`: each query has a picture; `text`: none has."""
+    """`image`: each query has an image; `text`: none has."""
     json_path: str
     """Below the data root."""
     quota: int
@@ -83,7 +83,7 @@ def _source(config: Path, name: Any, fields: Any) -> Source:
     if not isinstance(fields["quota"], int) or isinstance(fields["quota"], bool) or fields["quota"] < 1:
         raise InputError(f"{where}: quota: expected a whole number from 1, found {fields['quota']!r}")
     if fields["modality"] == "text" and fields.get("task") in ("detection", "classify"):
-        raise InputError(f"{where}: task {fields['task']} is about pictures, and modality text has none")
+        raise InputError(f"{where}: task {fields['task']} is about images, and modality text has none")
     return Source(name, **fields)
 
 

@@ -1,6 +1,6 @@
 """Is a file fit for supervised fine-tuning by ms-swift? ``python -m curr_reft.sft.check FILE.jsonl``
 
-Checks the form of every row, that its pictures are there and can be decoded, that it fits into the length
+Checks the form of every row, that its images are there and can be decoded, that it fits into the length
 (ms-swift leaves longer ones out without naming them), and that no held-out row is given away.
 """
 
@@ -19,8 +19,8 @@ from curr_reft.data.schema import iter_objects, place
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import sha256_of
+from curr_reft.sft.images import DecodedImage, image_path, look_at, rescaled
 from curr_reft.sft.messages import MessageRow, read_row
-from curr_reft.sft.pictures import Picture, look_at, picture_path, rescaled
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _SHOWN_FAULTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row whose form is right, where it stands, and its pictures' paths."""
+    """A row whose form is right, where it stands, and its images' paths."""
 
     id: str
     """`FILE:LINE`."""
@@ -46,7 +46,7 @@ class CheckedFile:
     rows: int
     text_only: int
     tokens: Sequence[int]
-    """Of each row, its pictures' included; empty when they were not counted."""
+    """Of each row, its images' included; empty when they were not counted."""
     warnings: Sequence[str]
 
     def __str__(self) -> str:
@@ -69,35 +69,35 @@ def check_file(
     Args:
         model: Checkpoint whose processor counts tokens; `None` counts none.
         system: System prompt of rows without their own; `None` takes the chat template's.
-        max_length: Most tokens of a row, pictures included.
-        max_pixels: Pixels a picture is shrunk to (swift's `MAX_PIXELS`); `None` for the processor's own.
+        max_length: Most tokens of a row, images included.
+        max_pixels: Pixels an image is shrunk to (swift's `MAX_PIXELS`); `None` for the processor's own.
         rescaled_to: Pixels it is shrunk to before that (swift's flag `--max_pixels`).
         suites: Suites YAML of what is held out; `None` compares with nothing.
-        data_root: Folder that the suites' files and pictures are below.
+        data_root: Folder that the suites' files and images are below.
 
     Raises:
         InputError: with the number of faults and the first ones, as `FILE:LINE`.
     """
     rows, faults = _read(path)
     found = look_at(list(dict.fromkeys(image for row in rows for image in row.images)))
-    bad = {image: str(picture) for image, picture in found.items() if isinstance(picture, ImageError)}
+    bad = {image: str(decoded) for image, decoded in found.items() if isinstance(decoded, ImageError)}
     faults += [f"{row.id}: {bad[image]}" for row in rows for image in row.images if image in bad]
     _refuse(path, faults)
-    pictures = {image: picture for image, picture in found.items() if isinstance(picture, Picture)}
+    decoded_images = {image: decoded for image, decoded in found.items() if isinstance(decoded, DecodedImage)}
     limit = min(filter(None, (max_pixels, rescaled_to)), default=None)
-    warnings = _picture_warnings(rows, pictures, limit)
+    warnings = _image_warnings(rows, decoded_images, limit)
     if suites is not None:
         # Arrow and all that reads it take seconds to import.
-        from curr_reft.sft.held_out import given_away
+        from curr_reft.sft.held_out import leaks_of
 
-        faults, unread = given_away(rows, suites, data_root or Path())
+        faults, unread = leaks_of(rows, suites, data_root or Path())
         warnings += [f"held-out suite not compared: {suite}" for suite in unread]
         _refuse(path, faults)
     tokens: list[int] = []
     if model is not None:
         from curr_reft.sft.lengths import row_tokens
 
-        sizes = {image: rescaled(picture.size, rescaled_to) for image, picture in pictures.items()}
+        sizes = {image: rescaled(decoded.size, rescaled_to) for image, decoded in decoded_images.items()}
         tokens = row_tokens(rows, sizes, model, system, max_pixels)
         faults = [
             f"{row.id}: {length} tokens, over --max_length {max_length}"
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
         where = place(path, number)
         try:
             row = read_row(value)
-            rows.append(Row(where, row, tuple(picture_path(image) for image in row.images)))
+            rows.append(Row(where, row, tuple(image_path(image) for image in row.images)))
         except (BadRowError, ImageError) as error:
             faults.append(f"{where}: {error}")
     if not count:
@@ -159,25 +159,25 @@ def _refuse(path: Path, faults: Sequence[str]) -> None:
         )
 
 
-def _picture_warnings(
-    rows: Sequence[Row], pictures: dict[Path, Picture], max_pixels: int | None
+def _image_warnings(
+    rows: Sequence[Row], decoded_images: dict[Path, DecodedImage], max_pixels: int | None
 ) -> list[str]:
     turned, transparent, shrunk = [], [], []
     for row in rows:
-        seen = [pictures[image] for image in row.images]
-        if any(picture.turned for picture in seen):
+        seen = [decoded_images[image] for image in row.images]
+        if any(decoded.turned for decoded in seen):
             turned.append(
-                f"{row.id}: its picture is stored turned, and ms-swift does not apply the EXIF orientation"
+                f"{row.id}: its image is stored turned, and ms-swift does not apply the EXIF orientation"
             )
-        if any(picture.transparent for picture in seen):
+        if any(decoded.transparent for decoded in seen):
             transparent.append(
-                f"{row.id}: its picture has transparent parts, which ms-swift puts on white only in mode RGBA"
+                f"{row.id}: its image has transparent parts, which ms-swift puts on white only in mode RGBA"
                 " and without --max_pixels; otherwise it shows the colour beneath them, often black"
             )
-        large = [picture.size for picture in seen if max_pixels and math.prod(picture.size) > max_pixels]
+        large = [decoded.size for decoded in seen if max_pixels and math.prod(decoded.size) > max_pixels]
         if large and boxes_in_text(row.row.text):
             shrunk.append(
-                f"{row.id}: its picture of {large[0][0]}x{large[0][1]} is shrunk to {max_pixels} pixels, and"
+                f"{row.id}: its image of {large[0][0]}x{large[0][1]} is shrunk to {max_pixels} pixels, and"
                 " the boxes in its text are not moved with it"
             )
     return [f"{len(lines)} rows, first {lines[0]}" for lines in (turned, transparent, shrunk) if lines]
@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.jsonl")
     parser.add_argument("--model", help="checkpoint whose processor counts tokens")
     parser.add_argument("--system", help="system prompt of rows without their own")
-    parser.add_argument("--max_length", type=int, help="most tokens of a row, its pictures' included")
+    parser.add_argument("--max_length", type=int, help="most tokens of a row, its images' included")
     parser.add_argument("--max_pixels", type=int, help="as MAX_PIXELS of the run")
     parser.add_argument("--suites", type=Path, help="suites YAML of what is held out, see configs/eval")
     parser.add_argument("--data_root", type=Path, help="folder that the suites' files are below")

@@ -2,7 +2,7 @@
 
     python -m curr_reft.sft.from_rows MIXTURE.yaml --image_root ROOT --stage open --output FILE.jsonl
 
-The question is what the stage asks, the answer the row's solution, and the picture has the size the stage
+The question is what the stage asks, the answer the row's solution, and the image has the size the stage
 gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it. So is one
 that is stored turned, with transparent parts or with 16 bits, which ms-swift may show otherwise than the
 stage.
@@ -25,25 +25,25 @@ from curr_reft.data.schema import Example
 from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
+from curr_reft.sft.images import default_image_dir, image_file
 from curr_reft.sft.messages import message_row
-from curr_reft.sft.pictures import default_image_dir, picture_file
 from curr_reft.stages import STAGES, Stage
 
 logger = logging.getLogger(__name__)
 
 
 def row_of(example: Example, stage: Stage, sizes: Mapping[Path, Size], image_dir: Path) -> dict[str, Any]:
-    """The message row of an example; writes its picture below `image_dir` when the stage shows another.
+    """The message row of an example; writes its image below `image_dir` when the stage shows another.
 
     Args:
-        sizes: Stored width and height of every picture.
+        sizes: Stored width and height of every image.
 
     Raises:
         InputError: for a text that ms-swift would misread, with the row's place.
     """
     shown = fit_to_budget(open_image(example.image), stage.budget(example.task))
     problem, solution = texts_in_frame(example, sizes[example.image], shown.size)
-    image = picture_file(example.image, shown, image_dir)
+    image = image_file(example.image, shown, image_dir)
     try:
         return message_row(stage.prompt(example.task, problem), solution, image)
     except InputError as error:
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--image_dir",
         type=Path,
-        help="where pictures that change are copied to (default: images/ beside the folder of --output)",
+        help="where images that change are copied to (default: images/ beside the folder of --output)",
     )
     parser.add_argument("--seed", type=int, default=42, help="draws rows as --data_seed of a stage does")
     flags = parser.parse_args(argv)
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     logger.info("%s: %d rows of stage %s", flags.output, len(examples), stage.name)
     if copied:
-        logger.info("%s: %d pictures as the stage shows them", image_dir, len(copied))
+        logger.info("%s: %d images as the stage shows them", image_dir, len(copied))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from curr_reft.data.images import ImageError, fit_to_budget, open_image
 from curr_reft.data.leaks import find_overlaps, read_suites
 from curr_reft.data.schema import Example
 from curr_reft.data.suites import load_suites
-from curr_reft.sft.pictures import pixel_digest
+from curr_reft.sft.images import pixel_digest
 from curr_reft.stages import STAGES, TASKS, ImageBudget
 
 if TYPE_CHECKING:
     from curr_reft.sft.check import Row
 
-_NO_PICTURE = Path("no picture")
+_NO_IMAGE = Path("no image")
 _THREADS = 8
 _BUDGETS = [None, *{budget for stage in STAGES.values() for budget in stage.budgets.values()}]
 # What stages add to a problem; the longest first, since some end in others.
@@ -24,10 +24,10 @@ _INSTRUCTIONS = sorted(
 )
 
 
-def given_away(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
-    """Rows that are about a held-out picture, or ask a held-out question without one; and suites not read.
+def leaks_of(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
+    """Rows that are about a held-out image, or ask a held-out question without one; and suites not read.
 
-    A picture is known again by its path and its pixels, those that a stage shrinks it to as well, whatever
+    An image is known again by its path and its pixels, those that a stage shrinks it to as well, whatever
     file they are in. `python -m curr_reft.data.leaks` also finds copies of another size or quality.
     """
     questions, unread = read_suites(load_suites(suites), data_root)
@@ -35,36 +35,36 @@ def given_away(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[li
     held_out = (each.image for suite in questions.values() for each in suite)
     for path, digests in _digests(held_out, _BUDGETS).items():
         for digest in digests:
-            by_digest.setdefault(digest, {})[path] = "picture"
+            by_digest.setdefault(digest, {})[path] = "image"
     copies: dict[Path, dict[Path, str]] = {}
     for path, digests in _digests((image for row in rows for image in row.images), [None]).items():
-        copies[path] = {path: "picture"}
+        copies[path] = {path: "image"}
         for digest in digests:
             copies[path] |= by_digest.get(digest, {})
     examples = [
         Example(row.id, problem_of(row.row.user_text), "", "", image)
         for row in rows
-        for image in row.images or (_NO_PICTURE,)
+        for image in row.images or (_NO_IMAGE,)
     ]
     overlaps = find_overlaps(examples, questions, lambda image: copies.get(image, {}))
-    without_picture = {row.id for row in rows if not row.images}
+    without_image = {row.id for row in rows if not row.images}
     faults = [
         f"{each.train}: gives away the {each.kind} of the held-out row {each.held_out} ({each.suite})"
         for each in overlaps
-        if each.kind in ("question", "picture") or each.train in without_picture
+        if each.kind in ("question", "image") or each.train in without_image
     ]
     return faults, unread
 
 
 def _digests(paths: Iterable[Path], budgets: Sequence[ImageBudget | None]) -> dict[Path, set[str]]:
-    """Of each picture its pixels' digest at every budget; none of a picture that cannot be opened."""
+    """Of each image its pixels' digest at every budget; none of an image that cannot be opened."""
 
     def digests(path: Path) -> set[str]:
         try:
-            picture = open_image(path)
+            image = open_image(path)
         except ImageError:
             return set()
-        return {pixel_digest(fit_to_budget(picture, budget)) for budget in budgets}
+        return {pixel_digest(fit_to_budget(image, budget)) for budget in budgets}
 
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_THREADS) as pool:

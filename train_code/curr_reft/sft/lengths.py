@@ -1,4 +1,4 @@
-"""How many tokens rows of supervised fine-tuning have, the tokens of their pictures counted."""
+"""How many tokens rows of supervised fine-tuning have, the tokens of their images counted."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 _BATCH = 256
-# qwen-vl-utils' smallest picture, which swift takes instead of the processor's; it counts in whole tokens.
+# qwen-vl-utils' smallest image, which swift takes instead of the processor's; it counts in whole tokens.
 _PIXELS_OF_TOKEN = 28 * 28
 _MIN_PIXELS = 4 * _PIXELS_OF_TOKEN
 
@@ -42,13 +42,13 @@ def row_tokens(
         batch = rows[start : start + _BATCH]
         texts = [rendered(processor, row.row, system) for row in batch]
         for row, ids in zip(batch, processor.tokenizer(texts)["input_ids"], strict=True):
-            pictures = sum(image_token_count(sizes[image], processor) - 1 for image in row.images)
-            lengths.append(len(ids) + pictures)
+            images = sum(image_token_count(sizes[image], processor) - 1 for image in row.images)
+            lengths.append(len(ids) + images)
     return lengths
 
 
 def rendered(processor: ProcessorMixin, row: MessageRow, system: str | None) -> str:
-    """The chat that a row is trained as, with one placeholder for each picture."""
+    """The chat that a row is trained as, with one placeholder for each image."""
     turns = [
         {"role": role, "content": content.replace(IMAGE_TAG, _PLACEHOLDER)} for role, content in row.messages
     ]

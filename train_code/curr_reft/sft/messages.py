@@ -19,7 +19,7 @@ from curr_reft.errors import InputError
 from curr_reft.files.text import special_token_fault, surrogate_fault
 
 _OTHER_TAGS = ("<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
-_LINKED_PICTURE = re.compile(r"<img>.+?</img>")
+_LINKED_IMAGE = re.compile(r"<img>.+?</img>")
 _PREFIXES = ("rejected_", "positive_", "negative_")
 # `RowPreprocessor.standard_keys` of ms-swift 4.6.0 and the spellings its preprocessors map to them.
 READ_BY_SWIFT = frozenset(
@@ -44,7 +44,7 @@ class MessageRow:
 
     @property
     def user_text(self) -> str:
-        """What is asked, without the pictures' tags."""
+        """What is asked, without the images' tags."""
         asked = (content for role, content in self.messages if role == "user")
         return "\n".join(content.replace(IMAGE_TAG, "") for content in asked).strip()
 
@@ -60,11 +60,11 @@ def message_row(prompt: str, answer: str, image: Path | None) -> dict[str, Any]:
     Args:
         prompt: The whole user turn (problem and instruction), without `<image>`; that is added here.
         answer: The whole assistant turn.
-        image: The picture's absolute path, `None` for text alone.
+        image: The image's absolute path, `None` for text alone.
 
     Raises:
         InputError: for texts that ms-swift would misread (empty, with `<image>` or other tags of its own or
-            special tokens in them), and for a picture's path that is relative or no text in UTF-8.
+            special tokens in them), and for an image's path that is relative or no text in UTF-8.
     """
     if IMAGE_TAG in prompt:
         raise InputError(f"the prompt contains {IMAGE_TAG}, which ms-swift would replace: {_short(prompt)}")
@@ -97,7 +97,7 @@ def read_row(row: Any) -> MessageRow:
         raise BadRowError("expected an object with `messages`")
     for key in row:
         if key.lower() in READ_BY_SWIFT or key.startswith(_PREFIXES):
-            hint = "; pictures go into `images`" if key.lower() == "image" else ""
+            hint = "; images go into `images`" if key.lower() == "image" else ""
             raise BadRowError(f"{key}: a key that ms-swift would act on; take another name{hint}")
         if key != key.lower() and key.lower() in ("messages", "images"):
             raise BadRowError(f"{key}: ms-swift would read it as `{key.lower()}`; take another name")
@@ -109,7 +109,7 @@ def read_row(row: Any) -> MessageRow:
     images = _images(row.get("images"))
     tags = sum(content.count(IMAGE_TAG) for _, content in turns)
     if tags != len(images):
-        raise BadRowError(f"messages: {tags} {IMAGE_TAG} tags for {len(images)} pictures in `images`")
+        raise BadRowError(f"messages: {tags} {IMAGE_TAG} tags for {len(images)} images in `images`")
     for index, (role, content) in enumerate(turns):
         if role != "user" and IMAGE_TAG in content:
             raise BadRowError(f"messages[{index}]: {IMAGE_TAG} in a turn of the {role}")
@@ -167,8 +167,8 @@ def _check_tags(content: str, where: str, has_images: bool) -> None:
         if tag in content:
             raise BadRowError(f"{where}: contains {tag}, a tag of ms-swift's own")
     # In a row with `images` ms-swift leaves it alone.
-    if not has_images and (match := _LINKED_PICTURE.search(content)):
-        raise BadRowError(f"{where}: contains {_short(match[0])}, which ms-swift would take for a picture")
+    if not has_images and (match := _LINKED_IMAGE.search(content)):
+        raise BadRowError(f"{where}: contains {_short(match[0])}, which ms-swift would take for an image")
     if fault := special_token_fault(content):
         raise BadRowError(f"{where}: {fault}")
 

@@ -22,8 +22,8 @@ from curr_reft.sft.flags import (
     variable,
     with_plugin,
 )
+from curr_reft.sft.images import ROOT_VARIABLE
 from curr_reft.sft.output import check_named_start, find_own_start, is_last
-from curr_reft.sft.pictures import ROOT_VARIABLE
 from curr_reft.sft.swift import find_swift, versions_beside
 from curr_reft.training.checkpoint_state import KEEP_VARIABLE
 from curr_reft.training.resume import Start, check_settings, check_unfinished
@@ -47,7 +47,7 @@ class SftRun:
     output_dir: Path
     record: dict[str, Any]
     """What the manifest will hold."""
-    obstacles: list[str]
+    unsupported: list[str]
     """What keeps this machine from running the command; empty unless it is a dry run."""
     notes: list[str]
     base: Path | None
@@ -122,9 +122,9 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     processes = _processes(environment)
 
     check_unfinished(output_dir)
-    obstacles, versions, swift = _swift(flags)
-    if obstacles and not dry_run:
-        raise InputError(obstacles[0])
+    unsupported, versions, swift = _swift(flags)
+    if unsupported and not dry_run:
+        raise InputError(unsupported[0])
     base = local_folder(model, "--model", local_only=dry_run)
     if base is None:
         notes.append(f"{model} is not on this machine yet: its weights are not checked")
@@ -150,7 +150,7 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
         "sft_environment": versions,
     }
     run = SftRun(
-        *(swift, with_plugin(flags), variables, output_dir, record, obstacles, notes),
+        *(swift, with_plugin(flags), variables, output_dir, record, unsupported, notes),
         *(base, accept_changes, ending),
     )
     return run, dry_run
@@ -185,12 +185,12 @@ def _held_out(flags: Flags) -> tuple[Path | None, Path]:
 def _pixel_limits(
     flags: Flags, environment: Mapping[str, str], notes: list[str]
 ) -> tuple[int | None, int | None]:
-    """`MAX_PIXELS`, of the processor, and swift's own `--max_pixels`, to which pictures are shrunk before."""
+    """`MAX_PIXELS`, of the processor, and swift's own `--max_pixels`, to which images are shrunk before."""
     flag = int(number(flags, "max_pixels", 0, minimum=1)) or None
     if "MAX_PIXELS" in environment:
         return variable(environment, "MAX_PIXELS", 1), flag
     if flag is None:
-        notes.append("MAX_PIXELS is not set: pictures of up to 12,845,056 pixels; the release set 401408")
+        notes.append("MAX_PIXELS is not set: images of up to 12,845,056 pixels; the release set 401408")
     return None, flag
 
 
@@ -312,7 +312,7 @@ def describe(run: SftRun) -> str:
     """The notes, then the command with its environment as a shell takes it, if there is still one to run."""
     variables = _shown({**os.environ, **run.variables}) | run.variables
     spelled = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
-    lines = [f"note: {note}" for note in (*run.obstacles, *run.notes)]
+    lines = [f"note: {note}" for note in (*run.unsupported, *run.notes)]
     if run.is_through:
         said = f"{run.start.checkpoint}: an earlier start trained to the end; swift is not started"
         return "\n".join([*lines, said])

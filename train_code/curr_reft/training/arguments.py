@@ -40,7 +40,7 @@ def found_file(path: str) -> str:
 
 @dataclass
 class DataArguments:
-    """Where the rows and pictures are and which of them are used."""
+    """Where the rows and images are and which of them are used."""
 
     dataset_name: str = field(metadata={"help": "Mixture YAML with `train_datasets` and `val_datasets`."})
     image_root: str = field(metadata={"help": "Folder that the rows' `image` paths are relative to."})
@@ -55,11 +55,11 @@ class DataArguments:
     strict_prompt_length: bool = field(default=False, metadata={"help": "Stop on a too long prompt instead."})
     allow_missing_images: bool = field(
         default=False,
-        metadata={"help": "Drop rows whose picture is missing or unreadable, and say how many."},
+        metadata={"help": "Drop rows whose image is missing or unreadable, and say how many."},
     )
     drop_bad_boxes: bool = field(
         default=False,
-        metadata={"help": "Drop rows whose gold box is inverted or outside its picture, and say how many."},
+        metadata={"help": "Drop rows whose gold box is inverted or outside its image, and say how many."},
     )
     held_out_suites: str | None = field(
         default=None,
@@ -67,7 +67,7 @@ class DataArguments:
     )
     forbid_leaks: bool = field(
         default=False,
-        metadata={"help": "Stop, instead of warning, when held-out rows or pictures are in training."},
+        metadata={"help": "Stop, instead of warning, when held-out rows or images are in training."},
     )
     box_frame: BoxFrame = field(
         default="budget",
@@ -82,10 +82,8 @@ class DataArguments:
         default="paper",
         metadata={"help": "The paper's rewards, or the released code's with their quirks."},
     )
-    min_pixels: int | None = field(
-        default=None, metadata={"help": "Smallest picture the processor hands on."}
-    )
-    max_pixels: int | None = field(default=None, metadata={"help": "Largest picture the processor hands on."})
+    min_pixels: int | None = field(default=None, metadata={"help": "Smallest image the processor hands on."})
+    max_pixels: int | None = field(default=None, metadata={"help": "Largest image the processor hands on."})
 
     def __post_init__(self) -> None:
         self.dataset_name = found_file(self.dataset_name)

@@ -16,9 +16,9 @@ from curr_reft.training.arguments import DataArguments
 
 
 def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
-    """What training gives away of held-out rows: by their text and their pictures' paths, and by file names.
+    """What training gives away of held-out rows: by their text and their images' paths, and by file names.
 
-    Copies of pictures under other names are found by `python -m curr_reft.data.leaks`.
+    Copies of images under other names are found by `python -m curr_reft.data.leaks`.
 
     Raises:
         InputError: when there is a leak, or a suite that cannot be compared, and `--forbid_leaks` is given.
@@ -57,7 +57,7 @@ def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None
 
 
 def rows_in_both(train: Iterable[Example], val: Iterable[Example]) -> int:
-    """How many validation rows ask a training row's question about its picture."""
+    """How many validation rows ask a training row's question about its image."""
     keys = Counter((row.problem, row.image) for row in val)
     found = {key for row in train if (key := (row.problem, row.image)) in keys}
     return sum(keys[key] for key in found)

@@ -58,21 +58,21 @@ def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) 
 
 
 def work_of(config: CurriculumConfig, prompt_tokens: int, image_tokens: int, patches_per_token: int) -> Work:
-    """The most that flags and the longest prompt, its picture's tokens included, make a device compute."""
+    """The most that flags and the longest prompt, its image's tokens included, make a device compute."""
     rows, completion = config.per_device_train_batch_size, config.max_completion_length
     if config.shared_prefix:
         group = prompt_tokens + config.num_generations * completion
-        pictures = config.prompts_per_device
-        tokens = pictures * group
+        images = config.prompts_per_device
+        tokens = images * group
         if config.max_packed_tokens is not None and config.max_packed_tokens < tokens:
             tokens = config.max_packed_tokens
             # Whole groups, and parts of one before and of one after them.
-            pictures = min(pictures, tokens // group + 2)
+            images = min(images, tokens // group + 2)
     else:
-        tokens, pictures = rows * (prompt_tokens + completion), rows
+        tokens, images = rows * (prompt_tokens + completion), rows
     return Work(
         tokens=tokens,
-        patches=pictures * image_tokens * patches_per_token,
+        patches=images * image_tokens * patches_per_token,
         predicted=rows * completion,
         cached=0 if config.use_vllm else rows * config.steps_per_generation * (prompt_tokens + completion),
         vllm=config.vllm_gpu_memory_utilization if config.use_vllm and config.vllm_mode == "colocate" else 0,
@@ -82,7 +82,7 @@ def work_of(config: CurriculumConfig, prompt_tokens: int, image_tokens: int, pat
 def memory_of(
     config: CurriculumConfig, model: ModelArguments, processes: int, prompt_tokens: int, image_tokens: int
 ) -> MemoryPlan | None:
-    """The plan of a run whose longest prompt and largest picture have so many tokens.
+    """The plan of a run whose longest prompt and largest image have so many tokens.
 
     `None` for families whose layers are not known here.
 
@@ -110,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--processes", type=int, default=1, help="devices of all nodes together")
     parser.add_argument(
-        "--prompt_tokens", type=int, required=True, help="of the longest, its picture's included"
+        "--prompt_tokens", type=int, required=True, help="of the longest, its image's included"
     )
-    parser.add_argument("--image_tokens", type=int, required=True, help="of the largest picture")
+    parser.add_argument("--image_tokens", type=int, required=True, help="of the largest image")
     own, flags = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if own.processes < 1 or not 0 <= own.image_tokens <= own.prompt_tokens:

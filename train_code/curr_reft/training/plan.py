@@ -30,7 +30,7 @@ class Plan:
     train: Split
     val: Split | None
     dropped: Mapping[str, str]
-    """Why rows were left out, by their ids: an unusable picture or a bad gold box."""
+    """Why rows were left out, by their ids: an unusable image or a bad gold box."""
     shared_rows: int
     prompts_per_step: int
     completions_per_step: int
@@ -154,7 +154,7 @@ def print_plan(
         if split is not None:
             facts.add_row(f"{name} rows", rows_by_task(split))
             facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
-    facts.add_row("rows dropped, bad picture or bad box", str(len(plan.dropped)))
+    facts.add_row("rows dropped, bad image or bad box", str(len(plan.dropped)))
     facts.add_row("val rows that are also train rows", str(plan.shared_rows))
     facts.add_row(
         "prompts per optimizer step",

@@ -25,33 +25,33 @@ def distinct(prompts: Sequence[Any]) -> tuple[list[int], list[int]]:
     return firsts, origins
 
 
-class _OncePerPicture:
-    """An image processor of the Qwen-VL families that processes a picture object once."""
+class _OncePerImage:
+    """An image processor of the Qwen-VL families that processes an image object once."""
 
     def __init__(self, image_processor: Any) -> None:
         self._image_processor = image_processor
-        # The picture is kept as well: an id belongs to it only as long as it lives.
+        # The image is kept as well: an id belongs to it only as long as it lives.
         self._processed: dict[int, tuple[Any, torch.Tensor, torch.Tensor]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._image_processor, name)
 
     def __call__(self, images: Any, **kwargs: Any) -> BatchFeature:
-        pictures = make_flat_list_of_images(images)
-        new = {id(picture): picture for picture in pictures if id(picture) not in self._processed}
+        flat = make_flat_list_of_images(images)
+        new = {id(image): image for image in flat if id(image) not in self._processed}
         if new:
             made = cut_into_patches(self._image_processor, list(new.values()), **kwargs)
-            for picture, (patch, grid) in zip(new.values(), made, strict=True):
-                self._processed[id(picture)] = picture, patch, grid
-        _, patches, grids = zip(*(self._processed[id(picture)] for picture in pictures), strict=True)
+            for image, (patch, grid) in zip(new.values(), made, strict=True):
+                self._processed[id(image)] = image, patch, grid
+        _, patches, grids = zip(*(self._processed[id(image)] for image in flat), strict=True)
         return BatchFeature({"pixel_values": torch.cat(patches), "image_grid_thw": torch.stack(grids)})
 
 
 @contextmanager
-def once_per_picture(processor: ProcessorMixin) -> Iterator[None]:
-    """Process a picture once however often the same object is asked for."""
+def once_per_image(processor: ProcessorMixin) -> Iterator[None]:
+    """Process an image once however often the same object is asked for."""
     image_processor = processor.image_processor
-    processor.image_processor = _OncePerPicture(image_processor)
+    processor.image_processor = _OncePerImage(image_processor)
     try:
         yield
     finally:

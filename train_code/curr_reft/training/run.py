@@ -31,7 +31,7 @@ from curr_reft.models.weights import (
     skeleton,
     weights_fault,
 )
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
@@ -62,7 +62,7 @@ class Run:
     data: DataArguments
     config: CurriculumConfig
     model: ModelArguments
-    processes: Processes
+    processes: ProcessGroup
     mixture: Mixture
     processor: ProcessorMixin
     plan: Plan
@@ -123,22 +123,22 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
 
 
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
-    """Parse flags and check data, pictures, processor and golds; loads no weights.
+    """Parse flags and check data, images, processor and golds; loads no weights.
 
     Raises:
         InputError: for the first thing that is wrong.
     """
     data, config, model = parse_arguments(argv)
-    processes = Processes(config.process_index, config.world_size)
+    processes = ProcessGroup(config.process_index, config.world_size)
     reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
     output_dir = Path(config.output_dir)
     processes.shared(lambda: check_tracker_login(config.report_to))
     processes.shared(lambda: check_writable(output_dir, "--output_dir"))
     check_unfinished(output_dir)
-    obstacles = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
-    if obstacles and not config.dry_run:
-        raise InputError(obstacles[0])
+    unsupported = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
+    if unsupported and not config.dry_run:
+        raise InputError(unsupported[0])
 
     mixture = load_mixture(
         Path(data.dataset_name),
@@ -218,12 +218,12 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         processes=config.world_size,
         memory=memory_of(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
         time_left=start.checkpoint and time_left(read_object(start.checkpoint / STATE_FILE), steps),
-        notes=[*obstacles, *warnings],
+        notes=[*unsupported, *warnings],
     )
     return Run(data, config, model, processes, mixture, processor, plan, record, weights, start)
 
 
-def check_weights(weights: Path, model: ModelArguments, processes: Processes) -> None:
+def check_weights(weights: Path, model: ModelArguments, processes: ProcessGroup) -> None:
     """Refuse weights that are not all there, and adapters that fit nowhere.
 
     The first process also reads all of them.

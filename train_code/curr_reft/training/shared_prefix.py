@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 from trl import GRPOTrainer
 from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
 
-from curr_reft.models.packing import add_packed_forward, obstacle, pack
+from curr_reft.models.packing import add_packed_forward, pack, unsupported_reason
 from curr_reft.models.packing_budget import split_further, split_rows
 from curr_reft.models.padded_rows import Row, groups_of, padded, rows_of
 from curr_reft.models.vision_tower import quicken
-from curr_reft.training.rollouts import distinct, once_per_picture, once_per_prompt
+from curr_reft.training.rollouts import distinct, once_per_image, once_per_prompt
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         max_packed_tokens: Most tokens of prompts and completions in memory at a time; what does not fit is
             computed in several parts, each with the prompt, and once more in the backward pass.
 
-    A rollout knows a prompt again by its tokens and by its pictures being the same objects, as TRL's sampler
+    A rollout knows a prompt again by its tokens and by its images being the same objects, as TRL's sampler
     hands them on from datasets that keep what they decode (`curr_reft.data.dataset`).
     """
 
@@ -38,7 +38,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self._max_packed_tokens = max_packed_tokens
         self.shares_prefix = shared_prefix and self._share_prefix()
-        self.shares_pictures = self.shares_prefix
+        self.shares_images = self.shares_prefix
         self.shares_rollouts = self.shares_prefix and self._share_rollouts()
 
     def _share_rollouts(self) -> bool:
@@ -65,7 +65,7 @@ class SharedPrefixTrainer(GRPOTrainer):
     def _share_prefix(self) -> bool:
         """Teach policy and reference to compute a group in one pass; says why when they cannot."""
         policy = self._base_model()
-        reason = obstacle(policy)
+        reason = unsupported_reason(policy)
         if reason is not None:
             self._say(
                 logging.WARNING,
@@ -93,9 +93,9 @@ class SharedPrefixTrainer(GRPOTrainer):
     # Rollouts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if not self.shares_pictures:
+        if not self.shares_images:
             return super()._generate_and_score_completions(inputs)
-        with once_per_picture(self.processing_class):
+        with once_per_image(self.processing_class):
             return super()._generate_and_score_completions(inputs)
 
     def _generate_single_turn(
@@ -108,16 +108,14 @@ class SharedPrefixTrainer(GRPOTrainer):
     ) -> tuple:
         if not self.shares_rollouts:
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *args, **kwargs)
-        pictures = [own or [] for own in images or [None] * len(prompt_ids)]
-        keys = [
-            (ids, [id(picture) for picture in own]) for ids, own in zip(prompt_ids, pictures, strict=True)
-        ]
+        row_images = [own or [] for own in images or [None] * len(prompt_ids)]
+        keys = [(ids, [id(image) for image in own]) for ids, own in zip(prompt_ids, row_images, strict=True)]
         firsts, origins = distinct(keys)
         with once_per_prompt(self._base_model(), origins):
             return super()._generate_single_turn(
                 [prompt_ids[index] for index in firsts],
                 images and [images[index] for index in firsts],
-                _rows_of_fields(multimodal_fields, [len(own) for own in pictures], firsts),
+                _rows_of_fields(multimodal_fields, [len(own) for own in row_images], firsts),
                 *args,
                 **kwargs,
             )

@@ -43,13 +43,13 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
 
     What it adds to TRL, besides prompts that are computed once: batch sizes in prompts (through
     `CurriculumConfig`), `data_seed` as the seed of the prompt order, the stage's rewards, weights that are
-    really loaded on a resume, and refusal of what would corrupt a run without an error: rows without a
-    picture, a processor that pads on the right.
+    really loaded on a resume, and refusal of what would corrupt a run without an error: rows without an
+    image, a processor that pads on the right.
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
         args: The run's configuration.
-        train_dataset: Rows with `id`, `prompt` (messages), `image` (a picture), `solution` and `task`.
+        train_dataset: Rows with `id`, `prompt` (messages), `image` (an image), `solution` and `task`.
         eval_dataset: Rows of the same form, or `None`.
         processing_class: The model's processor, padding on the left.
         rewards: Names of the rewards to sum.
@@ -114,7 +114,7 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
                     callback.close()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        # Completions tables hold one type per column: wandb rejects the mixed parts of a turn with a picture.
+        # Completions tables hold one type per column: wandb rejects the mixed parts of a turn with an image.
         prompts = self._logs["prompt"]
         self._logs["prompt"] = deque(map(_text_turns, prompts), maxlen=prompts.maxlen)
         super().log(logs, start_time)

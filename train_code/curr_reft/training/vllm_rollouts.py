@@ -65,7 +65,7 @@ def pixel_limits(processor: ProcessorMixin) -> dict[str, int]:
     return {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
 
 
-def one_token_per_picture(prompt: Sequence[int], image_token: int) -> list[int]:
+def one_token_per_image(prompt: Sequence[int], image_token: int) -> list[int]:
     """A tokenized prompt with every run of image tokens cut to one, which vLLM expands by itself."""
     tokens: list[int] = []
     for token, run in groupby(prompt):
@@ -73,9 +73,9 @@ def one_token_per_picture(prompt: Sequence[int], image_token: int) -> list[int]:
     return tokens
 
 
-def _different_pictures(read: Sequence[int], trained: Sequence[int], where: str) -> InputError:
+def _different_images(read: Sequence[int], trained: Sequence[int], where: str) -> InputError:
     return InputError(
-        f"vLLM reads {list(read)} tokens of a prompt's pictures where training reads {list(trained)}: {where}"
+        f"vLLM reads {list(read)} tokens of a prompt's images where training reads {list(trained)}: {where}"
     )
 
 
@@ -108,7 +108,7 @@ class GroupEngine:
         requests = [
             {
                 **prompt,
-                "prompt_token_ids": one_token_per_picture(prompt["prompt_token_ids"], self._image_token),
+                "prompt_token_ids": one_token_per_image(prompt["prompt_token_ids"], self._image_token),
                 "mm_processor_kwargs": self._limits,
             }
             for prompt in prompts[:: self.group_size]
@@ -124,7 +124,7 @@ class GroupEngine:
             trained, read = list(prompt["prompt_token_ids"]), list(single.prompt_token_ids)
             if trained != read:
                 counts = ([tokens.count(self._image_token)] for tokens in (read, trained))
-                raise _different_pictures(*counts, "its processor is not the trainer's; use the pinned vLLM")
+                raise _different_images(*counts, "its processor is not the trainer's; use the pinned vLLM")
         return singles
 
 
@@ -144,20 +144,20 @@ class GroupClient:
         return getattr(self._client, name)
 
     def image_features(self, images: Sequence[Sequence[Image.Image] | None]) -> list[dict[str, Any] | None]:
-        """What the server makes of each prompt's pictures.
+        """What the server makes of each prompt's images.
 
         Raises:
             InputError: when it makes more or fewer tokens of one than the trainer's processor.
         """
         features = self._client.image_features(images)
-        for pictures, feature in zip(images, features, strict=True):
-            if not pictures or feature is None:
+        for row_images, feature in zip(images, features, strict=True):
+            if not row_images or feature is None:
                 continue
             read = [place["length"] for place in feature["mm_placeholders"]["image"]]
-            trained = [image_token_count(picture.size, self._processor) for picture in pictures]
+            trained = [image_token_count(image.size, self._processor) for image in row_images]
             if read != trained:
                 limits = pixel_limits(self._processor)
-                raise _different_pictures(
+                raise _different_images(
                     read,
                     trained,
                     f"start scripts/vllm_server.sh with MIN_PIXELS={limits['min_pixels']}"
@@ -166,14 +166,14 @@ class GroupClient:
         return features
 
     def generate(self, *, generation_kwargs: dict[str, Any] | None = None, **request: Any) -> dict[str, Any]:
-        """TRL's request, without image tokens in the answers, which no picture would stand behind."""
+        """TRL's request, without image tokens in the answers, which no image would stand behind."""
         kwargs = generation_kwargs or {}
         bias = {**kwargs.get("logit_bias", {}), str(self._processor.image_token_id): _NEVER}
         return self._client.generate(generation_kwargs={**kwargs, "logit_bias": bias}, **request)
 
 
 class GroupRollouts:
-    """TRL's `VLLMGeneration` for prompts with pictures: each is sent once, with the trainer's pixel limits.
+    """TRL's `VLLMGeneration` for prompts with images: each is sent once, with the trainer's pixel limits.
 
     Args:
         generation: What `GRPOTrainer` has made; it is changed to go through this.

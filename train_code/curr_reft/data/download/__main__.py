@@ -2,7 +2,7 @@
 
 What is fetched is checked against the hub's digests and kept in `.download` below the data root, so that
 another run fetches nothing twice; once all is there it may be deleted. Archives are unpacked, and the rows'
-picture paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A row file here that
+image paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A row file here that
 was edited, or not written by this command, stays unless `--overwrite` is given. A report says what is missing
 and where to get it; `download.json` records source, commit, digests and counts.
 
@@ -25,8 +25,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from curr_reft.data.download.image_paths import Images, rewrite_rows
 from curr_reft.data.download.layout import lay_out
-from curr_reft.data.download.picture_paths import Pictures, rewrite_rows
 from curr_reft.data.download.released_files import HUB_ID, TREES
 from curr_reft.data.download.report import Outcome, file_table, notes, record_of
 from curr_reft.data.download.snapshot import fetch
@@ -58,13 +58,11 @@ def download(
         snapshot = fetch(source, revision, work / "hub", rows_only)
         layout = lay_out(snapshot, data_root, work / "unpacked")
         outcome = Outcome(snapshot, layout, rows_only, written=_written_before(data_root / RECORD))
-        pictures = {tree: Pictures(data_root / tree) for tree in TREES}
+        images = {tree: Images(data_root / tree) for tree in TREES}
         for place, released in layout.rows.items():
             recorded = outcome.written.get(str(place))
             try:
-                rows = rewrite_rows(
-                    released, data_root / place, pictures[place.parts[0]], recorded, overwrite
-                )
+                rows = rewrite_rows(released, data_root / place, images[place.parts[0]], recorded, overwrite)
             except InputError as error:
                 outcome.broken[place] = error
             else:
@@ -119,7 +117,7 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("grpo_sft_data"), help="the data root")
     parser.add_argument("--source", default=HUB_ID, help="a dataset on the hub, or a folder with its files")
     parser.add_argument("--revision", help="branch, tag or commit on the hub (default main)")
-    parser.add_argument("--only", choices=["rows"], help="no pictures and no archives")
+    parser.add_argument("--only", choices=["rows"], help="no images and no archives")
     parser.add_argument("--overwrite", action="store_true", help="also row files that were edited here")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

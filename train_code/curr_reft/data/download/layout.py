@@ -1,4 +1,4 @@
-"""Released files in the layout of `grpo_sft_data`: pictures linked or unpacked into place, rows found."""
+"""Released files in the layout of `grpo_sft_data`: images linked or unpacked into place, rows found."""
 
 import filecmp
 import hashlib
@@ -20,7 +20,7 @@ _PLACED = ".placed"
 
 @dataclass(slots=True)
 class Layout:
-    """What became of the files of a snapshot, apart from the pictures."""
+    """What became of the files of a snapshot, apart from the images."""
 
     rows: dict[PurePosixPath, Path] = field(default_factory=dict)
     """The released row file for each place under the data root."""

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 HUB_ID = "ZTE-AIM/Curr-ReFT-data"
 TREES = ("grpo_data", "SFT_data")
 ROW_SUFFIXES = (".jsonl", ".json")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 RELEASED_ROOTS = ("/mnt/tenant-home_speed/AIM/data/",)
 """Folders of the authors' machines that hold one folder per dataset, from paths in released rows."""
 
@@ -31,8 +31,8 @@ class RowFile:
 
 
 @dataclass(frozen=True, slots=True)
-class SeparatePictures:
-    """Pictures that are not on the hub; `word` is in the path of each row file or picture of theirs."""
+class SeparateImages:
+    """Images that are not on the hub; `word` is in the path of each row file or image of theirs."""
 
     name: str
     word: str
@@ -90,10 +90,10 @@ EXPECTED = (
 )
 
 SEPARATE = (
-    SeparatePictures(
+    SeparateImages(
         "RefGTA", "refgta", "https://drive.google.com/drive/folders/1pcdwA--xSAkbsOwjqhhyXMRZH7_sjQXU"
     ),
-    SeparatePictures(
+    SeparateImages(
         "SuperCLEVR",
         "superclev",
         "https://www.cs.jhu.edu/~zhuowan/zhuowan/SuperCLEVR/to_be_released/images.zip",
@@ -101,10 +101,10 @@ SEPARATE = (
 )
 
 
-def separate_pictures(row_file: str, picture: str) -> SeparatePictures | None:
-    """The separate download a picture belongs to, by its path or its row file's; `None` for the hub's own."""
-    where = f"{row_file}\n{picture}".lower()
-    return next((pictures for pictures in SEPARATE if pictures.word in where), None)
+def separate_images(row_file: str, image: str) -> SeparateImages | None:
+    """The separate download an image belongs to, by its path or its row file's; `None` for the hub's own."""
+    where = f"{row_file}\n{image}".lower()
+    return next((images for images in SEPARATE if images.word in where), None)
 
 
 def place_of(path: PurePosixPath) -> PurePosixPath | None:
@@ -113,7 +113,7 @@ def place_of(path: PurePosixPath) -> PurePosixPath | None:
     for index in reversed(range(len(folders))):
         if folders[index] in TREES:
             return PurePosixPath(*path.parts[index:])
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         below = path.parts[1:] if path.parts[0] == "images" else path.parts
         return PurePosixPath("grpo_data", "images", *below)
     return None

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
+from curr_reft.data.download.image_paths import KeptFileError, RewrittenRows
 from curr_reft.data.download.layout import Layout
-from curr_reft.data.download.picture_paths import KeptFileError, RewrittenRows
-from curr_reft.data.download.released_files import EXPECTED, RowFile, separate_pictures
+from curr_reft.data.download.released_files import EXPECTED, RowFile, separate_images
 from curr_reft.data.download.snapshot import Snapshot
 from curr_reft.errors import InputError
 
@@ -42,16 +42,16 @@ class Outcome:
         return self.rows.keys() | self.broken.keys()
 
     def missing(self) -> dict[tuple[str, str], set[str]]:
-        """Released paths of pictures that are not here, by the name and address of the download they are in.
+        """Released paths of images that are not here, by the name and address of the download they are in.
 
-        Name and address are empty for pictures that should be in the source.
+        Name and address are empty for images that should be in the source.
         """
         groups: dict[tuple[str, str], set[str]] = {}
         for place, rows in self.rows.items():
-            for picture in rows.missing:
-                separate = separate_pictures(str(place), picture)
+            for image in rows.missing:
+                separate = separate_images(str(place), image)
                 key = (separate.name, separate.url) if separate else ("", "")
-                groups.setdefault(key, set()).add(picture)
+                groups.setdefault(key, set()).add(image)
         return groups
 
 
@@ -66,7 +66,7 @@ def _numbers(numbers: tuple[int, ...]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def _needs_pictures(place: PurePosixPath) -> bool:
+def _needs_images(place: PurePosixPath) -> bool:
     # Rows of SFT_data may be text only.
     return place.parts[0] == "grpo_data"
 
@@ -82,7 +82,7 @@ def file_table(outcome: Outcome) -> Table:
     title = f"{outcome.snapshot.source}, {outcome.snapshot.commit or 'a folder'}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("row file", overflow="fold")
-    for column in ("rows", "reported", "pictures", "missing", "no picture"):
+    for column in ("rows", "reported", "images", "missing", "no image"):
         table.add_column(column, justify="right")
     folder = None
     expected = [path for path, file in _EXPECTED.items() if path in outcome.found or not file.optional]
@@ -95,7 +95,7 @@ def file_table(outcome: Outcome) -> Table:
             rows = outcome.rows[path]
             count = "no rows" if rows.rows is None else str(rows.rows)
             missing = len(rows.missing) + len(rows.ambiguous)
-            without = str(len(rows.no_picture)) if _needs_pictures(path) else ""
+            without = str(len(rows.no_image)) if _needs_images(path) else ""
             table.add_row(path.name, count, reported, str(len(rows.found)), str(missing), without)
         else:
             table.add_row(path.name, _left_out(outcome.broken.get(path)), reported)
@@ -112,28 +112,28 @@ def notes(outcome: Outcome, data_root: Path) -> Iterator[str]:
     for path, file in _EXPECTED.items():
         if path in outcome.rows and _deviates(file, outcome):
             yield f"{path}: {outcome.rows[path].rows} rows; reported are {_numbers(file.reported)}"
-    for (name, url), pictures in sorted(outcome.missing().items()):
+    for (name, url), images in sorted(outcome.missing().items()):
         if name:
             yield (
-                f"missing: {len(pictures)} pictures of {name}, which are not on the hub: get {url},"
+                f"missing: {len(images)} images of {name}, which are not on the hub: get {url},"
                 f" unpack it anywhere below {data_root}/grpo_data/images and run this command again"
             )
         else:
             reason = "left out by --only rows" if outcome.rows_only else "the source has no such files"
-            yield f"missing: {len(pictures)} other pictures ({reason}), such as {_some(pictures)}"
+            yield f"missing: {len(images)} other images ({reason}), such as {_some(images)}"
     for path, rows in outcome.rows.items():
-        if rows.no_picture and _needs_pictures(path):
-            first = rows.no_picture[0]
-            yield f"{path}: {len(rows.no_picture)} rows name no picture in `image`; the first: {first}"
+        if rows.no_image and _needs_images(path):
+            first = rows.no_image[0]
+            yield f"{path}: {len(rows.no_image)} rows name no image in `image`; the first: {first}"
         if rows.ambiguous:
             yield (
-                f"{path}: {len(rows.ambiguous)} pictures have namesakes that their paths do not tell apart;"
+                f"{path}: {len(rows.ambiguous)} images have namesakes that their paths do not tell apart;"
                 f" none was chosen, such as for {_some(rows.ambiguous)}"
             )
         if rows.by_name_alone:
             released, here = next(iter(rows.by_name_alone.items()))
             yield (
-                f"{path}: {len(rows.by_name_alone)} pictures were found by file name alone; check one:"
+                f"{path}: {len(rows.by_name_alone)} images were found by file name alone; check one:"
                 f" {here} for {released}"
             )
     for path in outcome.layout.not_unpacked:
@@ -161,13 +161,13 @@ def record_of(outcome: Outcome) -> dict[str, Any]:
                 "found_by_name_alone": len(rows.by_name_alone),
                 "ambiguous": len(rows.ambiguous),
                 "missing": len(rows.missing),
-                **({"no_picture": len(rows.no_picture)} if _needs_pictures(place) else {}),
+                **({"no_image": len(rows.no_image)} if _needs_images(place) else {}),
             }
             for place, rows in sorted(outcome.rows.items())
         },
         "broken": {str(place): str(error) for place, error in sorted(outcome.broken.items())},
         "written": dict(sorted(outcome.written.items())),
         "absent": [str(path) for path in outcome.absent],
-        "missing": {name or "other": len(pictures) for (name, _), pictures in outcome.missing().items()},
+        "missing": {name or "other": len(images) for (name, _), images in outcome.missing().items()},
         "not_unpacked": [path.name for path in outcome.layout.not_unpacked],
     }

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError("--judge and --choice would go to one file")
     examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
     detection = [example for example in examples if example.task == "detection"]
-    # A row whose picture is bad is a bad record, for --drop_bad_rows to decide on.
+    # A row whose image is bad is a bad record, for --drop_bad_rows to decide on.
     sizes = check_images(detection, allow_missing=True)[0] if detection else {}
     # Faults of single rows are the builder's to name; here a file in another frame stops all.
     box_faults(detection, sizes)

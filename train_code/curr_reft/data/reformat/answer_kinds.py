@@ -43,18 +43,18 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Boxes:
-    """One box each, in unit coordinates of its picture; lent to another picture by its place and size."""
+    """One box each, in unit coordinates of its image; lent to another image by its place and size."""
 
     boxes: np.ndarray
     """`[n, 4]`: x1, y1, x2, y2, each between 0 and 1."""
     sizes: list[Size]
-    pictures: list[str]
+    images: list[str]
 
     def spell(self, lender: int, asker: int) -> str:
         return str(list(self._forms(lender, asker)[1]))
 
     def _forms(self, lender: int, asker: int) -> tuple[Box, Box]:
-        """The box in the asker's picture, as it is and in the whole pixels that a question shows."""
+        """The box in the asker's image, as it is and in the whole pixels that a question shows."""
         size = self.sizes[asker]
         box = scale_box(tuple(self.boxes[lender].tolist()), UNIT_SIZE, size)
         return box, round_box(box, size)
@@ -63,17 +63,17 @@ class Boxes:
         return iou_matrix(self.boxes, self.boxes) >= MAX_IOU - _LEFT_FOR_ROUNDING
 
     def distances(self) -> np.ndarray:
-        """The logarithms of the ratios of widths and of heights; less than any of those in one picture."""
+        """The logarithms of the ratios of widths and of heights; less than any of those in one image."""
         sides = np.log(self.boxes[:, 2:] - self.boxes[:, :2])
         unlike = np.abs(sides[:, None] - sides[None]).sum(axis=2)
-        return np.where(_equal(self.pictures), unlike / (1 + unlike) - 1, unlike)
+        return np.where(_equal(self.images), unlike / (1 + unlike) - 1, unlike)
 
     def confirm(self, a: int, b: int, asker: int) -> bool:
         forms = product(self._forms(a, asker), self._forms(b, asker))
         return all(iou(first, second) < MAX_IOU for first, second in forms)
 
     def make_up(self, row: int, count: int, rng: np.random.Generator) -> list[str] | None:
-        """Boxes of the same size elsewhere in the picture, smaller where they would overlap too much."""
+        """Boxes of the same size elsewhere in the image, smaller where they would overlap too much."""
         size, own = self.sizes[row], self._forms(row, row)
         x1, y1, x2, y2 = own[0]
         found: list[Box] = []

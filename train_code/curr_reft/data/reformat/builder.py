@@ -1,8 +1,8 @@
 """Judge and choice rows from open rows.
 
 The release publishes its judge and choice rows but not how they were made. Here they are made so that
-nothing but the picture tells a right answer from a wrong one: wrong answers are right answers of other rows,
-a box at its place and size in its own picture (see `curr_reft.data.reformat.questions`). Detection rows
+nothing but the image tells a right answer from a wrong one: wrong answers are right answers of other rows,
+a box at its place and size in its own image (see `curr_reft.data.reformat.questions`). Detection rows
 need one box; math rows that are multiple choice keep their own options, in another order.
 """
 
@@ -38,7 +38,7 @@ def judge_rows(
     """A claim about each open row's answer, to be answered by yes or no, half of them true for every task.
 
     Args:
-        examples: Open rows; `sizes` holds the width and height of the pictures of detection rows.
+        examples: Open rows; `sizes` holds the width and height of the images of detection rows.
         image_root: What the paths in the new rows are relative to.
         seed: Rows, sizes and seed determine the result.
     """
@@ -154,7 +154,7 @@ def _fault(example: Example, sizes: Mapping[Path, Size]) -> str | None:
         return "solution: an empty answer"
     if example.task == "detection":
         if example.image not in sizes:
-            return "image: its picture cannot be used"
+            return "image: its image cannot be used"
         boxes = parse_boxes(answer)
         if boxes is None or len(boxes) != 1:
             return f"solution: expected one box with an area, found {answer[:60]!r}"
@@ -185,12 +185,12 @@ def _kind_name(example: Example) -> str:
 
 
 def _boxes(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Boxes:
-    pictures = [sizes[example.image] for example in block]
+    images = [sizes[example.image] for example in block]
     boxes = [
         scale_box(parse_boxes(_answer(example))[0], size, UNIT_SIZE)
-        for example, size in zip(block, pictures, strict=True)
+        for example, size in zip(block, images, strict=True)
     ]
-    return Boxes(np.clip(np.array(boxes), 0, 1), pictures, [str(example.image) for example in block])
+    return Boxes(np.clip(np.array(boxes), 0, 1), images, [str(example.image) for example in block])
 
 
 def _labels(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Labels:

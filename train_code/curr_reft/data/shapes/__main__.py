@@ -1,8 +1,8 @@
 """Write the embedded world to disk in the released data format: ``python -m curr_reft.data.shapes``.
 
 Layout, as in the released ``grpo_data``: ``train/{judge,choice,open}/`` holds training, validation and
-in-domain test rows, ``test/`` out-of-domain rows, ``images/`` the pictures. With ``--queries``, ``queries/``
-holds what a trained model is asked for its own answers. No picture is in two splits.
+in-domain test rows, ``test/`` out-of-domain rows, ``images/`` the images. With ``--queries``, ``queries/``
+holds what a trained model is asked for its own answers. No image is in two splits.
 """
 
 import json
@@ -33,17 +33,17 @@ QUESTIONS = {"judge": judge_questions, "choice": choice_questions, "open": open_
 
 @dataclass(frozen=True)
 class Split:
-    """Some pictures and the stages that ask about them."""
+    """Some images and the stages that ask about them."""
 
     name: str
     folder: str
-    pictures: int
+    images: int
     domain: Domain
     stages: tuple[str, ...]
 
 
 def splits(train: int, val: int, test: int, queries: int) -> list[Split]:
-    """The splits of the world: every stage trains on pictures of its own, all are tested on the same ones.
+    """The splits of the world: every stage trains on images of its own, all are tested on the same ones.
 
     The last one has what a trained model is asked for its own answers (`curr_reft.self_improvement`).
     """
@@ -65,7 +65,7 @@ def row_file(stage: str, task: str, split: Split) -> str:
 
 
 def _new_scenes(rng: random.Random, split: Split, seen: set[Scene]) -> Iterator[Scene]:
-    for _ in range(split.pictures):
+    for _ in range(split.images):
         scene = sample_scene(rng, split.domain)
         while scene in seen:
             scene = sample_scene(rng, split.domain)
@@ -88,15 +88,15 @@ def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def write_world(output_dir: Path, train: int, val: int, test: int, seed: int, queries: int = 0) -> None:
-    """Write pictures and rows; one row per task, stage and picture. Counts are pictures per split.
+    """Write images and rows; one row per task, stage and image. Counts are images per split.
 
-    With `queries` come as many sums in words, which have no picture.
+    With `queries` come as many sums in words, which have no image.
     """
     rng = random.Random(seed)
     seen: set[Scene] = set()
     plan = splits(train, val, test, queries)
-    count = sum(split.pictures for split in plan)
-    with tqdm(total=count, desc="drawing pictures", unit="picture") as progress:
+    count = sum(split.images for split in plan)
+    with tqdm(total=count, desc="drawing images", unit="image") as progress:
         for number, split in enumerate(plan):
             rows: dict[str, list[dict[str, str]]] = {}
             images = Path("images") / f"{number}_{split.folder}_{split.name}"
@@ -123,10 +123,10 @@ def main() -> None:
     """Write the world that the flags describe."""
     parser = CommandParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=400, help="training pictures per stage")
-    parser.add_argument("--val", type=int, default=16, help="validation pictures")
-    parser.add_argument("--test", type=int, default=300, help="test pictures per domain")
-    parser.add_argument("--queries", type=int, default=0, help="pictures of queries for self-improvement")
+    parser.add_argument("--train", type=int, default=400, help="training images per stage")
+    parser.add_argument("--val", type=int, default=16, help="validation images")
+    parser.add_argument("--test", type=int, default=300, help="test images per domain")
+    parser.add_argument("--queries", type=int, default=0, help="images of queries for self-improvement")
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -170,6 +170,6 @@ def choice_questions(rng: random.Random, scene: Scene) -> list[Question]:
 
 
 def sum_questions(rng: random.Random, count: int) -> list[Question]:
-    """Questions without a picture: sums of two digits."""
+    """Questions without an image: sums of two digits."""
     sums = [(rng.randint(1, 5), rng.randint(1, 4)) for _ in range(count)]
     return [Question("math", f"What is {a} plus {b}?", str(a + b), f"There are {a + b}.") for a, b in sums]

@@ -1,6 +1,6 @@
-"""The embedded world: small pictures of coloured shapes.
+"""The embedded world: small images of coloured shapes.
 
-A picture is a 3 by 3 grid of 28-pixel cells (one vision token each) with at most one shape in a cell, on a
+An image is a 3 by 3 grid of 28-pixel cells (one vision token each) with at most one shape in a cell, on a
 ground that brightens to the right and downwards, as photographs have a sky and a floor. Everything follows
 from a seed.
 """
@@ -28,7 +28,7 @@ COLOURS = {
 UNSEEN_PAIRS = frozenset(
     {("red", "ring"), ("green", "circle"), ("blue", "cross"), ("yellow", "square"), ("purple", "triangle")}
 )
-"""Colour and kind pairs that no in-domain picture shows; out of domain they are drawn like any other."""
+"""Colour and kind pairs that no in-domain image shows; out of domain they are drawn like any other."""
 
 _ROWS = ("top", "middle", "bottom")
 _COLUMNS = ("left", "centre", "right")
@@ -36,7 +36,7 @@ _COLUMNS = ("left", "centre", "right")
 
 @dataclass(frozen=True)
 class Domain:
-    """What the pictures of a split look like: how many shapes, on which grounds, in which pairs and sizes."""
+    """What the images of a split look like: how many shapes, on which grounds, in which pairs and sizes."""
 
     shapes: tuple[int, int]
     grounds: tuple[tuple[int, int, int], ...]
@@ -72,7 +72,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture before it is drawn."""
+    """One image before it is drawn."""
 
     ground: tuple[int, int, int]
     shapes: tuple[Shape, ...]
@@ -120,7 +120,7 @@ def _outline(kind: str, box: tuple[float, float, float, float]) -> list[tuple[fl
 
 
 def draw(scene: Scene) -> Image.Image:
-    """Draw a scene as an RGB picture of `SIDE` by `SIDE` pixels."""
+    """Draw a scene as an RGB image of `SIDE` by `SIDE` pixels."""
     gradient = Image.linear_gradient("L").resize((SIDE, SIDE))
     ramps = (gradient.rotate(90), gradient, Image.new("L", (SIDE, SIDE), 128))
     image = Image.merge(

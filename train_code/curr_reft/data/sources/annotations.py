@@ -1,4 +1,4 @@
-"""What every builder needs of a raw annotation file: its JSON, checked fields, picture paths and boxes.
+"""What every builder needs of a raw annotation file: its JSON, checked fields, image paths and boxes.
 
 What is wrong with one record is a `RecordError`, which a builder turns into a `BadRecord`; what is wrong with
 a whole file is an `InputError`.
@@ -16,10 +16,10 @@ from curr_reft.errors import InputError
 from curr_reft.files.text import surrogate_fault
 
 PixelBox = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in whole pixels of the stored picture."""
+"""x1, y1, x2, y2 in whole pixels of the stored image."""
 
 _MAX_PIXELS = 1_000_000
-"""The longest side of a picture. Without a bound, integers of 309 digits and more do not fit a float."""
+"""The longest side of an image. Without a bound, integers of 309 digits and more do not fit a float."""
 _OVERRUN = 1
 _MAX_ID_CHARACTERS = 100
 _KINDS = {
@@ -136,23 +136,23 @@ def known_id(record: Any, key: str, among: Container[int | str]) -> int | str:
     return value
 
 
-def picture_size(image: Any) -> Size:
-    """Width and height of a COCO image record, in pixels; `RecordError` when one is no side of a picture."""
+def image_size(image: Any) -> Size:
+    """Width and height of a COCO image record, in pixels; `RecordError` when one is no side of an image."""
     width, height = (field(image, side, int) for side in ("width", "height"))
     if not (0 < width <= _MAX_PIXELS and 0 < height <= _MAX_PIXELS):
         raise RecordError(f"width and height: expected 1 to {_MAX_PIXELS} pixels")
     return width, height
 
 
-def picture_path(prefix: str, name: str) -> str:
-    """The path of a picture under the image root: the prefix, and the file name that a record gives.
+def image_path(prefix: str, name: str) -> str:
+    """The path of an image under the image root: the prefix, and the file name that a record gives.
 
     Raises:
         RecordError: when the name could lead out of the prefix.
     """
     path = PurePosixPath(name)
     if not path.parts or not leads_below(name):
-        raise RecordError(f"{name[:80]!r} is no path under the folder of the pictures")
+        raise RecordError(f"{name[:80]!r} is no path under the folder of the images")
     return str(PurePosixPath(prefix) / path)
 
 
@@ -163,13 +163,13 @@ def leads_below(path: str) -> bool:
 
 
 def corners(record: Any, key: str, size: Size) -> PixelBox:
-    """The corners of a COCO box `[x, y, width, height]`, rounded half up, in a picture of `size`.
+    """The corners of a COCO box `[x, y, width, height]`, rounded half up, in an image of `size`.
 
-    A side up to one pixel outside the picture is clipped: tools disagree on whether a box ends on its last
+    A side up to one pixel outside the image is clipped: tools disagree on whether a box ends on its last
     pixel or after it, and polygons are drawn along the edge.
 
     Raises:
-        RecordError: for anything but four finite numbers, and for a box that is inverted, leaves the picture
+        RecordError: for anything but four finite numbers, and for a box that is inverted, leaves the image
             by more, or covers no whole pixel.
     """
     box = field(record, key, list, tuple)
@@ -181,7 +181,7 @@ def corners(record: Any, key: str, size: Size) -> PixelBox:
     exact = (x, y, x + width, y + height)
     limits = (*size, *size)
     if any(not -_OVERRUN <= value <= limit + _OVERRUN for value, limit in zip(exact, limits, strict=True)):
-        raise RecordError(f"{key}: {list(box)} leaves the {size[0]}x{size[1]} picture")
+        raise RecordError(f"{key}: {list(box)} leaves the {size[0]}x{size[1]} image")
     x1, y1, x2, y2 = (
         min(max(math.floor(value + 0.5), 0), limit) for value, limit in zip(exact, limits, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Classification rows: which of the named categories a picture shows."""
+"""Classification rows: which of the named categories an image shows."""
 
 from collections.abc import Collection, Sequence
 
@@ -12,7 +12,7 @@ PROBLEM = (
 
 
 def classification_row(row_id: str, names: Sequence[str], present: Collection[str], image: str) -> Row:
-    """A row that asks which of `names` a picture shows; the answer keeps their order.
+    """A row that asks which of `names` an image shows; the answer keeps their order.
 
     Raises:
         RecordError: when none is present.

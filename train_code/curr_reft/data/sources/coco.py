@@ -15,8 +15,8 @@ from curr_reft.data.rows import BadRecord, Row, write_rows
 from curr_reft.data.sources.annotations import (
     RecordError,
     by_id,
+    image_path,
     known_id,
-    picture_path,
     read_json,
     records,
     text,
@@ -35,14 +35,14 @@ _NAME_KEYS = {"supercategories": "supercategory", "categories": "name"}
 
 
 def coco_rows(annotations: Path, names: str, image_prefix: str) -> Iterator[Row | BadRecord]:
-    """A row for each picture, in file order, over the `supercategories` or the file's own `categories`.
+    """A row for each image, in file order, over the `supercategories` or the file's own `categories`.
 
-    A crowd counts: its things are in the picture. A picture with an annotation that cannot be read is a bad
+    A crowd counts: its things are in the picture. An image with an annotation that cannot be read is a bad
     record as a whole, for its labels are not known. Ids are `coco:IMAGE_ID`.
 
     Raises:
         InputError: for a file of another form, and for supercategories when the file's categories do not make
-            up the twelve: what it does not annotate may still be in its pictures.
+            up the twelve: what it does not annotate may still be in its images.
     """
     document = read_json(annotations)
     label_of, asked = _labels(annotations, records(document, "categories", annotations), names)
@@ -65,7 +65,7 @@ def coco_rows(annotations: Path, names: str, image_prefix: str) -> Iterator[Row 
         try:
             if image_id in faults:
                 raise RecordError(faults[image_id])
-            path = picture_path(image_prefix, text(image, "file_name"))
+            path = image_path(image_prefix, text(image, "file_name"))
             yield classification_row(f"coco:{image_id}", asked, labels[image_id], path)
         except RecordError as error:
             yield BadRecord(f"{annotations}: image {image_id}", str(error))
@@ -94,7 +94,7 @@ def _labels(path: Path, categories: list[Any], names: str) -> tuple[dict[int | s
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write a row for each picture of the file."""
+    """Write a row for each image of the file."""
     parser = builder_parser(__doc__, image_prefix="images/coco/train2014")
     parser.add_argument("--annotations", type=Path, required=True, help="such as instances_train2014.json")
     parser.add_argument(

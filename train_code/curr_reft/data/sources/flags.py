@@ -17,7 +17,7 @@ def builder_parser(description: str, image_prefix: str | None) -> CommandParser:
         "--image_prefix",
         type=_image_prefix,
         default=image_prefix,
-        help=f"folder of the pictures under the image root (default {image_prefix or 'images/DATASET'})",
+        help=f"folder of the images under the image root (default {image_prefix or 'images/DATASET'})",
     )
     parser.add_argument(
         "--drop_bad_rows", action="store_true", help="leave bad records out instead of stopping"

@@ -16,7 +16,7 @@ from curr_reft.answers.expressions import to_latex
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
-from curr_reft.data.sources.annotations import RecordError, field, picture_path, read_json, text
+from curr_reft.data.sources.annotations import RecordError, field, image_path, read_json, text
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
 
@@ -34,7 +34,7 @@ _OTHER_FORMATS = (
 """Geo170K's instructions. They contradict the answer tags that a stage asks for: the hint replaces them."""
 
 _WITHOUT = {"mathv360k": ("Super-CLEVR",), "geo170k": ()}
-"""The default of `--without`: Super-CLEVR's pictures belong to the out-of-domain math test."""
+"""The default of `--without`: Super-CLEVR's images belong to the out-of-domain math test."""
 
 _FINAL_ANSWER = re.compile(r"\\boxed(?=\{)|\banswer\s*(?::|is\b:?)\s*", re.IGNORECASE)
 _OPTION_WITH_TEXT = re.compile(r"(?:\(([A-H])\)|([A-H])[.:)]).*")
@@ -45,7 +45,7 @@ def math_rows(
 ) -> Iterator[Row | BadRecord]:
     """A row for each conversation, in file order; the gold is an option letter or a value.
 
-    `subsets` selects by the first folder of the picture's path (MathV360K: `Geometry3K`, `TabMWP` …), none
+    `subsets` selects by the first folder of the image's path (MathV360K: `Geometry3K`, `TabMWP` …), none
     selects all; `without` then leaves folders out, whatever their case and punctuation, and the log counts
     their records. Ids are `DATASET:INDEX`, from 0, for Geo170K has none of its own.
 
@@ -61,7 +61,7 @@ def math_rows(
     for index, record in enumerate(document):
         try:
             name = text(record, "image")
-            image = picture_path(image_prefix, name)
+            image = image_path(image_prefix, name)
             subset = PurePosixPath(name).parts[0]
             missing.discard(subset)
             if subsets and subset not in subsets:
@@ -76,7 +76,7 @@ def math_rows(
     if left_out:
         logger.info("%s: records left out, of %s: %d", conversations, ", ".join(without), left_out)
     if missing:
-        raise InputError(f"--subsets: no picture of {conversations} is in {', '.join(sorted(missing))}")
+        raise InputError(f"--subsets: no image of {conversations} is in {', '.join(sorted(missing))}")
 
 
 def final_answer(solution: str) -> str | None:
@@ -141,13 +141,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         nargs="+",
         metavar="SUBSET",
         default=(),
-        help="first folders of picture paths (default all)",
+        help="first folders of image paths (default all)",
     )
     parser.add_argument(
         "--without",
         nargs="+",
         metavar="SUBSET",
-        help="first folders to leave out, in any spelling (default for mathv360k: Super-CLEVR, whose pictures"
+        help="first folders to leave out, in any spelling (default for mathv360k: Super-CLEVR, whose images"
         " belong to the out-of-domain math test)",
     )
     arguments = parser.parse_args(argv)

@@ -20,7 +20,7 @@ def refcoco_rows(
 ) -> Iterator[Row | BadRecord]:
     """A row for each sentence of a split (`sentences`: `all`, or the `first` of each ref), in file order.
 
-    Boxes are `[x1, y1, x2, y2]`, whole pixels of the stored picture; ids are `DATASET:REF_ID:SENT_ID`.
+    Boxes are `[x1, y1, x2, y2]`, whole pixels of the stored image; ids are `DATASET:REF_ID:SENT_ID`.
 
     Raises:
         InputError: when a file is not of the layout, or no ref is in the split.

@@ -1,7 +1,7 @@
 """The layout of the refer data sets: a pickle of refs, and their boxes in a COCO `instances.json`.
 
 Format: https://github.com/lichengunc/refer (RefCOCO, RefCOCO+, RefCOCOg), which RefGTA follows. A ref names
-one annotated object in one picture and holds the sentences that describe it.
+one annotated object in one image and holds the sentences that describe it.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from curr_reft.data.sources.annotations import (
     corners,
     field,
     identifier,
+    image_path,
+    image_size,
     known_id,
-    picture_path,
-    picture_size,
     read_json,
     records,
     text,
@@ -41,9 +41,9 @@ class Expression:
     problem: str
     box: PixelBox
     size: Size
-    """Of the picture, as `instances.json` gives it."""
+    """Of the image, as `instances.json` gives it."""
     image: str
-    """The picture's path under the image root."""
+    """The image's path under the image root."""
 
 
 def read_expressions(
@@ -85,11 +85,11 @@ def _expressions(
     annotation = boxes[known_id(ref, "ann_id", boxes)]
     image = images[known_id(annotation, "image_id", images)]
     if identifier(ref, "image_id") != annotation["image_id"]:
-        raise RecordError("image_id: not the picture of the annotation that ann_id names")
-    size = picture_size(image)
+        raise RecordError("image_id: not the image of the annotation that ann_id names")
+    size = image_size(image)
     box = corners(annotation, "bbox", size)
     # The ref's own file_name carries the annotation's id, and is no file.
-    path = picture_path(image_prefix, text(image, "file_name"))
+    path = image_path(image_prefix, text(image, "file_name"))
     found = field(ref, "sentences", list, tuple)
     if not found:
         raise RecordError("sentences: empty")

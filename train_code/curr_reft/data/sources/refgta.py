@@ -4,9 +4,9 @@ Reads the layout of https://github.com/mikittt/easy-to-understand-REG: `refs(uto
 Rows have the form of the released `test/Refgta/refgta_subsample_resize.json`, which differs from all others:
 golds are plain lists `[x1, y1, x2, y2]`, in three frames.
 
-- `solution`: whole pixels of the stored picture
+- `solution`: whole pixels of the stored image
 - `normalized_solution`: thousandths of its width and height
-- `resize_solution`: whole pixels of the picture as stage 3 shrinks a detection picture
+- `resize_solution`: whole pixels of the image as stage 3 shrinks a detection image
 
 The release's own rule for the third is unknown; with ours it is the frame of what an evaluation here shows.
 """

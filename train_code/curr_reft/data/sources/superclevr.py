@@ -2,7 +2,7 @@
 
 Reads one of three files: the questions or scenes of https://github.com/Lizw14/Super-CLEVR, in CLEVR's format,
 or the released test file `superclevr_test200_counting_problems.jsonl`, whose golds are integers and whose
-picture paths are those of another machine.
+image paths are those of another machine.
 """
 
 import json
@@ -18,7 +18,7 @@ from curr_reft.data.sources.annotations import (
     RecordError,
     field,
     identifier,
-    picture_path,
+    image_path,
     read_json,
     read_text,
     records,
@@ -31,18 +31,18 @@ COUNT_ALL = "How many different items are there in the image?"
 """The problem of every row of the released test file."""
 
 SPLITS = {"train": range(20_000), "val": range(20_000, 25_000), "test": range(25_000, 30_000)}
-"""The numbers of each split's pictures, from Super-CLEVR's README."""
-_PICTURE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
+"""The numbers of each split's images, from Super-CLEVR's README."""
+_IMAGE_NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
 
 def question_rows(questions: Path, split: str, image_prefix: str) -> Iterator[Row | BadRecord]:
     """A row for each question whose answer is a count, in file order; other questions are passed over.
 
-    Ids are `superclevr:PICTURE:QUESTION_INDEX`. Raises `InputError` for a file of another form.
+    Ids are `superclevr:IMAGE:QUESTION_INDEX`. Raises `InputError` for a file of another form.
     """
     for index, question in enumerate(records(read_json(questions), "questions", questions)):
         try:
-            image = picture_path(image_prefix, text(question, "image_filename"))
+            image = image_path(image_prefix, text(question, "image_filename"))
             if not _is_in(split, image):
                 continue
             answer = field(question, "answer", int, str, bool)
@@ -58,11 +58,11 @@ def question_rows(questions: Path, split: str, image_prefix: str) -> Iterator[Ro
 def scene_rows(scenes: Path, split: str, image_prefix: str) -> Iterator[Row | BadRecord]:
     """A row for each scene, asking for the number of all its objects, in file order.
 
-    Ids are `superclevr:PICTURE`. Raises `InputError` for a file of another form.
+    Ids are `superclevr:IMAGE`. Raises `InputError` for a file of another form.
     """
     for index, scene in enumerate(records(read_json(scenes), "scenes", scenes)):
         try:
-            image = picture_path(image_prefix, text(scene, "image_filename"))
+            image = image_path(image_prefix, text(scene, "image_filename"))
             if not _is_in(split, image):
                 continue
             objects = field(scene, "objects", list)
@@ -74,7 +74,7 @@ def scene_rows(scenes: Path, split: str, image_prefix: str) -> Iterator[Row | Ba
 
 
 def released_rows(released: Path, image_prefix: str) -> Iterator[Row | BadRecord]:
-    """The rows of the released test file, their pictures moved to the prefix; ids are `superclevr:LINE`.
+    """The rows of the released test file, their images moved to the prefix; ids are `superclevr:LINE`.
 
     Raises `InputError` when the file cannot be read.
     """
@@ -83,7 +83,7 @@ def released_rows(released: Path, image_prefix: str) -> Iterator[Row | BadRecord
             continue
         try:
             row = _loaded(line)
-            image = picture_path(image_prefix, PurePosixPath(text(row, "image")).name)
+            image = image_path(image_prefix, PurePosixPath(text(row, "image")).name)
             yield _row(str(number), text(row, "problem"), field(row, "solution", int), image)
         except RecordError as error:
             yield BadRecord(f"{released}:{number}", str(error))
@@ -99,9 +99,9 @@ def _loaded(line: str) -> Any:
 def _is_in(split: str, image: str) -> bool:
     if split == "all":
         return True
-    number = _PICTURE_NUMBER.search(PurePosixPath(image).stem)
+    number = _IMAGE_NUMBER.search(PurePosixPath(image).stem)
     if number is None:
-        raise RecordError("image_filename: ends on no picture number, which tells the split")
+        raise RecordError("image_filename: ends on no image number, which tells the split")
     return int(number[0]) in SPLITS[split]
 
 

@@ -1,6 +1,6 @@
 """Pascal VOC to out-of-domain classification rows: ``python -m curr_reft.data.sources.voc``.
 
-Reads a folder of XML annotations (`VOC2007/Annotations`), and optionally a list of picture ids
+Reads a folder of XML annotations (`VOC2007/Annotations`), and optionally a list of image ids
 (`VOC2007/ImageSets/Main/val.txt`). Format: the VOC development kit, section "Annotation files".
 """
 
@@ -13,7 +13,7 @@ from xml.parsers.expat import ExpatError
 import xmltodict
 
 from curr_reft.data.rows import BadRecord, Row, write_rows
-from curr_reft.data.sources.annotations import RecordError, field, picture_path, read_text, text
+from curr_reft.data.sources.annotations import RecordError, field, image_path, read_text, text
 from curr_reft.data.sources.classification import classification_row
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
@@ -27,10 +27,10 @@ CLASSES = (
 
 
 def voc_rows(annotations: Path, image_set: Path | None, image_prefix: str) -> Iterator[Row | BadRecord]:
-    """A row for each picture of the list, in its order, or for each XML file of the folder, by name.
+    """A row for each image of the list, in its order, or for each XML file of the folder, by name.
 
-    Objects marked difficult count: the question is what the picture shows, and an answer that names them is
-    right. (VOC's own classification scores leave them out of account.) Ids are `voc:PICTURE`.
+    Objects marked difficult count: the question is what the image shows, and an answer that names them is
+    right. (VOC's own classification scores leave them out of account.) Ids are `voc:IMAGE`.
 
     Raises:
         InputError: when the list cannot be read, or the folder holds no XML file.
@@ -46,9 +46,9 @@ def voc_rows(annotations: Path, image_set: Path | None, image_prefix: str) -> It
         try:
             # A name of more parts could leave the folder, or is a line of a list for one class.
             if name.split() != [Path(name).name] or not name.isprintable():
-                raise RecordError(f"{name[:40]!r} is no picture id")
+                raise RecordError(f"{name[:40]!r} is no image id")
             annotation = field(_read_xml(annotations / f"{name}.xml"), "annotation", dict)
-            image = picture_path(image_prefix, text(annotation, "filename"))
+            image = image_path(image_prefix, text(annotation, "filename"))
             yield classification_row(f"voc:{name}", CLASSES, _labels(annotation), image)
         except RecordError as error:
             yield BadRecord(where, str(error))
@@ -77,7 +77,7 @@ def _labels(annotation: dict[str, Any]) -> set[str]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write a row for each picture."""
+    """Write a row for each image."""
     parser = builder_parser(__doc__, image_prefix="images/voc/JPEGImages")
     parser.add_argument("--annotations", type=Path, required=True, help="such as VOC2007/Annotations")
     parser.add_argument("--image_set", type=Path, help="such as VOC2007/ImageSets/Main/val.txt (default all)")

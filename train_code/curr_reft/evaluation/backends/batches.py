@@ -1,50 +1,50 @@
-"""Which turns are answered together, and by which process."""
+"""Which requests are answered together, and by which process."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
 
-from curr_reft.evaluation.request import Turn
-from curr_reft.processes import Processes
+from curr_reft.evaluation.request import Request
+from curr_reft.processes import ProcessGroup
 
 
 def batches_of(
-    turns: Sequence[Turn],
+    requests: Sequence[Request],
     prompt_tokens: Mapping[str, int],
-    picture_tokens: Mapping[str, int | None],
+    image_tokens: Mapping[str, int | None],
     most_rows: int,
     most_tokens: int,
-    processes: Processes,
-) -> list[list[Turn]]:
+    processes: ProcessGroup,
+) -> list[list[Request]]:
     """This process's share, in batches of like length, the longest first, so that memory runs out early.
 
-    Turns about one picture stay together, and a process gets the same pictures of every suite that asks about
+    Turns about one image stay together, and a process gets the same images of every suite that asks about
     them: what it has seen of them (`model_inputs`) is there when they are asked about again.
 
     Args:
-        prompt_tokens: Of each `content`, its picture's counted.
-        picture_tokens: Of each `content`; `None` without a picture.
+        prompt_tokens: Of each `content`, its image's counted.
+        image_tokens: Of each `content`; `None` without an image.
         most_rows: Of a batch.
         most_tokens: Of a batch, padding counted; a prompt that is longer is answered alone.
     """
-    groups: dict[Hashable, list[Turn]] = {}
-    for turn in turns:
-        groups.setdefault(turn.picture or turn.content, []).append(turn)
+    groups: dict[Hashable, list[Request]] = {}
+    for request in requests:
+        groups.setdefault(request.image or request.content, []).append(request)
     # No process is left without work for the sake of a full batch.
-    most_rows = min(most_rows, math.ceil(len(turns) / processes.count))
-    pieces: list[list[Turn]] = []
-    # By what the same pictures have in common in all suites: their sizes, and their order in the file.
-    for group in sorted(groups.values(), key=lambda group: -(picture_tokens[group[0].content] or 0)):
-        group.sort(key=lambda turn: -prompt_tokens[turn.content])
+    most_rows = min(most_rows, math.ceil(len(requests) / processes.world_size))
+    pieces: list[list[Request]] = []
+    # By what the same images have in common in all suites: their sizes, and their order in the file.
+    for group in sorted(groups.values(), key=lambda group: -(image_tokens[group[0].content] or 0)):
+        group.sort(key=lambda request: -prompt_tokens[request.content])
         pieces += [group[start : start + most_rows] for start in range(0, len(group), most_rows)]
     mine = sorted(
-        pieces[processes.rank :: processes.count], key=lambda piece: -prompt_tokens[piece[0].content]
+        pieces[processes.rank :: processes.world_size], key=lambda piece: -prompt_tokens[piece[0].content]
     )
-    batches: list[list[Turn]] = []
+    batches: list[list[Request]] = []
     longest = 0
-    for turn in (turn for piece in mine for turn in piece):
-        longest = max(longest, prompt_tokens[turn.content])
+    for request in (request for piece in mine for request in piece):
+        longest = max(longest, prompt_tokens[request.content])
         if not batches or len(batches[-1]) == most_rows or (len(batches[-1]) + 1) * longest > most_tokens:
             batches.append([])
-            longest = prompt_tokens[turn.content]
-        batches[-1].append(turn)
+            longest = prompt_tokens[request.content]
+        batches[-1].append(request)
     return batches

@@ -9,21 +9,21 @@ from curr_reft.evaluation.backends.endpoint import (
     EndpointError,
     RefusedError,
     data_uri,
-    user_turn,
+    user_message,
 )
 from curr_reft.evaluation.backends.generation import Completion, Save
 from curr_reft.evaluation.backends.refusals import Refusals
 from curr_reft.evaluation.backends.threads import for_each
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.decoding import Decoding
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ChatBackend:
-    """A model behind a URL, which renders the prompt and resizes the picture for its processor itself.
+    """A model behind a URL, which renders the prompt and resizes the image for its processor itself.
 
     The penalty on repetitions is the server's own.
     """
@@ -32,33 +32,33 @@ class ChatBackend:
     decoding: Decoding
     threads: int
 
-    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
+    def answer(self, requests: Sequence[Request], processes: ProcessGroup, save: Save) -> None:
         """One answer at a time; those that are under way when a request fails are saved, too.
 
         What a server refuses while it answers others counts as an empty answer.
         """
-        refusals = Refusals[Turn](self.endpoint)
+        refusals = Refusals[Request](self.endpoint)
 
-        def ask(turn: Turn) -> None:
+        def ask(request: Request) -> None:
             try:
-                save([(turn, self._ask(turn))])
+                save([(request, self._ask(request))])
             except RefusedError as error:
-                refusals.hold(turn, error)
+                refusals.hold(request, error)
 
-        for_each(turns, ask, self.threads)
-        for turn, error in refusals.all():
+        for_each(requests, ask, self.threads)
+        for request, error in refusals.all():
             logger.warning("refused, which counts as an empty answer: %s", error)
-            save([(turn, Completion("", None, False))])
+            save([(request, Completion("", None, False))])
 
-    def _ask(self, turn: Turn) -> Completion:
-        picture = turn.open_image()
-        message = user_turn(turn.prompt, None if picture is None else data_uri(picture))
+    def _ask(self, request: Request) -> Completion:
+        image = request.open_image()
+        message = user_message(request.prompt, None if image is None else data_uri(image))
         options = {"max_tokens": self.decoding.max_new_tokens, "temperature": self.decoding.temperature}
         if self.decoding.temperature > 0:
             # Servers would take another `top_p` from the model's generation_config.json.
-            options |= {"top_p": 1.0, "seed": turn.seed}
+            options |= {"top_p": 1.0, "seed": request.seed}
         try:
             reply = self.endpoint.ask([message], **options)
         except EndpointError as error:
-            raise type(error)(f"{turn.id}: {error}") from error
+            raise type(error)(f"{request.id}: {error}") from error
         return Completion(reply.text, reply.new_tokens, reply.truncated)

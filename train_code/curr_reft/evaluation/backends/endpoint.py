@@ -84,16 +84,16 @@ def chat_url(address: str, flag: str) -> str:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture as a PNG data URI: no pixel is changed on the way."""
+    """An image as a PNG data URI: no pixel is changed on the way."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def user_turn(text: str, image_uri: str | None = None) -> Message:
-    """A user's message, its picture before its text, as in training."""
-    picture = [{"type": "image_url", "image_url": {"url": image_uri}}] if image_uri else []
-    return {"role": "user", "content": [*picture, {"type": "text", "text": text}]}
+def user_message(text: str, image_uri: str | None = None) -> Message:
+    """A user's message, its image before its text, as in training."""
+    image = [{"type": "image_url", "image_url": {"url": image_uri}}] if image_uri else []
+    return {"role": "user", "content": [*image, {"type": "text", "text": text}]}
 
 
 @dataclass(frozen=True)

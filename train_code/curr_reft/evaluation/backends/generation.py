@@ -1,4 +1,4 @@
-"""Answers to turns. Backends differ in who computes them, and agree in all else.
+"""Answers to requests. Backends differ in who computes them, and agree in all else.
 
 A backend is made once per checkpoint, when there is something to answer, and has its answers saved as they
 come.
@@ -17,12 +17,12 @@ from curr_reft.data.dataset import image_token_count, prompt_token_counts
 from curr_reft.evaluation.backends.batches import batches_of
 from curr_reft.evaluation.backends.memory import in_halves
 from curr_reft.evaluation.backends.model_inputs import model_inputs
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding, decode
 from curr_reft.models.vision_tower import quicken
 from curr_reft.models.weights import check_adapter, load, skeleton
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
 _BATCH_TOKENS = {"cpu": 12288, "cuda": 65536}
@@ -38,19 +38,19 @@ class Completion(NamedTuple):
     """Whether the limit of tokens ended it."""
 
 
-Save = Callable[[list[tuple[Turn, Completion]]], None]
-"""Takes some turns with their answers; threads may call it."""
+Save = Callable[[list[tuple[Request, Completion]]], None]
+"""Takes some requests with their answers; threads may call it."""
 
 
 class Backend(Protocol):
     """What computes answers."""
 
-    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
+    def answer(self, requests: Sequence[Request], processes: ProcessGroup, save: Save) -> None:
         """Compute this process's share of the answers and save them as they are ready, in any order."""
 
 
 class TransformersBackend:
-    """A model in this process; each process of several answers what is asked about every n-th picture."""
+    """A model in this process; each process of several answers what is asked about every n-th image."""
 
     def __init__(
         self,
@@ -81,15 +81,15 @@ class TransformersBackend:
             self._settings.eos_token_id = processor.tokenizer.eos_token_id
         self._stop_tokens = torch.tensor(self._settings.eos_token_id).reshape(-1)
 
-    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
-        """Batches of like length, the longest first, in which turns about one picture stand together.
+    def answer(self, requests: Sequence[Request], processes: ProcessGroup, save: Save) -> None:
+        """Batches of like length, the longest first, in which requests about one image stand together.
 
         Samples of one prompt come one after the other, and it is computed once for those in a batch.
 
-        The next batch's pictures are decoded and resized while the model answers the one before, which by
+        The next batch's images are decoded and resized while the model answers the one before, which by
         then has seen its own: none is prepared twice.
         """
-        mine = self._batches(turns, processes)
+        mine = self._batches(requests, processes)
         with ThreadPoolExecutor(1) as ahead:
             prepared = [ahead.submit(self._inputs.prepare, _prompts(batch)) for batch in mine[:1]]
             for number, batch in enumerate(mine):
@@ -98,32 +98,35 @@ class TransformersBackend:
                     prepared.append(ahead.submit(self._inputs.prepare, _prompts(mine[number + 1])))
                 save(list(zip(batch, self._complete(batch, inputs), strict=True)))
 
-    def _batches(self, turns: Sequence[Turn], processes: Processes) -> list[list[Turn]]:
+    def _batches(self, requests: Sequence[Request], processes: ProcessGroup) -> list[list[Request]]:
         # One count for all samples of a query.
-        pictures = {
-            turn.content: None if turn.shown is None else image_token_count(turn.shown, self._processor)
-            for turn in turns
+        images = {
+            request.content: None
+            if request.shown is None
+            else image_token_count(request.shown, self._processor)
+            for request in requests
         }
-        prompts = {turn.content: turn.prompt for turn in turns}
-        counts = prompt_token_counts(self._processor, list(prompts.values()), list(pictures.values()))
+        prompts = {request.content: request.prompt for request in requests}
+        counts = prompt_token_counts(self._processor, list(prompts.values()), list(images.values()))
         lengths = dict(zip(prompts, counts, strict=True))
-        return batches_of(turns, lengths, pictures, self._batch_size, self._batch_tokens, processes)
+        return batches_of(requests, lengths, images, self._batch_size, self._batch_tokens, processes)
 
-    def _complete(self, batch: Sequence[Turn], inputs: BatchFeature) -> list[Completion]:
-        def complete(turns: Sequence[Turn]) -> list[Completion]:
-            if len(turns) == len(batch):
-                return self._generate(inputs, turns)
-            return self._generate(self._inputs.finish(self._inputs.prepare(_prompts(turns))), turns)
+    def _complete(self, batch: Sequence[Request], inputs: BatchFeature) -> list[Completion]:
+        def complete(requests: Sequence[Request]) -> list[Completion]:
+            if len(requests) == len(batch):
+                return self._generate(inputs, requests)
+            return self._generate(self._inputs.finish(self._inputs.prepare(_prompts(requests))), requests)
 
         return in_halves(complete, batch, "rows")
 
     @torch.inference_mode()
-    def _generate(self, inputs: BatchFeature, batch: Sequence[Turn]) -> list[Completion]:
+    def _generate(self, inputs: BatchFeature, batch: Sequence[Request]) -> list[Completion]:
         places = {
-            content: place for place, content in enumerate(dict.fromkeys(turn.content for turn in batch))
+            content: place
+            for place, content in enumerate(dict.fromkeys(request.content for request in batch))
         }
-        origins = torch.tensor([places[turn.content] for turn in batch], device=self._model.device)
-        choose = self._decoding.chooser([turn.seed for turn in batch])
+        origins = torch.tensor([places[request.content] for request in batch], device=self._model.device)
+        choose = self._decoding.chooser([request.seed for request in batch])
         outputs = self._model.generate(
             **inputs.to(self._model.device),
             generation_config=self._settings,
@@ -142,9 +145,9 @@ class TransformersBackend:
         ]
 
 
-def _prompts(batch: Sequence[Turn]) -> list[Turn]:
-    """A turn for each prompt; others of the batch are samples of the same."""
-    return list({turn.content: turn for turn in batch}.values())
+def _prompts(batch: Sequence[Request]) -> list[Request]:
+    """A request for each prompt; others of the batch are samples of the same."""
+    return list({request.content: request for request in batch}.values())
 
 
 def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> PreTrainedModel:

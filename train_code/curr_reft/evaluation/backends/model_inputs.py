@@ -1,7 +1,7 @@
-"""What a model is given for turns: the tokens of their prompts, and what it sees of their pictures.
+"""What a model is given for requests: the tokens of their prompts, and what it sees of their images.
 
-Several rows ask about one picture (RefCOCO describes some seven objects in each), and several suites about
-the same pictures. What the vision tower makes of a picture depends on nothing else, so it is kept: the next
+Several rows ask about one image (RefCOCO describes some seven objects in each), and several suites about
+the same images. What the vision tower makes of an image depends on nothing else, so it is kept: the next
 row about it neither decodes, resizes nor computes it again.
 """
 
@@ -17,17 +17,17 @@ from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from curr_reft.data.dataset import render_prompt
 from curr_reft.evaluation.backends.memory import in_halves
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.vision_tower import FAMILIES, cut_into_patches
 
-# Decoding a picture takes some ten times as long as shrinking it for the processor.
+# Decoding an image takes some ten times as long as shrinking it for the processor.
 _DECODE_THREADS = 4
-# A thousand pictures of the training budget take 2.2 GB with the 3B model.
+# A thousand images of the training budget take 2.2 GB with the 3B model.
 _KEPT_BYTES = 4 * 2**30
 
 
 class Features(NamedTuple):
-    """A picture as the vision tower leaves it, on the CPU."""
+    """An image as the vision tower leaves it, on the CPU."""
 
     grid: torch.Tensor
     """Patches in time, height and width, `[3]`."""
@@ -36,7 +36,7 @@ class Features(NamedTuple):
 
 
 class KeptFeatures:
-    """Features of pictures, those that were longest not asked for given up first; threads may share it."""
+    """Features of images, those that were longest not asked for given up first; threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -44,38 +44,41 @@ class KeptFeatures:
         self._features: OrderedDict[Hashable, Features] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, pictures: Iterable[Hashable]) -> dict[Hashable, Features]:
+    def find(self, images: Iterable[Hashable]) -> dict[Hashable, Features]:
         """Those that are there."""
         with self._lock:
-            found = {picture: self._features[picture] for picture in pictures if picture in self._features}
-            for picture in found:
-                self._features.move_to_end(picture)
+            found = {image: self._features[image] for image in images if image in self._features}
+            for image in found:
+                self._features.move_to_end(image)
             return found
 
-    def keep(self, picture: Hashable, features: Features) -> None:
-        """Keep a picture's features, and no more than fit."""
+    def keep(self, image: Hashable, features: Features) -> None:
+        """Keep an image's features, and no more than fit."""
         with self._lock:
-            if picture in self._features:
+            if image in self._features:
                 return
-            self._features[picture] = features
+            self._features[image] = features
             self._bytes += features.embeddings.nbytes
             while self._bytes > self._most_bytes:
                 self._bytes -= self._features.popitem(last=False)[1].embeddings.nbytes
 
 
 class ModelInputs:
-    """Prompts and pictures as the processor gives them, which any family of models takes."""
+    """Prompts and images as the processor gives them, which any family of models takes."""
 
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor = processor
         self._decoders = ThreadPoolExecutor(_DECODE_THREADS)
 
-    def prepare(self, turns: Sequence[Turn]) -> Any:
+    def prepare(self, requests: Sequence[Request]) -> Any:
         """All that the CPU does ahead of the model; another thread may call it."""
-        pictured = [turn for turn in turns if turn.picture]
+        with_image = [request for request in requests if request.image_key]
         return self._processor(
-            text=[render_prompt(self._processor, turn.prompt, turn.image is not None) for turn in turns],
-            images=list(self._decoders.map(Turn.open_image, pictured)) or None,
+            text=[
+                render_prompt(self._processor, request.prompt, request.image is not None)
+                for request in requests
+            ],
+            images=list(self._decoders.map(Request.open_image, with_image)) or None,
             padding=True,
             return_tensors="pt",
         )
@@ -87,60 +90,65 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Prompts whose pictures were seen before, or are ready for the vision tower."""
+    """Prompts whose images were seen before, or are ready for the vision tower."""
 
     tokens: BatchFeature
-    pictures: list[Hashable]
+    images: list[Hashable]
     """Of the prompts that have one."""
     seen: dict[Hashable, Features]
     unseen: list[tuple[Hashable, torch.Tensor, torch.Tensor]]
-    """Pictures with their grids `[3]` and patches `[patches, values]`."""
+    """Images with their grids `[3]` and patches `[patches, values]`."""
 
 
-class KeptPictures(ModelInputs):
-    """The same, with pictures as embeddings, each computed once while `KeptFeatures` holds it."""
+class KeptImages(ModelInputs):
+    """The same, with images as embeddings, each computed once while `KeptFeatures` holds it."""
 
     def __init__(self, processor: ProcessorMixin, model: PreTrainedModel) -> None:
         super().__init__(processor)
         self._model = model
         self._kept = KeptFeatures(_KEPT_BYTES)
 
-    def prepare(self, turns: Sequence[Turn]) -> _Prepared:
+    def prepare(self, requests: Sequence[Request]) -> _Prepared:
         """Decode and cut into patches what has not been seen, or is no longer kept."""
-        pictured = {turn.picture: turn for turn in turns if turn.picture}
-        seen = self._kept.find(pictured)
-        unseen = [turn for picture, turn in pictured.items() if picture not in seen]
+        with_image = {request.image_key: request for request in requests if request.image_key}
+        seen = self._kept.find(with_image)
+        unseen = [request for image, request in with_image.items() if image not in seen]
         images = self._processor.image_processor
-        made = cut_into_patches(images, list(self._decoders.map(Turn.open_image, unseen))) if unseen else []
-        grid_of = {turn.picture: grid for turn, (_, grid) in zip(unseen, made, strict=True)}
-        grid_of |= {picture: features.grid for picture, features in seen.items()}
+        made = (
+            cut_into_patches(images, list(self._decoders.map(Request.open_image, unseen))) if unseen else []
+        )
+        grid_of = {request.image_key: grid for request, (_, grid) in zip(unseen, made, strict=True)}
+        grid_of |= {image: features.grid for image, features in seen.items()}
         texts = []
-        for turn in turns:
-            text = render_prompt(self._processor, turn.prompt, turn.image is not None)
-            if turn.picture:
-                count = int(grid_of[turn.picture].prod()) // images.merge_size**2
+        for request in requests:
+            text = render_prompt(self._processor, request.prompt, request.image is not None)
+            if request.image_key:
+                count = int(grid_of[request.image_key].prod()) // images.merge_size**2
                 # The template's placeholder comes before the text, whatever that says.
                 text = text.replace(self._processor.image_token, self._processor.image_token * count, 1)
             texts.append(text)
         return _Prepared(
             self._processor(text=texts, padding=True, return_tensors="pt"),
-            [turn.picture for turn in turns if turn.picture],
+            [request.image_key for request in requests if request.image_key],
             seen,
-            [(turn.picture, grid, patches) for turn, (patches, grid) in zip(unseen, made, strict=True)],
+            [
+                (request.image_key, grid, patches)
+                for request, (patches, grid) in zip(unseen, made, strict=True)
+            ],
         )
 
     @torch.inference_mode()
     def finish(self, prepared: _Prepared) -> BatchFeature:
-        """Run the vision tower on what was not seen, and put embeddings in the places of pictures."""
-        if not prepared.pictures:
+        """Run the vision tower on what was not seen, and put embeddings in the places of images."""
+        if not prepared.images:
             return prepared.tokens
         features = dict(prepared.seen)
-        for (picture, _, _), found in zip(
-            prepared.unseen, in_halves(self._look, prepared.unseen, "pictures"), strict=True
+        for (image, _, _), found in zip(
+            prepared.unseen, in_halves(self._look, prepared.unseen, "images"), strict=True
         ):
-            features[picture] = found
-            self._kept.keep(picture, found)
-        shown = [features[picture] for picture in prepared.pictures]
+            features[image] = found
+            self._kept.keep(image, found)
+        shown = [features[image] for image in prepared.images]
         tokens = prepared.tokens.to(self._model.device)
         embeddings = self._model.get_input_embeddings()(tokens["input_ids"])
         places = tokens["input_ids"] == self._model.config.image_token_id
@@ -148,9 +156,9 @@ class KeptPictures(ModelInputs):
         grids = torch.stack([each.grid for each in shown])
         return BatchFeature({**tokens, "image_grid_thw": grids, "inputs_embeds": embeddings})
 
-    def _look(self, pictures: Sequence[tuple[Hashable, torch.Tensor, torch.Tensor]]) -> list[Features]:
-        grids = torch.stack([grid for _, grid, _ in pictures])
-        patches = torch.cat([patches for _, _, patches in pictures])
+    def _look(self, images: Sequence[tuple[Hashable, torch.Tensor, torch.Tensor]]) -> list[Features]:
+        grids = torch.stack([grid for _, grid, _ in images])
+        patches = torch.cat([patches for _, _, patches in images])
         device = self._model.device
         seen = self._model.get_image_features(patches.to(device), grids.to(device)).pooler_output
         # Copies, for each is a part of one tensor, which it would keep whole.
@@ -160,5 +168,5 @@ class KeptPictures(ModelInputs):
 def model_inputs(processor: ProcessorMixin, model: PreTrainedModel) -> ModelInputs:
     """What fits the model's family."""
     if model.config.model_type in FAMILIES:
-        return KeptPictures(processor, model)
+        return KeptImages(processor, model)
     return ModelInputs(processor)

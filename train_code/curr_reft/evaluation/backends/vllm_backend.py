@@ -13,18 +13,18 @@ from transformers import ProcessorMixin
 from curr_reft.data.dataset import render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import Completion, Save
-from curr_reft.evaluation.request import Turn
+from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.weights import check_finite, skeleton
-from curr_reft.processes import Processes
+from curr_reft.processes import ProcessGroup
 
-# vLLM batches by itself; this is how many answers a kill can cost, and how many pictures are held at once.
+# vLLM batches by itself; this is how many answers a kill can cost, and how many images are held at once.
 _ROWS_A_CALL = 512
 _DECODE_THREADS = 8
 
 
-def check_vllm(checkpoint: Checkpoint, processes: Processes) -> None:
+def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
     """Refuse what this backend cannot do, before anything is loaded.
 
     Raises:
@@ -34,7 +34,7 @@ def check_vllm(checkpoint: Checkpoint, processes: Processes) -> None:
         raise InputError(
             "--backend vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine"
         )
-    if processes.count > 1:
+    if processes.world_size > 1:
         raise InputError("--backend vllm: start it without torchrun; --tensor_parallel_size takes the GPUs")
     if checkpoint.base is not None:
         raise InputError(
@@ -45,7 +45,7 @@ def check_vllm(checkpoint: Checkpoint, processes: Processes) -> None:
 
 
 class VllmBackend:
-    """A model on one or more GPUs, with the same prompts and pictures as the other backends."""
+    """A model on one or more GPUs, with the same prompts and images as the other backends."""
 
     def __init__(
         self,
@@ -75,25 +75,25 @@ class VllmBackend:
             repetition_penalty=decoding.repetition_penalty,
         )
 
-    def answer(self, turns: Sequence[Turn], processes: Processes, save: Save) -> None:
-        """All turns, in groups; samples of one prompt share its prefix in vLLM's cache."""
+    def answer(self, requests: Sequence[Request], processes: ProcessGroup, save: Save) -> None:
+        """All requests, in groups; samples of one prompt share its prefix in vLLM's cache."""
         with ThreadPoolExecutor(_DECODE_THREADS) as decoders:
-            for start in range(0, len(turns), _ROWS_A_CALL):
-                group = turns[start : start + _ROWS_A_CALL]
-                prompts = list(map(self._prompt, group, decoders.map(Turn.open_image, group)))
-                sampling = [self._sampling(seed=turn.seed) for turn in group]
+            for start in range(0, len(requests), _ROWS_A_CALL):
+                group = requests[start : start + _ROWS_A_CALL]
+                prompts = list(map(self._prompt, group, decoders.map(Request.open_image, group)))
+                sampling = [self._sampling(seed=request.seed) for request in group]
                 outputs = self._engine.generate(prompts, sampling, use_tqdm=False)
                 answers = [output.outputs[0] for output in outputs]
                 save(
                     [
                         (
-                            turn,
+                            request,
                             Completion(answer.text, len(answer.token_ids), answer.finish_reason == "length"),
                         )
-                        for turn, answer in zip(group, answers, strict=True)
+                        for request, answer in zip(group, answers, strict=True)
                     ]
                 )
 
-    def _prompt(self, turn: Turn, picture: Image.Image | None) -> dict[str, Any]:
-        text = render_prompt(self._processor, turn.prompt, picture is not None)
-        return {"prompt": text} | ({} if picture is None else {"multi_modal_data": {"image": picture}})
+    def _prompt(self, request: Request, image: Image.Image | None) -> dict[str, Any]:
+        text = render_prompt(self._processor, request.prompt, image is not None)
+        return {"prompt": text} | ({} if image is None else {"multi_modal_data": {"image": image}})

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from curr_reft.answers.region import extract_answer
 from curr_reft.evaluation.backends.asking import ask_for_missing
-from curr_reft.evaluation.backends.endpoint import ChatEndpoint, user_turn
+from curr_reft.evaluation.backends.endpoint import ChatEndpoint, user_message
 from curr_reft.evaluation.pass_at_k.problems import Problem
 from curr_reft.evaluation.pass_at_k.samples import Sample
 from curr_reft.files import journal
@@ -24,7 +24,7 @@ Verdicts = list[list[bool | None]]
 """Of each problem's samples: right, wrong, or not judged."""
 
 _PROMPT = """\
-You compare an answer to a question about a picture with the reference answer. You do not see the picture \
+You compare an answer to a question about an image with the reference answer. You do not see the image \
 and do not solve the question: the reference is right.
 
 Question:
@@ -144,7 +144,7 @@ def _checked_key(row: journal.Row) -> str:
 
 def _ask_for_a_word(endpoint: ChatEndpoint, prompt: str) -> str | None:
     for seed in range(_ATTEMPTS):
-        reply = endpoint.ask([user_turn(prompt)], temperature=0.0, max_tokens=_MAX_TOKENS, seed=seed)
+        reply = endpoint.ask([user_message(prompt)], temperature=0.0, max_tokens=_MAX_TOKENS, seed=seed)
         word = parse_verdict(reply.text)
         if word is not None:
             return word

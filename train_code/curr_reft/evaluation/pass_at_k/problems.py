@@ -1,4 +1,4 @@
-"""The rows that are sampled: a stage's prompts and pictures, and golds that it can read."""
+"""The rows that are sampled: a stage's prompts and images, and golds that it can read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from curr_reft.boxes import Size
 from curr_reft.data.dataset import texts_in_frame
 from curr_reft.data.images import budget_size, check_images, fit_to_budget, open_image
 from curr_reft.data.schema import read_examples
-from curr_reft.evaluation.backends.endpoint import Message, data_uri, user_turn
+from curr_reft.evaluation.backends.endpoint import Message, data_uri, user_message
 from curr_reft.rewards import paper
 from curr_reft.rewards.score import GoldError
 from curr_reft.stages import STAGES
@@ -15,7 +15,7 @@ from curr_reft.stages import STAGES
 
 @dataclass(frozen=True)
 class Problem:
-    """One row as a stage asks it, its boxes in the frame of the picture shown."""
+    """One row as a stage asks it, its boxes in the frame of the image shown."""
 
     id: str
     """`FILE:LINE` or `FILE[INDEX]`, without the folder."""
@@ -26,24 +26,24 @@ class Problem:
     solution: str
     image: Path
     shown: Size
-    """Width and height of the picture that is sent."""
+    """Width and height of the image that is sent."""
 
     @property
     def prompt(self) -> str:
-        """The text of the user's turn."""
+        """The text of the user's request."""
         return STAGES[self.stage].prompt(self.task, self.question)
 
-    def turn(self) -> Message:
-        """The user's turn: the picture, shrunk to the stage's budget, and the prompt."""
-        picture = fit_to_budget(open_image(self.image), STAGES[self.stage].budget(self.task))
-        return user_turn(self.prompt, data_uri(picture))
+    def request(self) -> Message:
+        """The user's message: the image, shrunk to the stage's budget, and the prompt."""
+        image = fit_to_budget(open_image(self.image), STAGES[self.stage].budget(self.task))
+        return user_message(self.prompt, data_uri(image))
 
 
 def read_problems(path: Path, image_root: Path, stage: str) -> list[Problem]:
-    """The rows of a file in the released format, with every gold and every picture checked.
+    """The rows of a file in the released format, with every gold and every image checked.
 
     Raises:
-        InputError: for a bad row, a gold that the stage cannot read, or an unusable picture.
+        InputError: for a bad row, a gold that the stage cannot read, or an unusable image.
     """
     examples = read_examples(path, image_root)
     for example in examples:

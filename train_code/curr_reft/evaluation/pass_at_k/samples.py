@@ -74,13 +74,15 @@ def collect_samples(
         for number in numbers
         if (digest, number) not in samples
     ]
-    # The samples of a problem follow each other, and so share its picture.
-    turn_of = lru_cache(maxsize=threads)(Problem.turn)
+    # The samples of a problem follow each other, and so share its image.
+    request_of = lru_cache(maxsize=threads)(Problem.request)
 
     def ask(item: tuple[Problem, str, int]) -> None:
         problem, digest, number = item
         try:
-            reply = endpoint.ask([turn_of(problem)], **settings.options(), seed=seed_of(f"{digest} {number}"))
+            reply = endpoint.ask(
+                [request_of(problem)], **settings.options(), seed=seed_of(f"{digest} {number}")
+            )
         except EndpointError as error:
             raise EndpointError(f"{problem.id}, sample {number}: {error}") from error
         row = {"problem": problem.id, "sample": number, "digest": digest}
@@ -95,11 +97,11 @@ def collect_samples(
 
 def _digests(problems: Sequence[Problem], settings: Settings, model: str) -> list[str]:
     """What the samples of each problem depend on, in 64 hex digits; rows that are equal are told apart."""
-    pictures = {image: sha256_of(image) for image in dict.fromkeys(problem.image for problem in problems)}
+    images = {image: sha256_of(image) for image in dict.fromkeys(problem.image for problem in problems)}
     times: Counter[str] = Counter()
     digests = []
     for problem in problems:
-        asked = [problem.prompt, pictures[problem.image], problem.shown]
+        asked = [problem.prompt, images[problem.image], problem.shown]
         content = json.dumps([model, *asked, settings.options(), settings.seed])
         digests.append(hashlib.sha256(f"{content} {times[content]}".encode()).hexdigest())
         times[content] += 1

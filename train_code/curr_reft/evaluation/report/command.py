@@ -58,7 +58,7 @@ def _parser() -> CommandParser:
         "--examples", type=int, default=6, help="right and wrong answers to show of each suite (default: 6)"
     )
     parser.add_argument(
-        "--data_root", type=Path, help="where the pictures lie (default: where they did in the evaluation)"
+        "--data_root", type=Path, help="where the images lie (default: where they did in the evaluation)"
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""A few right and wrong answers of each suite, with their pictures."""
+"""A few right and wrong answers of each suite, with their images."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.report.documents import Evaluation, SuiteScore, is_number
 from curr_reft.files.html import jpeg_uri
 from curr_reft.files.text import shortened
-from curr_reft.training.preview.images import Mark, page_picture
+from curr_reft.training.preview.images import Mark, page_image
 
 SEED = 42
 _SCORINGS = ("strict", "tolerant", "released")
@@ -52,7 +52,7 @@ class Card:
     output: Text
     rules: list[tuple[str, str, Text]]
     """By which scoring, the rule that applied, and what it read in the answer."""
-    picture: Markup | None
+    shown: Markup | None
     """A data URI."""
     alt: str
     notes: list[str]
@@ -156,10 +156,10 @@ def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     marks, notes = [], []
     if score.task == "detection":
         marks, notes = _marks(read.get("strict", {}))
-    picture, size, fault = _picture(row.get("image"), root, marks, frame)
+    shown, size, fault = _shown(row.get("image"), root, marks, frame)
     notes += [fault] if fault else []
     boxes = "; ".join(f"{mark.label} [{', '.join(f'{side:g}' for side in mark.box)}]" for mark in marks)
-    alt = f"Picture of {row.get('id', 'a row')}, {size[0]} by {size[1]} pixels" if size else ""
+    alt = f"Image of {row.get('id', 'a row')}, {size[0]} by {size[1]} pixels" if size else ""
     return Card(
         id=str(row.get("id", "")),
         scores={name: row[name] == 1 for name in _SCORINGS if name in row},
@@ -172,7 +172,7 @@ def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
             (name, str(found.get("rule", "")), _text(_spelled(found.get("answer")), _DETAIL))
             for name, found in read.items()
         ],
-        picture=picture,
+        shown=shown,
         alt=f"{alt}, boxes: {boxes}" if boxes else alt,
         notes=notes,
     )
@@ -210,23 +210,23 @@ def _is_box(box: Any) -> bool:
     )
 
 
-def _picture(
+def _shown(
     image: Any, root: Path | None, marks: list[Mark], frame: Any
 ) -> tuple[Markup | None, tuple[int, int] | None, str | None]:
-    """A row's picture with its marks as a data URI and its stored size, or why there is none."""
+    """A row's image with its marks as a data URI and its stored size, or why there is none."""
     if not isinstance(image, str) or root is None:
-        return None, None, "The row names no picture." if root else "scores.json names no data_root."
+        return None, None, "The row names no image." if root else "scores.json names no data_root."
     # Rows are anybody's: what they name outside the data is not put into a page that may be passed on.
     if os.path.isabs(image) or os.path.normpath(image).startswith(".."):
-        return None, None, f"Picture {image} lies outside the data."
+        return None, None, f"Image {image} lies outside the data."
     try:
-        picture = open_image(root / image)
+        opened = open_image(root / image)
     except (ImageError, ValueError, OSError) as error:
-        return None, None, f"Picture not shown: {error}."
-    size = picture.size
+        return None, None, f"Image not shown: {error}."
+    size = opened.size
     is_size = (
         isinstance(frame, list) and len(frame) == 2 and all(is_number(side) and side > 0 for side in frame)
     )
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
-    drawn, _ = page_picture(picture, marks, (frame[0], frame[1]) if is_size else size)
+    opened.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+    drawn, _ = page_image(opened, marks, (frame[0], frame[1]) if is_size else size)
     return Markup(jpeg_uri(drawn, quality=85)), size, None

@@ -23,7 +23,7 @@ class Report:
     examples: int
     """Right and wrong answers to show of each suite."""
     data_root: Path | None
-    """Where pictures lie; `None` for where each evaluation says."""
+    """Where images lie; `None` for where each evaluation says."""
 
 
 def record(report: Report) -> dict[str, Any]:

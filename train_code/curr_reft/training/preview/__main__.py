@@ -1,7 +1,7 @@
 """See the rows of a run before it: ``python -m curr_reft.training.preview --config … --output_dir DIR``.
 
 Writes ``preview.html``, one page that needs nothing else, and ``preview.png``, a contact sheet. Every row is
-shown as the model will read it: picture after all resizing, boxes, whole prompt, gold, and what the gold
+shown as the model will read it: image after all resizing, boxes, whole prompt, gold, and what the gold
 answer and a wrong one earn. All flags of the stage scripts may follow, and are checked as for training; no
 weights are loaded.
 """
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage = find_stage(own.stage, own.config)
     output_dir = own.output_dir or Path("outputs/preview") / stage.name
     try:
-        # Before the check of all pictures, which takes long.
+        # Before the check of all images, which takes long.
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {output_dir}: cannot be made ({error.strerror})") from error

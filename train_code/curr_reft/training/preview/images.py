@@ -24,7 +24,7 @@ _COLUMNS = 4
 _CAPTION_LINES = 3
 _LABEL_PADDING = 3
 _NARROWEST = 120
-"""Pixels that a label needs beside a picture of few columns."""
+"""Pixels that a label needs beside an image of few columns."""
 
 # Options are written `A. [..]`, in the release also `A [..]`.
 _BRACKETED = re.compile(r"(?:\b([A-Z])\b[.:)]?\s*)?(\[[^\[\]]*\])")
@@ -58,68 +58,68 @@ def marks_of(row: Mapping[str, Any]) -> list[Mark]:
     return marks + [Mark("gold", box, True) for box in boxes_in_text(answer)]
 
 
-def page_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[Image.Image, float]:
-    """A picture for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
-    drawn = _shown(picture, *_PAGE_SIDES)
-    return _drawn(drawn, marks, frame), max(drawn.size) / max(picture.size)
+def page_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[Image.Image, float]:
+    """An image for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
+    drawn = _shown(image, *_PAGE_SIDES)
+    return _drawn(drawn, marks, frame), max(drawn.size) / max(image.size)
 
 
-def sheet_picture(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
-    """A picture for the contact sheet with its marks drawn, whose boxes are in `frame`."""
-    return _drawn(_shown(picture, *_SHEET_SIDES), marks, frame)
+def sheet_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
+    """An image for the contact sheet with its marks drawn, whose boxes are in `frame`."""
+    return _drawn(_shown(image, *_SHEET_SIDES), marks, frame)
 
 
 def contact_sheet(title: str, captions: Sequence[tuple[Image.Image, Sequence[str]]]) -> Image.Image:
-    """Pictures in a grid, each above the texts of its caption, which are cut after a few lines."""
+    """Images in a grid, each above the texts of its caption, which are cut after a few lines."""
     font, margin, line = ImageFont.load_default(16), 12, 22
     columns = max(min(len(captions), _COLUMNS), math.isqrt(len(captions)))
-    width = max(_SHEET_SIDES[1], *(picture.width for picture, _ in captions)) + margin
+    width = max(_SHEET_SIDES[1], *(image.width for image, _ in captions)) + margin
     cells = [
-        (picture, [part for text in texts for part in _lines(text, width - margin, font)])
-        for picture, texts in captions
+        (image, [part for text in texts for part in _lines(text, width - margin, font)])
+        for image, texts in captions
     ]
     sheet_width = max(columns * width + margin, 900)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [max(picture.height + len(lines) * line for picture, lines in row) + 2 * margin for row in rows]
+    heights = [max(image.height + len(lines) * line for image, lines in row) + 2 * margin for row in rows]
     sheet = Image.new("RGB", (sheet_width, 2 * margin + line + sum(heights)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((margin, margin), _cut(title, sheet_width - 2 * margin, font), _INK, font)
     top = 2 * margin + line
     for row, height in zip(rows, heights, strict=True):
-        for column, (picture, lines) in enumerate(row):
+        for column, (image, lines) in enumerate(row):
             left = margin + column * width
-            sheet.paste(picture, (left, top))
+            sheet.paste(image, (left, top))
             for number, text in enumerate(lines):
-                at = (left, top + picture.height + 4 + number * line)
+                at = (left, top + image.height + 4 + number * line)
                 draw.text(at, text, _INK, font)
         top += height
     return sheet
 
 
-def _shown(picture: Image.Image, shortest: int, longest: int) -> Image.Image:
-    """The picture with a longer side of about `shortest` to `longest`; enlarged in whole steps only."""
-    side = max(picture.size)
+def _shown(image: Image.Image, shortest: int, longest: int) -> Image.Image:
+    """The image with a longer side of about `shortest` to `longest`; enlarged in whole steps only."""
+    side = max(image.size)
     if side > longest:
-        size = [max(1, round(length * longest / side)) for length in picture.size]
-        return picture.resize(size, Image.Resampling.LANCZOS)
+        size = [max(1, round(length * longest / side)) for length in image.size]
+        return image.resize(size, Image.Resampling.LANCZOS)
     step = max(1, shortest // side)
-    return picture.resize([length * step for length in picture.size], Image.Resampling.NEAREST)
+    return image.resize([length * step for length in image.size], Image.Resampling.NEAREST)
 
 
-def _drawn(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
-    """The picture in a margin, which holds lines and labels of boxes at its edge, with its marks."""
-    unit = max(14, max(picture.size) // 32)
+def _drawn(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
+    """The image in a margin, which holds lines and labels of boxes at its edge, with its marks."""
+    unit = max(14, max(image.size) // 32)
     line, font = max(3, unit // 6), ImageFont.load_default(unit)
     margin = unit + 2 * _LABEL_PADDING + line + 4
-    left = max(margin, (_NARROWEST - picture.width) // 2)
-    canvas = Image.new("RGB", (picture.width + 2 * left, picture.height + 2 * margin), _GROUND)
+    left = max(margin, (_NARROWEST - image.width) // 2)
+    canvas = Image.new("RGB", (image.width + 2 * left, image.height + 2 * margin), _GROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle((left - 1, margin - 1, left + picture.width, margin + picture.height), outline=_INK)
-    canvas.paste(picture, (left, margin))
+    draw.rectangle((left - 1, margin - 1, left + image.width, margin + image.height), outline=_INK)
+    canvas.paste(image, (left, margin))
     boxes = []
     # Gold comes last, so that nothing covers it.
     for mark in sorted(marks, key=lambda mark: mark.is_gold):
-        x1, y1, x2, y2 = round_box(scale_box(mark.box, frame, picture.size), picture.size)
+        x1, y1, x2, y2 = round_box(scale_box(mark.box, frame, image.size), image.size)
         outer = (x1 + left - line - 2, y1 + margin - line - 2, x2 + left + line + 1, y2 + margin + line + 1)
         _outline(draw, outer, line, mark.is_gold)
         boxes.append((mark, outer))
@@ -130,7 +130,7 @@ def _drawn(picture: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Im
 
 
 def _outline(draw: ImageDraw.ImageDraw, outer: tuple[int, int, int, int], line: int, solid: bool) -> None:
-    """A line around a box, between two black ones that set it off from any picture; hides nothing inside."""
+    """A line around a box, between two black ones that set it off from any image; hides nothing inside."""
     x1, y1, x2, y2 = outer
     draw.rectangle(outer, outline=_INK, width=line + 2)
     if solid:

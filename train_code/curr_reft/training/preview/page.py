@@ -14,7 +14,7 @@ from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.files.html import jpeg_uri, render_template
 from curr_reft.stages import TASKS, Stage
 from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards
-from curr_reft.training.preview.images import Mark, marks_of, page_picture, sheet_picture
+from curr_reft.training.preview.images import Mark, marks_of, page_image, sheet_image
 from curr_reft.training.run import Run
 
 _TEMPLATE = Path(__file__).with_name("preview.html.j2")
@@ -28,11 +28,11 @@ class Card:
     number: int
     row: dict[str, Any]
     image: str
-    """The picture's path, relative to the image root."""
+    """The image's path, relative to the image root."""
     sizes: dict[str, Size]
-    """Width and height of the picture in each frame, by the frame's name."""
+    """Width and height of the image in each frame, by the frame's name."""
     zoom: float
-    picture: str
+    shown: str
     """A data URI; JPEG, so that a page of many photographs stays small."""
     thumbnail: Image.Image
     marks: list[Mark]
@@ -50,10 +50,10 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
     plain = split.dataset.with_format(None)
     for number, index in enumerate(indices, start=1):
         row = plain[index]
-        picture, sizes = processed_picture(run, row)
+        image, sizes = processed_image(run, row)
         frame = sizes[run.data.box_frame]
         marks = marks_of(row)
-        on_page, zoom = page_picture(picture, marks, frame)
+        on_page, zoom = page_image(image, marks, frame)
         answers = rewards_of(row, run.plan.stage, run.data.reward_funcs, run.data.reward_variant)
         faults = [f"{mark.label}: {fault}" for mark in marks if (fault := box_fault(mark.box, frame))]
         gold, wrong = (sum(rewards.values()) for _, rewards in answers)
@@ -65,8 +65,8 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
             image=os.path.relpath(row["image"], run.data.image_root),
             sizes=sizes,
             zoom=zoom,
-            picture=jpeg_uri(on_page, quality=90, subsampling=0),
-            thumbnail=sheet_picture(picture, marks, frame),
+            shown=jpeg_uri(on_page, quality=90, subsampling=0),
+            thumbnail=sheet_image(image, marks, frame),
             marks=marks,
             prompt=render_prompt(run.processor, row["prompt"][0]["content"]),
             answers=[(completion, spell_rewards(rewards)) for completion, rewards in answers],
@@ -76,8 +76,8 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
         )
 
 
-def processed_picture(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[str, Size]]:
-    """A row's picture as the processor resizes it, and its size in each frame."""
+def processed_image(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[str, Size]]:
+    """A row's image as the processor resizes it, and its size in each frame."""
     stored = open_image(Path(row["image"]))
     budget = fit_to_budget(stored, run.plan.stage.budget(row["task"]))
     resample = Image.Resampling(run.processor.image_processor.resample)
@@ -96,7 +96,7 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
             facts.append((f"{name} rows", rows_by_task(split)))
     too_long = [f"{len(split.too_long)} {name}" for name, split in splits.items() if split is not None]
     facts += [
-        ("dropped, bad picture or bad gold box", f"{len(plan.dropped)} rows"),
+        ("dropped, bad image or bad gold box", f"{len(plan.dropped)} rows"),
         ("dropped, prompt too long", f"{' and '.join(too_long)} rows, over {data.max_prompt_length} tokens"),
         ("mixture", data.dataset_name),
         ("image root", data.image_root),

@@ -99,7 +99,7 @@ def build_tokenizer(seed: int = 0) -> Qwen2Tokenizer:
 
 
 def build_processor(seed: int = 0) -> Qwen2_5_VLProcessor:
-    """Qwen2.5-VL's processor around the tiny tokenizer; pictures of the world keep their size."""
+    """Qwen2.5-VL's processor around the tiny tokenizer; images of the world keep their size."""
     size = {"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 256}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size),

@@ -2,9 +2,9 @@
 
     python -m curr_reft.data.shapes.tiny.pretrain --output_dir DIR
 
-As large models are made: first the vision tower alone learns to name and place what each cell of a picture
-shows, then the whole model learns to describe pictures, to find shapes, and to answer in the stages' formats.
-Questions come mostly from easy pictures (fewer shapes than the curriculum shows), training stops early at a
+As large models are made: first the vision tower alone learns to name and place what each cell of an image
+shows, then the whole model learns to describe images, to find shapes, and to answer in the stages' formats.
+Questions come mostly from easy images (fewer shapes than the curriculum shows), training stops early at a
 high learning rate, and the last batches teach loose boxes: the base keeps the format, is often wrong, and
 still explores.
 """
@@ -50,7 +50,7 @@ VISION_STEPS = 200
 VISION_LEARNING_RATE = 1e-3
 
 Row = tuple[Image.Image, str, str]
-"""A picture, a prompt and the completion to learn."""
+"""An image, a prompt and the completion to learn."""
 
 
 def cell_labels(scenes: Iterable[Scene]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -87,8 +87,8 @@ def pretrain_vision(
         for group in optimizer.param_groups:
             group["lr"] = VISION_LEARNING_RATE * min(1.0, (step + 1) / 20)
         scenes = [sample_scene(rng, IN_DOMAIN) for _ in range(48)]
-        pictures = processor.image_processor(images=[draw(scene) for scene in scenes], return_tensors="pt")
-        features = tower(pictures["pixel_values"], pictures["image_grid_thw"]).pooler_output
+        images = processor.image_processor(images=[draw(scene) for scene in scenes], return_tensors="pt")
+        features = tower(images["pixel_values"], images["image_grid_thw"]).pooler_output
         kinds, colours, boxes = cell_labels(scenes)
         filled = kinds >= 0
         loss = (
@@ -107,7 +107,7 @@ def pretrain_vision(
 
 
 def description_rows(rng: random.Random, count: int) -> list[Row]:
-    """Pictures like the curriculum's, described shape by shape in reading order."""
+    """Images like the curriculum's, described shape by shape in reading order."""
     rows = []
     for _ in range(count):
         scene = sample_scene(rng, IN_DOMAIN)
@@ -121,7 +121,7 @@ def description_rows(rng: random.Random, count: int) -> list[Row]:
 
 
 def location_rows(rng: random.Random, count: int) -> list[Row]:
-    """Pictures like the curriculum's, with shapes to find by name, in any order."""
+    """Images like the curriculum's, with shapes to find by name, in any order."""
     rows = []
     for _ in range(count):
         scene = sample_scene(rng, IN_DOMAIN)
@@ -153,7 +153,7 @@ def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
 
 
 def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row]:
-    """Questions of one stage, so that their lengths are alike, `full_share` of them about full pictures."""
+    """Questions of one stage, so that their lengths are alike, `full_share` of them about full images."""
     stage = rng.choices(list(STAGE_WEIGHTS), list(STAGE_WEIGHTS.values()))[0]
     rows = []
     while len(rows) < count:

@@ -1,4 +1,4 @@
-"""Rows whose pictures are named by paths of the authors' machines, rewritten for this one."""
+"""Rows whose images are named by paths of the authors' machines, rewritten for this one."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from curr_reft.data.download.released_files import PICTURE_SUFFIXES, RELEASED_ROOTS
+from curr_reft.data.download.released_files import IMAGE_SUFFIXES, RELEASED_ROOTS
 from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
 
@@ -17,20 +17,20 @@ class KeptFileError(InputError):
     """A file here that this command did not write, or not as it is now, stays."""
 
 
-class Pictures:
-    """The pictures below a folder, found by the paths they were released under."""
+class Images:
+    """The images below a folder, found by the paths they were released under."""
 
     def __init__(self, tree: Path) -> None:
-        """Walks `tree` once; pictures that come later are not seen."""
+        """Walks `tree` once; images that come later are not seen."""
         self._by_name: dict[str, list[tuple[str, ...]]] = {}
         for parent, _, names in os.walk(tree):
             folders = Path(parent).relative_to(tree).parts
             for name in names:
-                if name.lower().endswith(PICTURE_SUFFIXES):
+                if name.lower().endswith(IMAGE_SUFFIXES):
                     self._by_name.setdefault(name, []).append((*folders, name))
 
     def nearest(self, released: tuple[str, ...]) -> tuple[list[tuple[str, ...]], int]:
-        """The pictures whose paths end like the released one for longest, and for how many parts they do.
+        """The images whose paths end like the released one for longest, and for how many parts they do.
 
         More than one: the path does not tell them apart.
         """
@@ -46,7 +46,7 @@ def _common_end(one: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 @dataclass(slots=True)
 class RewrittenRows:
-    """A row file as it was rewritten, with its distinct pictures."""
+    """A row file as it was rewritten, with its distinct images."""
 
     rows: int | None = 0
     """`None`: a JSON file that holds no rows, taken over as it is."""
@@ -54,20 +54,20 @@ class RewrittenRows:
     by_name_alone: dict[str, str] = field(default_factory=dict)
     """Of the found ones, released path to path here, those that lie in a folder of another name."""
     ambiguous: set[str] = field(default_factory=set)
-    """Released paths that several pictures here answer to equally well; none is chosen."""
+    """Released paths that several images here answer to equally well; none is chosen."""
     missing: set[str] = field(default_factory=set)
-    no_picture: list[str] = field(default_factory=list)
-    """Places (`FILE:LINE`) of rows whose `image` is no path of one picture."""
+    no_image: list[str] = field(default_factory=list)
+    """Places (`FILE:LINE`) of rows whose `image` is no path of one image."""
     sha256: str = ""
     """Of the file as it was written."""
 
 
 def rewrite_rows(
-    released: Path, target: Path, pictures: Pictures, recorded: str | None, overwrite: bool
+    released: Path, target: Path, images: Images, recorded: str | None, overwrite: bool
 ) -> RewrittenRows:
-    """Write `target`: the rows of `released` with picture paths relative to the folder of `pictures`.
+    """Write `target`: the rows of `released` with image paths relative to the folder of `images`.
 
-    Only `image` and `images` change. A picture that is not here gets the path it would have below `images/`.
+    Only `image` and `images` change. An image that is not here gets the path it would have below `images/`.
     Lines or an array: as the target's name says. A target that would stay the same is not touched.
     Unless `overwrite`, a target is replaced only if it has the digest it was last written with (`recorded`).
 
@@ -87,9 +87,9 @@ def rewrite_rows(
         lines = []
         for where, row in rows:
             _check_text(where, row)
-            if not _has_picture(row):
-                result.no_picture.append(where)
-            _rewrite(row, pictures, result)
+            if not _has_image(row):
+                result.no_image.append(where)
+            _rewrite(row, images, result)
             _check_text(where, row)  # now with paths of this machine
             lines.append(json.dumps(row, ensure_ascii=text.isascii()))
         result.rows = len(lines)
@@ -144,27 +144,27 @@ def _check_text(where: str, row: dict[str, Any]) -> None:
         raise InputError(f"{where}: unpaired surrogate at character {error.start}") from error
 
 
-def _has_picture(row: dict[str, Any]) -> bool:
+def _has_image(row: dict[str, Any]) -> bool:
     match row.get("image"):
         case str(path) | [str(path)]:
             return "://" not in path and any(_parts(path))
     return False
 
 
-def _rewrite(row: dict[str, Any], pictures: Pictures, result: RewrittenRows) -> None:
+def _rewrite(row: dict[str, Any], images: Images, result: RewrittenRows) -> None:
     for key in ("image", "images"):
         value = row.get(key)
         if isinstance(value, str) and value:
-            row[key] = _here(value, pictures, result)
+            row[key] = _here(value, images, result)
         elif isinstance(value, list):
-            row[key] = [_here(item, pictures, result) if isinstance(item, str) else item for item in value]
+            row[key] = [_here(item, images, result) if isinstance(item, str) else item for item in value]
 
 
-def _here(released: str, pictures: Pictures, result: RewrittenRows) -> str:
+def _here(released: str, images: Images, result: RewrittenRows) -> str:
     parts = tuple(_parts(released))
     if "://" in released or not parts:
         return released
-    nearest, length = pictures.nearest(parts)
+    nearest, length = images.nearest(parts)
     if len(nearest) == 1:
         path = "/".join(nearest[0])
         result.found.add(path)

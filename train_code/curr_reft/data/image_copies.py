@@ -1,4 +1,4 @@
-"""Copies of pictures: files of the same bytes, and pictures that look the same at another size or quality."""
+"""Copies of images: files of the same bytes, and images that look the same at another size or quality."""
 
 import logging
 from collections import defaultdict
@@ -17,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 _HASH_SIDE = 16
 MAX_DISTANCE = 10
-"""Bits of 256 in which two versions of a picture may differ; unrelated photographs differ in over 50."""
+"""Bits of 256 in which two versions of an image may differ; unrelated photographs differ in over 50."""
 _THREADS = 4
 
 
-class HeldOutPictures:
-    """The bytes' digests and perceptual hashes of pictures, to find copies of them."""
+class HeldOutImages:
+    """The bytes' digests and perceptual hashes of images, to find copies of them."""
 
     def __init__(self, paths: Iterable[Path], max_distance: int) -> None:
         self._max_distance = max_distance
         self._known: dict[Path, dict[Path, str]] = {}
         self.unopened: list[Path] = []
-        """Pictures that could not be opened, which are compared by their path alone."""
-        marks = self._marks(paths, "Hashing held-out pictures")
+        """Images that could not be opened, which are compared by their path alone."""
+        marks = self._marks(paths, "Hashing held-out images")
         self._paths = list(marks)
         hashes = [looks for _, looks in marks.values()]
         self._hashes = np.array(hashes, dtype=np.uint8).reshape(-1, _HASH_SIDE**2 // 8)
@@ -39,21 +39,21 @@ class HeldOutPictures:
 
     def compare(self, paths: Iterable[Path]) -> None:
         """Look for copies among `paths`, which `copies_of` then tells."""
-        for path, (digest, looks) in self._marks(paths, "Hashing training pictures").items():
+        for path, (digest, looks) in self._marks(paths, "Hashing training images").items():
             distances = np.bitwise_count(self._hashes ^ looks).sum(axis=1)
             found = {
                 self._paths[index]: "look-alike" for index in np.flatnonzero(distances <= self._max_distance)
             }
-            found |= dict.fromkeys(self._by_digest.get(digest, ()), "picture")
+            found |= dict.fromkeys(self._by_digest.get(digest, ()), "image")
             if found:
                 self._known[path] = found
 
     def copies_of(self, path: Path) -> dict[Path, str]:
-        """The held-out pictures that a compared picture is: the `picture` itself, or a `look-alike`."""
-        return {**self._known.get(path, {}), path: "picture"}
+        """The held-out images that a compared image is: the `image` itself, or a `look-alike`."""
+        return {**self._known.get(path, {}), path: "image"}
 
     def _marks(self, paths: Iterable[Path], description: str) -> dict[Path, tuple[str, np.ndarray]]:
-        """Digest of the bytes and packed perceptual hash of each picture that can be opened."""
+        """Digest of the bytes and packed perceptual hash of each image that can be opened."""
         unique = list(dict.fromkeys(paths))
         with ThreadPoolExecutor(_THREADS) as pool:
             found = tqdm(
@@ -62,7 +62,7 @@ class HeldOutPictures:
             marks = dict(zip(unique, found, strict=True))
         unopened = [path for path, mark in marks.items() if mark is None]
         if unopened:
-            counts = f"{len(unopened)} of {len(unique)} pictures"
+            counts = f"{len(unopened)} of {len(unique)} images"
             logger.warning("%s cannot be opened, first %s: compared by path alone", counts, unopened[0])
         self.unopened += unopened
         return {path: mark for path, mark in marks.items() if mark is not None}

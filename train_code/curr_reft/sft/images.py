@@ -1,4 +1,4 @@
-"""The pictures of rows of supervised fine-tuning, as ms-swift will find and open them."""
+"""The images of rows of supervised fine-tuning, as ms-swift will find and open them."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ _NO_FILES = ("http://", "https://", "file://", "data:")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture that can be decoded."""
+class DecodedImage:
+    """An image that can be decoded."""
 
     size: Size
     """Width and height in the stored frame, the EXIF orientation applied."""
@@ -36,8 +36,8 @@ class Picture:
     """Whether it has transparent parts, which all else here shows white and ms-swift not always."""
 
 
-def picture_path(image: str) -> Path:
-    """Where ms-swift looks for a picture: from the working directory, else below `ROOT_IMAGE_DIR`.
+def image_path(image: str) -> Path:
+    """Where ms-swift looks for an image: from the working directory, else below `ROOT_IMAGE_DIR`.
 
     Raises:
         ImageError: for what is no path of a file here.
@@ -56,13 +56,13 @@ def picture_path(image: str) -> Path:
     )
 
 
-def look_at(paths: list[Path]) -> dict[Path, Picture | ImageError]:
-    """Decode every picture once."""
+def look_at(paths: list[Path]) -> dict[Path, DecodedImage | ImageError]:
+    """Decode every image once."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return dict(zip(paths, pool.map(_look_at, paths), strict=True))
 
 
-def _look_at(path: Path) -> Picture | ImageError:
+def _look_at(path: Path) -> DecodedImage | ImageError:
     try:
         size = stored_size(path)
     except ImageError as error:
@@ -74,11 +74,11 @@ def _look_at(path: Path) -> Picture | ImageError:
         transparent = (
             image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < _OPAQUE
         )
-    return Picture(size, turned, transparent)
+    return DecodedImage(size, turned, transparent)
 
 
 def rescaled(size: Size, max_pixels: int | None) -> Size:
-    """The size that ms-swift gives a picture by its flag `--max_pixels` (its `rescale_image`)."""
+    """The size that ms-swift gives an image by its flag `--max_pixels` (its `rescale_image`)."""
     width, height = size
     if max_pixels is None or width * height <= max_pixels:
         return size
@@ -87,26 +87,26 @@ def rescaled(size: Size, max_pixels: int | None) -> Size:
     return int(shrunk * ratio), int(shrunk)
 
 
-def pixel_digest(picture: Image.Image) -> str:
-    """A hex digest of what a picture in RGB shows, whatever file it comes from."""
-    return hashlib.sha256(json.dumps(picture.size).encode() + picture.tobytes()).hexdigest()
+def pixel_digest(image: Image.Image) -> str:
+    """A hex digest of what an image in RGB shows, whatever file it comes from."""
+    return hashlib.sha256(json.dumps(image.size).encode() + image.tobytes()).hexdigest()
 
 
 def default_image_dir(output: Path) -> Path:
-    """Where copies of pictures go for a file of rows: `images` beside its folder, as in `SFT_data`."""
+    """Where copies of images go for a file of rows: `images` beside its folder, as in `SFT_data`."""
     return output.absolute().parent.parent / "images"
 
 
-def picture_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
-    """A file in which any reader finds the picture that a model is shown: the stored one where that is it.
+def image_file(stored: Path, shown: Image.Image, image_dir: Path) -> Path:
+    """A file in which any reader finds the image that a model is shown: the stored one where that is it.
 
-    It is not when the picture was shrunk, when its EXIF orientation turned it, which not every reader looks
+    It is not when the image was shrunk, when its EXIF orientation turned it, which not every reader looks
     at, when it has transparent parts, which not every reader puts on white, or when it has 16 bits a channel,
     which not every reader scales.
 
     Args:
-        stored: File that the picture came from.
-        shown: The picture in RGB, as the model gets it.
+        stored: File that the image came from.
+        shown: The image in RGB, as the model gets it.
         image_dir: Folder of copies. A copy's name follows from its pixels, so that it is made once.
 
     Raises:

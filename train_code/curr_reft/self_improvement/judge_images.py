@@ -1,4 +1,4 @@
-"""The pictures of candidates, as the judged model saw them."""
+"""The images of candidates, as the judged model saw them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +13,8 @@ from curr_reft.self_improvement.records import Candidate
 from curr_reft.stages import STAGES
 
 
-def picture_digests(candidates: Sequence[Candidate]) -> dict[Path, str]:
-    """The digest of each stored picture that candidates are about.
+def image_digests(candidates: Sequence[Candidate]) -> dict[Path, str]:
+    """The digest of each stored image that candidates are about.
 
     Raises:
         InputError: when one cannot be read.
@@ -29,14 +29,14 @@ def picture_digests(candidates: Sequence[Candidate]) -> dict[Path, str]:
     return digests
 
 
-def shown_picture(path: Path, stage: str, task: str | None, shown: Size) -> Image.Image:
-    """A stored picture at the size at which the model saw it.
+def shown_image(path: Path, stage: str, task: str | None, shown: Size) -> Image.Image:
+    """A stored image at the size at which the model saw it.
 
     Raises:
         InputError: when it cannot be decoded, or is another than the one that was shown.
     """
-    picture = fit_to_budget(open_image(path), STAGES[stage].budget(task or ""))
-    if picture.size != shown:
-        sizes = " and ".join("{}x{}".format(*size) for size in (shown, picture.size))
-        raise InputError(f"{path}: another picture than the model was shown ({sizes} pixels); sample again")
-    return picture
+    image = fit_to_budget(open_image(path), STAGES[stage].budget(task or ""))
+    if image.size != shown:
+        sizes = " and ".join("{}x{}".format(*size) for size in (shown, image.size))
+        raise InputError(f"{path}: another image than the model was shown ({sizes} pixels); sample again")
+    return image
