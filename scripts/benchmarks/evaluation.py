@@ -33,8 +33,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from curr_reft.data.shapes.__main__ import write_world
 from curr_reft.data.suites import load_suites
-from curr_reft.evaluation.questions import Images, read_suite
+from curr_reft.evaluation.requests import Images, read_suite
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger("benchmark")
 
@@ -74,7 +75,7 @@ def released_procedure(model_path: Path, world: Path) -> tuple[int, float]:
 
 
 def _chat(row: dict, task: str, world: Path) -> list[dict]:
-    text = STAGES["open"].prompt(task, row["problem"])
+    text = find_task(task).asking(STAGES["open"]).prompt(row["problem"])
     content = [{"type": "image", "image": str(world / row["image"])}, {"type": "text", "text": text}]
     return [{"role": "user", "content": content}]
 

@@ -22,9 +22,9 @@ from curr_reft.evaluation.quirk_list import Case
 from curr_reft.evaluation.quirks import read_cases
 from curr_reft.rewards import paper
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import GoldError, Score
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
+from curr_reft.tasks.score import GoldError, Score
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES: dict[str, Callable[[str, str, str, str], Score]] = {
@@ -84,7 +84,7 @@ def throughput() -> Table:
 
 def rows_per_second(rows: Sequence[Case], rule: str) -> float:
     """Of one pass over rows not seen before, as in training: a second one would find everything parsed."""
-    for cache in (symbolic._expression, symbolic._expressions, paper._gold):
+    for cache in (symbolic._expression, symbolic._expressions, rule.find_gold):
         cache.cache_clear()
     start = time.process_time()
     for case in rows:

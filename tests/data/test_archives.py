@@ -138,7 +138,7 @@ def test_a_tar_cut_between_two_members_is_truncated(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
-def test_a_changed_byte_in_a_image_is_found(tmp_path, suffix):
+def test_a_changed_byte_in_an_image_is_found(tmp_path, suffix):
     content = bytearray(make(suffix, {"images/a.png": bz2.compress(bytes(range(256)) * 99)}))
     content[len(content) // 3] ^= 0x10
     assert_refused(tmp_path, f"a.{suffix}", bytes(content), "truncated or corrupt")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qwen_vl_utils.vision_process import smart_resize
 
-from curr_reft.data.dataset import image_token_count, processed_size
+from curr_reft.data.prompts import image_token_count, processed_size
 
 # Of thinner images transformers, which resizes them here, makes wider ones than qwen-vl-utils.
 sides = st.integers(28, 5000)

@@ -293,7 +293,7 @@ def test_broken_rows_are_named_and_overwrite_nothing(
     assert not download(str(source), None, data_root, rows_only=False).broken
 
 
-def test_rows_without_a_image_are_counted(source, data_root, capsys, monkeypatch):
+def test_rows_without_an_image_are_counted(source, data_root, capsys, monkeypatch):
     images = ["1.jpg", ["1.jpg"], "", None, [], {"path": "1.jpg"}, ["1.jpg", "2.jpg"], "https://a.org/1.jpg"]
     (source / DETECTION).write_bytes(lines(*map(row, images), {"problem": "Where?"}))
     monkeypatch.setattr(sys, "argv", ["x", "--source", str(source), "--output_dir", str(data_root)])

@@ -20,6 +20,7 @@ from curr_reft.data.images import (
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES, ImageBudget
+from curr_reft.tasks.registry import asking_of
 
 ORIENTATION = 0x0112
 
@@ -181,7 +182,7 @@ def test_budgets_equal_the_released_resizing(golden):
     rows = golden("resize_policy")
     assert len(rows) == 2052
     for row in rows:
-        budget = stages[row["stage"]].budget(row["task"])
+        budget = asking_of(stages[row["stage"]], row["task"]).budget
         size = budget_size((row["width"], row["height"]), budget)
         assert size == (row["out_width"], row["out_height"]), row
         if row["resample"] is not None:
@@ -220,7 +221,7 @@ def test_fit_resizes_with_the_filter_of_the_budget(resample):
         ((1300, 100), ImageBudget(trigger=3000, max_pixels=2000)),
     ],
 )
-def test_fit_leaves_a_image_alone(size, budget):
+def test_fit_leaves_an_image_alone(size, budget):
     image = Image.new("RGB", size)
     assert fit_to_budget(image, budget) is image
 

@@ -79,7 +79,7 @@ BAD_ROWS = [
     ({**ROW, "task": None}, "task: expected a string, found null"),
     (
         {**ROW, "task": "detect"},
-        "task: unknown task 'detect'; known are detection, classify, math, classification",
+        "task: unknown task 'detect'; known are detection, classify, classification, math (--tasks",
     ),
     ({**ROW, "image": None}, "image: the row has no image"),
     ({**ROW, "image": ""}, "image: the row has no image"),

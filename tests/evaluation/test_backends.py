@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from curr_reft.data.prompts import Request
 from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import TransformersBackend
 from curr_reft.evaluation.backends.vllm_backend import VllmBackend, check_vllm
-from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.processor import load_processor
@@ -25,7 +25,7 @@ def asked(world):
             prompt="How many shapes? " * n,
             image=image,
             shown=(84, 84),
-            content=f"prompt {n}",
+            image_digest=f"prompt {n}",
             seed=n,
         )
         for n in range(1, 6)
@@ -83,7 +83,7 @@ def test_vllm_samples_text_alone(tiny_base, monkeypatch):
     backend = VllmBackend(checkpoint, load_processor(str(tiny_base)), decoding, "bfloat16", 1, 42)
     saved = []
     backend.answer(
-        [Request(id="x", prompt="2 + 2?", image=None, content="", seed=9)], ProcessGroup(), saved.extend
+        [Request(id="x", prompt="2 + 2?", image=None, image_digest="", seed=9)], ProcessGroup(), saved.extend
     )
     (prompt,), (sampling,) = vllm.calls[0]
     assert prompt.keys() == {"prompt"}

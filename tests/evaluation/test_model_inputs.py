@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from curr_reft.data.images import budget_size
+from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends import model_inputs
 from curr_reft.evaluation.backends.generation import TransformersBackend
 from curr_reft.evaluation.backends.model_inputs import Features, KeptFeatures, ModelInputs
-from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.processor import load_processor
@@ -29,8 +29,8 @@ def requests(world, tmp_path_factory):
         Image.open(path).resize((side, side)).save(image)
         for words in ("How many shapes are there?", "Where is the red circle?", "Which shapes? " * 4):
             name = f"{number} {words}"
-            asked.append(Request(id=name, prompt=words, image=image, shown=(side, side), content=name))
-    return [*asked, Request(id="text", prompt="What is 2 + 2?", image=None, content="text")]
+            asked.append(Request(id=name, prompt=words, image=image, shown=(side, side), image_digest=name))
+    return [*asked, Request(id="text", prompt="What is 2 + 2?", image=None, image_digest="text")]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_answers_are_those_of_images_that_are_seen_each_time(requests, backend, 
     assert sum(looks) == 3
     # Another suite about the same images.
     again = [
-        replace(request, id=f"again {request.id}", content=f"again {request.id}") for request in requests
+        replace(request, id=f"again {request.id}", image_digest=f"again {request.id}") for request in requests
     ]
     assert list(answers(kept, again).values()) == list(found.values())
     assert sum(looks) == 3
@@ -81,7 +81,7 @@ def test_a_process_gets_the_same_images_of_every_suite(requests, backend):
     parts = [backend() for _ in range(2)]
     for prefix in ("", "longer " * 3):
         suite = [
-            replace(request, content=prefix + request.content, prompt=prefix + request.prompt)
+            replace(request, image_digest=prefix + request.image_digest, prompt=prefix + request.prompt)
             for request in requests
         ]
         found = {}
@@ -102,13 +102,17 @@ def test_answers_hold_where_nothing_can_be_kept(requests, backend, monkeypatch):
 def test_one_image_of_two_sizes_is_two(requests, backend):
     large = next(request for request in requests if request.shown == (196, 196))
     budget = ImageBudget(trigger=10_000, max_pixels=10_000)
-    small = replace(large, id="small", content="small", budget=budget, shown=budget_size(large.shown, budget))
+    small = replace(
+        large, id="small", image_digest="small", budget=budget, shown=budget_size(large.shown, budget)
+    )
     both, looks = backend()
     found = answers(both, [large, small])
     assert sum(looks) == 2
     for request in (large, small):
         assert answers(backend()[0], [request])[request.id] == found[request.id]
-    resampled = replace(small, id="bicubic", content="bicubic", budget=replace(budget, resample="BICUBIC"))
+    resampled = replace(
+        small, id="bicubic", image_digest="bicubic", budget=replace(budget, resample="BICUBIC")
+    )
     answers(both, [resampled])
     assert sum(looks) == 3
 

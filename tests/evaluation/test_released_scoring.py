@@ -2,8 +2,8 @@
 
 import pytest
 
-from curr_reft.evaluation.released import score
-from curr_reft.rewards.score import RELEASED_CRASH
+from curr_reft.rewards.released_evaluation import score
+from curr_reft.tasks.score import RELEASED_CRASH
 
 
 def test_every_golden_row_of_the_main_evaluator(golden):

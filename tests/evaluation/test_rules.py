@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.data.suites import SCORINGS
-from curr_reft.evaluation.rules import score
 from curr_reft.evaluation.scoring import score_row
-from curr_reft.rewards.score import BAD_GOLD
+from curr_reft.tasks.registry import scorings
+from curr_reft.tasks.score import BAD_GOLD
 
 COCO = (
     "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant,"
@@ -20,6 +19,10 @@ COCO = (
     " potted plant, bed, dining table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave,"
     " oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush"
 )
+
+
+def score(suite: str, output: str, golds, *reading):
+    return scorings()[suite][1].score(output, golds, *reading)
 
 
 def right(suite: str, answer: str, gold) -> float:
@@ -64,7 +67,7 @@ def test_counts_read_tolerantly(output, expected):
     assert score("math_out", output, {"solution": 3}, "tolerant").reward == expected
 
 
-@pytest.mark.parametrize("suite", SCORINGS)
+@pytest.mark.parametrize("suite", sorted(scorings()))
 def test_text_outside_a_closed_block_is_no_answer(suite):
     example = {"solution": 3 if suite == "math_out" else "[1, 1, 9, 9]", "resize_solution": [1, 1, 9, 9]}
     for output in ("3", "[1, 1, 9, 9]", "<answer>3", "<answer>[1, 1, 9, 9]", "<think>[1, 1, 9, 9] 3</think>"):
@@ -135,7 +138,9 @@ def test_an_answer_without_information_is_wrong(suite, gold, answer):
 texts = st.text() | st.text(alphabet="<answer>/[]{},0123456789").map("<answer>{}".format)
 
 
-@given(st.sampled_from(SCORINGS), texts, st.none() | st.integers() | texts | st.lists(st.integers()))
+@given(
+    st.sampled_from(sorted(scorings())), texts, st.none() | st.integers() | texts | st.lists(st.integers())
+)
 def test_nothing_raises(suite, text, gold):
     example = dict.fromkeys(("solution", "normalized_solution", "resize_solution"), gold)
     scores = score_row(suite, {"model_output": f"<answer>{text}</answer>", "example": example})

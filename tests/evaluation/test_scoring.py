@@ -11,7 +11,6 @@ def score(suite, task, *answers, truncated=False):
     """Scores of completions with these answers, each with its gold."""
     return score_predictions(
         suite,
-        task,
         [
             {
                 "model_output": f"<think>a</think><answer>{answer}</answer>",
@@ -79,7 +78,7 @@ def test_overlap_and_what_cannot_be_read_are_counted(suite, task, answers, overl
 def test_without_a_closed_answer_nothing_is_parsed():
     for text in ("", "42", "<answer>42", "<think><answer>42"):
         prediction = {"model_output": text, "example": {"solution": 42}, "truncated": False}
-        assert score_predictions("math_out", "math", [prediction])[1].unparsed == 1
+        assert score_predictions("math_out", [prediction])[1].unparsed == 1
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,7 @@ def test_without_a_closed_answer_nothing_is_parsed():
         "a: [",
         "suits: {}",
         "suites: {}",
-        "suites: {a: {task: math, domain: in, json_path: x}}",
+        "suites: {a: {task: math, domain: in}}",
         "suites: {a: {task: maths, domain: in, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: inside, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: in, json_path: x, scoring: maths}}",

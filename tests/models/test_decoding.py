@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from curr_reft.data.dataset import render_prompt
 from curr_reft.data.images import open_image
+from curr_reft.data.prompts import render_prompt
 from curr_reft.models.decoding import Decoding, decode
 from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 
 GREEDY = Decoding(48, 1.0)
 
@@ -27,7 +28,10 @@ def prompts(tiny_base, world):
     ]
     images = [open_image(path) for path in sorted((world / "images").glob("*/*.png"))[:4]]
     images[1] = images[1].resize((168, 112))
-    texts = [render_prompt(processor, STAGES["open"].prompt("detection", problem)) for problem in problems]
+    texts = [
+        render_prompt(processor, asking_of(STAGES["open"], "detection").prompt(problem))
+        for problem in problems
+    ]
     return processor(text=texts, images=images, padding=True, return_tensors="pt")
 
 

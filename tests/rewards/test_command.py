@@ -168,7 +168,7 @@ def test_binary_missing_and_empty_files(tmp_path, capsys, main):
     [
         (score_rewards, "--stage", "'judge', 'choice', 'open'"),
         (score_rewards, "--variant", "'paper', 'released'"),
-        (score_predictions, "--suite", "'detection_in', 'classify_in', 'math_in'"),
+        (score_predictions, "--suite", "detection_in, refgta, classify_in"),
     ],
 )
 def test_unknown_names_exit_with_the_choices(capsys, main, flag, choices):

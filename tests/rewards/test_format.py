@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curr_reft.rewards.format import score_format
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import known_tasks
 
-CASES = [(stage, task) for stage in STAGES for task in (*TASKS, "classification")]
+CASES = [(stage, task) for stage in STAGES for task in (*known_tasks(), "classification")]
 BOX = '{"bbox_2d": [10, 20, 110, 220], "label": "dog"}'
 
 

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.paper import check_gold, matched_overlaps, score
-from curr_reft.rewards.score import MATH_TIMEOUT, GoldError
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.rewards.paper import check_gold, score
+from curr_reft.stages import STAGES
+from curr_reft.tasks.detection import matched_overlaps
+from curr_reft.tasks.registry import known_tasks
+from curr_reft.tasks.score import MATH_TIMEOUT, GoldError
 
 
 def accuracy(*row: str) -> float:
@@ -21,7 +23,7 @@ def reward(stage: str, task: str, answer: str, gold: str) -> float:
     return accuracy(stage, task, completion, f"<answer>{gold}</answer>")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", known_tasks())
 @pytest.mark.parametrize(
     ("answer", "gold", "expected"),
     [
@@ -44,7 +46,7 @@ def test_judge_gives_math_no_second_chance():
     assert accuracy("judge", "math", completion, "<think>$x=5$</think><answer>yes</answer>") == 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", known_tasks())
 @pytest.mark.parametrize(
     ("answer", "gold", "expected"),
     [
@@ -180,7 +182,9 @@ def test_a_score_says_what_was_read_and_which_rule_applied(stage, task, answer, 
     assert json.loads(json.dumps(explanation))["answer"] == read
 
 
-GOLDS = [(stage, task, gold) for stage, gold in (("judge", "no"), ("choice", "A, C")) for task in TASKS] + [
+GOLDS = [
+    (stage, task, gold) for stage, gold in (("judge", "no"), ("choice", "A, C")) for task in known_tasks()
+] + [
     ("open", "detection", "[100, 100, 300, 300]"),
     ("open", "detection", "No Objects"),
     ("open", "classify", "person, traffic light"),

@@ -176,7 +176,7 @@ def test_no_gold_is_ever_written(run, make_candidate, work):
         assert ("4711" in path.read_text()) == (path.name == "candidates.jsonl")
 
 
-def test_a_image_is_copied_only_where_it_was_shown_otherwise(run, make_candidate, tmp_path, work):
+def test_an_image_is_copied_only_where_it_was_shown_otherwise(run, make_candidate, tmp_path, work):
     small, large, turned = (tmp_path / name for name in ("small.png", "large.png", "turned.jpg"))
     Image.new("RGB", (40, 30), "red").save(small)
     Image.new("RGB", (1000, 500), "red").save(large)

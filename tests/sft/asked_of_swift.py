@@ -27,7 +27,7 @@ def main(questions: Path, answers: Path) -> None:
     run.template.max_pixels = asked["max_pixels"]
     shrunk = [len(run.template.encode(row)["input_ids"]) for row in rows]
     try:
-        SwiftSft(asked["run_without_a_image"]).main()
+        SwiftSft(asked["run_without_an_image"]).main()
         missing = "none"
     except Exception as error:
         missing = f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ from curr_reft.sft.check import check_file, main
 from curr_reft.sft.images import image_file
 from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 
 
 def test_a_good_file_is_told(rows_file, tiny_base, tmp_path, caplog):
@@ -157,7 +158,7 @@ def test_held_out_rows_are_found_under_an_instruction_and_another_name(
     problem, image = held_out
     copy = tmp_path / "copy.png"
     copy.write_bytes(image.read_bytes())
-    asked = STAGES["open"].prompt("math", problem)
+    asked = asking_of(STAGES["open"], "math").prompt(problem)
     for row, kind in (
         (message_row(asked, "5", image), "question|image"),
         (message_row(asked, "5", copy), "question|image"),
@@ -182,7 +183,7 @@ def test_a_copy_that_our_own_steps_write_is_the_held_out_image(kind, rows_file, 
     suites = tmp_path / "suites.yaml"
     suites.write_text("suites: {m: {task: math, domain: in, json_path: suite.jsonl, scoring: math_in}}\n")
     for stage in ("judge", "open"):
-        shown = fit_to_budget(open_image(stored), STAGES[stage].budget("math"))
+        shown = fit_to_budget(open_image(stored), asking_of(STAGES[stage], "math").budget)
         copy = image_file(stored, shown, tmp_path / "images")
         assert copy != stored
         for asked, fault in (("What is it? Think.", "question"), ("Describe.", "image")):
@@ -199,7 +200,7 @@ def test_a_held_out_question_of_text_alone_is_a_fault(rows_file, root, tmp_path,
         "suites: {m: {task: math, domain: in, json_path: suite.jsonl, scoring: math_in}, "
         "gone: {task: math, domain: in, json_path: gone.jsonl, scoring: math_in}}\n"
     )
-    asked = STAGES["open"].prompt("math", "Triangle ABC has sides 3, 4, 5.  area")
+    asked = asking_of(STAGES["open"], "math").prompt("Triangle ABC has sides 3, 4, 5.  area")
     with pytest.raises(InputError, match="gives away the text of the held-out row"):
         check_file(rows_file(message_row(asked, "6", None)), suites=suites, data_root=tmp_path)
     fine = check_file(rows_file(message_row("2 + 3?", "5", None)), suites=suites, data_root=tmp_path)

@@ -11,6 +11,7 @@ from curr_reft.sft.check import check_file
 from curr_reft.sft.from_rows import main
 from curr_reft.sft.messages import read_row
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def write(tmp_path):
     return write
 
 
-def test_a_image_that_fits_stays_where_it_is(write, image, tmp_path):
+def test_an_image_that_fits_stays_where_it_is(write, image, tmp_path):
     row = {
         "problem": "How many?",
         "solution": "<answer>1</answer>",
@@ -42,7 +43,7 @@ def test_a_image_that_fits_stays_where_it_is(write, image, tmp_path):
     (made,) = write(row)
     read = read_row(made)
     assert read.images == (str(image),)
-    assert read.user_text == STAGES["open"].prompt("math", "How many?")
+    assert read.user_text == asking_of(STAGES["open"], "math").prompt("How many?")
     assert read.messages[-1] == ("assistant", "<answer>1</answer>")
 
 
@@ -66,7 +67,7 @@ def test_a_shrunk_image_takes_its_boxes_along(write, tmp_path):
     assert again["images"] != made["images"]
 
 
-def test_a_image_is_written_as_the_stage_shows_it(write, tmp_path):
+def test_an_image_is_written_as_the_stage_shows_it(write, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     noise = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
@@ -112,4 +113,4 @@ def test_other_stages_ask_their_own_way(stage, write, image):
         "image": "images/red.png",
     }
     (made,) = write(row, stage=stage)
-    assert made["messages"][0]["content"] == "<image>" + STAGES[stage].prompt("math", "Is it?")
+    assert made["messages"][0]["content"] == "<image>" + asking_of(STAGES[stage], "math").prompt("Is it?")

@@ -79,7 +79,7 @@ def said(rows, run_flags, tmp_path_factory):
         "rows": str(rows),
         "max_pixels": MAX_PIXELS_FLAG,
         "run": final_flags(run_flags(folder / "run")),
-        "run_without_a_image": final_flags(run_flags(folder / "bad", bad)),
+        "run_without_an_image": final_flags(run_flags(folder / "bad", bad)),
     }
     (folder / "questions.json").write_text(json.dumps(asked))
     command = [SWIFT.parent / "python", ROOT / "tests/sft/asked_of_swift.py"]

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConfig
 from trl import get_peft_config
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.prompts import render_prompt
 from curr_reft.models.processor import load_processor
 from curr_reft.training.arguments import ModelArguments, parse_arguments
 from curr_reft.training.memory_parts import Sharing, Work, plan_memory

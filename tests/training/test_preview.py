@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.prompts import render_prompt
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES
 from curr_reft.training.preview.__main__ import choose_rows, find_stage, main

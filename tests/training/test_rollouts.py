@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from transformers import AutoModelForImageTextToText
 
 import curr_reft.data.dataset
-from curr_reft.data.dataset import render_prompt
 from curr_reft.data.images import open_image
+from curr_reft.data.prompts import render_prompt
 from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 from curr_reft.training.rollouts import distinct, once_per_image, once_per_prompt
 from curr_reft.training.run import build_trainer, prepare
 
@@ -43,7 +44,10 @@ def images(world):
 def inputs(processor, images):
     """Four prompts of several lengths, and the same with each repeated for its completions."""
     problems = ["How many shapes?", "Where is the red circle?", "Which shapes are there? " * 3, "Hm?"]
-    texts = [render_prompt(processor, STAGES["open"].prompt("detection", problem)) for problem in problems]
+    texts = [
+        render_prompt(processor, asking_of(STAGES["open"], "detection").prompt(problem))
+        for problem in problems
+    ]
 
     def padded(indices):
         return processor(
@@ -131,7 +135,7 @@ def processed(processor, monkeypatch):
     return given
 
 
-def test_a_image_is_processed_once_however_often_it_is_asked_for(processor, images, processed):
+def test_an_image_is_processed_once_however_often_it_is_asked_for(processor, images, processed):
     text = render_prompt(processor, "What is it?")
     two = text.replace("<|image_pad|>", "<|image_pad|><|image_pad|>")
     copy = images[0].copy()
@@ -171,7 +175,7 @@ def test_completions_of_a_prompt_share_the_opened_image(stage_flags, trainers, m
 
 
 @pytest.mark.slow
-def test_a_step_processes_a_image_and_computes_a_prompt_once(stage_flags, trainers, processed):
+def test_a_step_processes_an_image_and_computes_a_prompt_once(stage_flags, trainers, processed):
     def step(*more):
         flags = stage_flags(
             *("open", "--max_steps", "1", "--max_completion_length", "8", "--num_generations", "4"),

@@ -263,7 +263,7 @@ def test_configuration_of_another_shape(stage_flags, trainers, tiny_base, tmp_pa
         prepare(trainers["judge"].stage, stage_flags("judge", "--model_name_or_path", str(tmp_path / "odd")))
 
 
-def test_a_image_too_thin_for_the_processor_is_named(stage_flags, trainers, write_data):
+def test_an_image_too_thin_for_the_processor_is_named(stage_flags, trainers, write_data):
     data = write_data(rows({}), size=(300, 1))
     with pytest.raises(InputError, match=r"one\.png: 300x1, one side over 200 times the other"):
         prepare(trainers["judge"].stage, stage_flags("judge", *data))

@@ -15,7 +15,7 @@ from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from trl.generation.vllm_generation import VLLMGeneration
 
-from curr_reft.data.dataset import image_token_count, render_prompt
+from curr_reft.data.prompts import image_token_count, render_prompt
 from curr_reft.errors import InputError
 from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES

@@ -1,33 +1,28 @@
-"""The three stages as one table: prompt templates and image budgets per task.
+"""The stages of the curriculum, a row each; ``python -m curr_reft.stages`` lists them in their order.
 
-Templates are the released ones (``Stage{1_judge,2_choice,3_open}_math_resize.py``), word for word: a model
+Instructions are the released ones (``Stage{1_judge,2_choice,3_open}_math_resize.py``), word for word: a model
 trained elsewhere on the released prompts must see the same ones here.
 """
 
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-_THINK_FIRST = (
+AnswerKind = Literal["verdict", "letters", "open"]
+
+THINK_FIRST = (
     "First output the thinking process in <think> </think> tags and then output the final answer in"
     " <answer> </answer> tags."
 )
+_YES_NO = " Ensure your final answer is exactly 'yes' or 'no'."
 _ONE_OPTION = (
     " Ensure your final answer is exactly one of the provided option letters without any additional text."
 )
-_SEVERAL_OPTIONS = (
-    " Based on the given options, select all options that accurately describe what is shown in the image."
-    " Ensure your final answer is exactly one or more of the provided option letters without any additional"
-    " text."
-)
-_YES_NO = " Ensure your final answer is exactly 'yes' or 'no'."
-_JSON_BOX = " Output the final answer in JSON format in <answer> </answer> tags."
-
-TASKS = ("detection", "classify", "math")
-"""The task names rows carry; `classification` is accepted as a spelling of `classify`."""
 
 
 @dataclass(frozen=True)
 class ImageBudget:
-    """When and how a stage shrinks an image before the processor sees it.
+    """When and how an image is shrunk before the processor sees it.
 
     An image of more than `trigger` pixels is resized to at most `max_pixels`; one whose longer side exceeds
     `max_ratio` times the shorter is left as it is (released behaviour).
@@ -39,34 +34,53 @@ class ImageBudget:
     resample: str = "LANCZOS"
 
 
-_JUDGE_MATH = ImageBudget(trigger=262_144, max_pixels=262_144, resample="BICUBIC")
-_MATH = ImageBudget(trigger=410_000, max_pixels=410_000)
-_OTHER = ImageBudget(trigger=410_000, max_pixels=420_000)
+class Asking(NamedTuple):
+    """How a model is asked about a row."""
+
+    instruction: str
+    """What follows the problem in the prompt."""
+    budget: ImageBudget | None = None
+    """Of the row's image; `None` leaves it as it is."""
+
+    def prompt(self, problem: str) -> str:
+        """The text of the user's message."""
+        return f"{problem} {self.instruction}"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the curriculum: what is asked and how large the images are."""
+    """One stage of the curriculum. What a task does otherwise is on the task (`curr_reft.tasks.task`)."""
 
     name: str
     number: int
-    default_suffix: str
-    suffixes: dict[str, str] = field(default_factory=dict)
-    budgets: dict[str, ImageBudget] = field(default_factory=dict)
+    answer: AnswerKind
+    """What its rows are answered by: a verdict, the letters of options, or the answer itself."""
+    ending: str = ""
+    """What its prompts end in."""
+    budget: ImageBudget | None = None
 
-    def prompt(self, task: str, problem: str) -> str:
-        """The user turn for a row: its problem, the released instruction, and the task's ending."""
-        return f"{problem} {_THINK_FIRST}{self.suffixes.get(task, self.default_suffix)}"
+    @property
+    def title(self) -> str:
+        """Its name among the files of the release, such as `stage1_judge`."""
+        return f"stage{self.number}_{self.name}"
 
-    def budget(self, task: str) -> ImageBudget | None:
-        """The image budget for a task's images, `None` when this stage never resizes them."""
-        return self.budgets.get(task)
+    @property
+    def asking(self) -> Asking:
+        """How rows of no task are asked about."""
+        return Asking(THINK_FIRST + self.ending)
 
 
-_BUDGETS = {"math": _MATH, "detection": _OTHER, "classify": _OTHER}
+_BUDGET = ImageBudget(trigger=410_000, max_pixels=420_000)
 
 STAGES = {
-    "judge": Stage("judge", 1, _YES_NO, budgets={"math": _JUDGE_MATH}),
-    "choice": Stage("choice", 2, _ONE_OPTION, {"classify": _SEVERAL_OPTIONS}, _BUDGETS),
-    "open": Stage("open", 3, "", {"detection": _JSON_BOX}, _BUDGETS),
+    stage.name: stage
+    for stage in (
+        Stage("judge", 1, "verdict", _YES_NO),
+        Stage("choice", 2, "letters", _ONE_OPTION, _BUDGET),
+        Stage("open", 3, "open", budget=_BUDGET),
+    )
 }
+"""In the order of the curriculum."""
+
+if __name__ == "__main__":
+    sys.stdout.writelines(f"{stage.title}\n" for stage in STAGES.values())

@@ -14,7 +14,7 @@ from transformers import (
 )
 from transformers.image_utils import SizeDict
 
-from curr_reft.data.dataset import prompt_token_counts
+from curr_reft.data.prompts import prompt_token_counts
 from curr_reft.models.processor import load_processor
 
 _TINY = Path(__file__).resolve().parents[3] / "train_code/curr_reft/data/shapes/tiny/base"

@@ -12,11 +12,11 @@ from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.options import LETTERS, listed_options, parse_gold_options, parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.boxes import iou
-from curr_reft.data.reformat.answer_kinds import MAX_IOU
 from curr_reft.data.reformat.builder import choice_rows, judge_rows
 from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.schema import Example, read_examples
 from curr_reft.rewards.paper import check_gold, score
+from curr_reft.tasks.detection import MAX_IOU
 
 ROOT = Path("images").absolute()
 

@@ -8,9 +8,9 @@ from curr_reft.answers.boxes import parse_boxes
 from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.region import extract_answer
 from curr_reft.boxes import iou
-from curr_reft.data.reformat import math_values
 from curr_reft.data.reformat.builder import choice_rows, judge_rows
 from curr_reft.data.rows import BadRecord
+from curr_reft.tasks import math_values
 
 VGA = (640, 480)
 LABELS = ["person", "car", "dog", "traffic light", "cup", "tv"]
@@ -78,7 +78,7 @@ def test_a_gold_letter_must_be_listed(judged, chosen, open_rows):
         assert build(examples)[1] == {examples[2].id: "solution: option C is none of A, B"}
 
 
-def test_a_box_without_a_image_is_a_bad_record(judged, open_rows):
+def test_a_box_without_an_image_is_a_bad_record(judged, open_rows):
     examples = open_rows("detection", ["[0, 0, 9, 9]", "[0, 0, 9, 9]"])
     assert judged(examples, sized(examples[:1]))[1] == {examples[1].id: "image: its image cannot be used"}
 

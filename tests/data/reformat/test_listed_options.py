@@ -3,7 +3,7 @@ import time
 import pytest
 
 from curr_reft.answers.options import listed_options
-from curr_reft.data.reformat.listed_options import listed_labels
+from curr_reft.tasks.classification import listed_labels
 
 
 @pytest.mark.parametrize(

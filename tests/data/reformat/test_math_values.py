@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 
 from curr_reft.answers import maths
-from curr_reft.data.reformat.math_values import differ, is_comparable, simple_value
+from curr_reft.tasks.math_values import differ, is_comparable, simple_value
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,17 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from curr_reft.data.dataset import build_split, render_prompt
+from curr_reft.data.dataset import build_split
 from curr_reft.data.images import check_images
+from curr_reft.data.prompts import render_prompt
 from curr_reft.data.schema import read_examples
 from curr_reft.data.shapes.__main__ import QUESTIONS, write_world
 from curr_reft.data.shapes.scenes import IN_DOMAIN, sample_scene
 from curr_reft.data.shapes.tiny.model import build_model, build_processor, completion_text
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.models.processor import load_processor
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task, known_tasks
 
 
 def test_base_is_small_and_made_of_qwens_classes(tiny_base):
@@ -44,7 +46,7 @@ def test_tokenizer_spells_numbers_digit_by_digit_and_decodes_what_it_encodes(sta
     rng = random.Random(0)
     for question in QUESTIONS[stage](rng, sample_scene(rng, IN_DOMAIN)):
         for text in (
-            STAGES[stage].prompt(question.task, question.problem),
+            find_task(question.task).asking(STAGES[stage]).prompt(question.problem),
             completion_text(question.thought, question.answer),
         ):
             assert tokenizer.decode(tokenizer(text).input_ids) == text
@@ -57,7 +59,7 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=torch.float32)
     processor = load_processor(str(tiny_base))
     torch.manual_seed(0)
-    for task in TASKS:
+    for task in known_tasks():
         examples = read_examples(tmp_path / f"train/open/{task}_test.jsonl", tmp_path)
         sizes, _ = check_images(examples, allow_missing=False)
         split = build_split(examples, STAGES["open"], sizes, processor, max_prompt_length=256)

@@ -72,7 +72,7 @@ def test_bad_records(build, document, changed, reasons, path, value, expected):
     assert reasons(build(changed(document, path, value)))[: len(expected)] == expected
 
 
-def test_a_image_with_a_bad_annotation_gives_no_row(build, document, changed):
+def test_an_image_with_a_bad_annotation_gives_no_row(build, document, changed):
     outcomes = build(changed(document, ("annotations", 1, "category_id"), 99))
     assert [row["id"] for row in outcomes if isinstance(row, dict)] == ["coco:25"]
 

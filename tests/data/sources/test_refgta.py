@@ -9,7 +9,8 @@ from mutations import mutated
 from curr_reft.data.rows import BadRecord
 from curr_reft.data.sources.refgta import main, refgta_rows
 from curr_reft.errors import InputError
-from curr_reft.evaluation import released, rules
+from curr_reft.rewards import released_evaluation
+from curr_reft.tasks.registry import scorings
 
 FRAMES = ("solution", "normalized_solution", "resize_solution")
 
@@ -48,8 +49,8 @@ def test_both_evaluators_read_them(build, documents):
     row = build(*documents)[0]
     for frame in FRAMES:
         output = f"<think>t</think><answer>{row[frame]}</answer>"
-        assert released.score("refgta", output, row).reward == 1
-        assert rules.score("refgta", output, row).reward == (frame == "resize_solution")
+        assert released_evaluation.score("refgta", output, row).reward == 1
+        assert scorings()["refgta"][1].score(output, row).reward == (frame == "resize_solution")
 
 
 def test_a_small_image_is_not_resized(build, documents, changed):
@@ -80,7 +81,7 @@ def test_no_json_value_crashes(documents, build, data):
         if not isinstance(row, BadRecord):
             json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
             answer = f"<answer>{row['resize_solution']}</answer>"
-            assert rules.score("refgta", answer, row).reward == 1
+            assert scorings()["refgta"][1].score(answer, row).reward == 1
 
 
 def test_command_writes_an_array(refer_files, documents, tmp_path):

@@ -7,7 +7,7 @@ from mutations import mutated
 
 from curr_reft.data.sources.superclevr import main, question_rows, released_rows, scene_rows
 from curr_reft.errors import InputError
-from curr_reft.evaluation import rules
+from curr_reft.tasks.registry import scorings
 
 PREFIX = "images/superclevr"
 BUILDERS = {"questions": question_rows, "scenes": scene_rows}
@@ -68,7 +68,7 @@ def test_released_file(fixtures, check_written):
     assert [row["solution"] for row in rows] == [f"<answer>{count}</answer>" for count in (4, 9, 10)]
     assert rows[0]["image"] == "images/superclevr/superCLEVR_new_025000.png"
     assert [row["id"] for row in rows] == ["superclevr:1", "superclevr:2", "superclevr:3"]
-    assert rules.score("math_out", "<answer>nine</answer>", rows[1]).reward == 1
+    assert scorings()["math_out"][1].score("<answer>nine</answer>", rows[1]).reward == 1
     check_written(released_rows, fixtures / "superclevr_released.jsonl", PREFIX)
 
 

@@ -14,6 +14,7 @@ from curr_reft.evaluation.pass_at_k.command import main
 from curr_reft.evaluation.pass_at_k.estimator import pass_at_k
 from curr_reft.files import journal
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 
 
 def pairs(rows: list[dict]) -> list[tuple[str, int]]:
@@ -47,7 +48,9 @@ def test_requests_are_what_training_shows(flags, server, rows, tmp_path):
     for body in server.requests:
         image, text = body["messages"][0]["content"]
         number = int(text["text"].split()[2][0])
-        assert text["text"] == STAGES["choice"].prompt("classify", f"Which is {number}? A. one B. two")
+        assert text["text"] == asking_of(STAGES["choice"], "classify").prompt(
+            f"Which is {number}? A. one B. two"
+        )
         kind, _, encoded = image["image_url"]["url"].partition(",")
         assert kind == "data:image/png;base64"
         sent = Image.open(io.BytesIO(base64.b64decode(encoded)))
@@ -63,7 +66,7 @@ def test_boxes_shrink_with_their_image(flags, server, tmp_path, record):
     Image.new("RGB", stored).save(tmp_path / "large.png")
     row = {"problem": f"Like {box}?", "solution": f"<answer>{box}</answer>", "task": "detection"}
     (tmp_path / "large.json").write_text(json.dumps([{**row, "image": "large.png"}]))
-    shown = budget_size(stored, STAGES["open"].budget("detection"))
+    shown = budget_size(stored, asking_of(STAGES["open"], "detection").budget)
     moved = rescale_boxes_in_text(box, stored, shown)
     server.answer = lambda body: f"<think></think><answer>{moved}</answer>"
     main(

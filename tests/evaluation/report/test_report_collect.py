@@ -108,7 +108,7 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
         (scores, {"n": "many"}, "math_in: n: found str"),
         (scores, {"n": True}, "math_in: n: found bool"),
         (scores, {"n": 0}, "math_in: n: expected at least one row"),
-        (scores, {"task": "dance"}, "unknown task 'dance'"),
+        (scores, {"domain": "dance"}, "domain 'dance'"),
         (scores, {"incidents": {"a": "b"}}, "incidents: expected counts"),
         (state, '{"log_history": 3}', "log_history: found int"),
         (state, '{"log_history": [{"loss": 1}]}', "an entry without a step"),

@@ -1,4 +1,4 @@
-"""From examples to what trainer and evaluator read: prompts, lazily opened images, boxes in one frame."""
+"""From examples to what the trainer reads: prompts, and images that open when a row is read."""
 
 import logging
 from array import array
@@ -12,14 +12,15 @@ from typing import Any
 from datasets import Dataset, Features, Value
 from PIL import Image
 from transformers import ProcessorMixin
-from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from curr_reft.boxes import BoxFrame, Size, rescale_boxes_in_text
+from curr_reft.boxes import BoxFrame, Size
 from curr_reft.data.arrow import write_arrow
-from curr_reft.data.images import budget_size, fit_to_budget, open_image
+from curr_reft.data.images import fit_to_budget, open_image
+from curr_reft.data.prompts import image_token_count, prompt_token_counts, request
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES, ImageBudget, Stage
+from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
 
@@ -47,64 +48,6 @@ class Split:
     image_tokens: Sequence[int] = field(repr=False)
     too_long: list[str] = field(repr=False)
     """Ids of rows left out because their prompt exceeds the limit."""
-
-
-def processed_size(size: Size, processor: ProcessorMixin) -> Size:
-    """The size the processor resizes an image of `size` (width, height) to."""
-    images = processor.image_processor
-    height, width = smart_resize(
-        size[1],
-        size[0],
-        factor=images.patch_size * images.merge_size,
-        min_pixels=images.size["shortest_edge"],
-        max_pixels=images.size["longest_edge"],
-    )
-    return width, height
-
-
-def image_token_count(size: Size, processor: ProcessorMixin) -> int:
-    """Vision tokens of an image that reaches the processor at `size` (width, height)."""
-    width, height = processed_size(size, processor)
-    return (
-        width * height // (processor.image_processor.patch_size * processor.image_processor.merge_size) ** 2
-    )
-
-
-def box_frame_size(shown: Size, box_frame: BoxFrame, processor: ProcessorMixin) -> Size:
-    """The size of the frame that boxes are taught in, for an image shown at size `shown`."""
-    return processed_size(shown, processor) if box_frame == "processed" else shown
-
-
-def texts_in_frame(example: Example, stored: Size, frame: Size) -> tuple[str, str]:
-    """Problem and solution of an example, the boxes of a detection row moved from the stored frame."""
-    if example.task != "detection":
-        return example.problem, example.solution
-    return (
-        rescale_boxes_in_text(example.problem, stored, frame),
-        rescale_boxes_in_text(example.solution, stored, frame),
-    )
-
-
-def render_prompt(processor: ProcessorMixin, text: str, with_image: bool = True) -> str:
-    """The chat a model reads for a prompt: one user turn, its image's placeholder and then the text."""
-    image = [{"type": "image"}] if with_image else []
-    turn = {"role": "user", "content": [*image, {"type": "text", "text": text}]}
-    return processor.apply_chat_template([turn], add_generation_prompt=True)
-
-
-def prompt_token_counts(
-    processor: ProcessorMixin, prompts: Sequence[str], image_tokens: Sequence[int | None]
-) -> list[int]:
-    """Tokens of rendered prompts, those of each one's image counted; `None` is no image."""
-    texts = [
-        render_prompt(processor, prompt, tokens is not None)
-        for prompt, tokens in zip(prompts, image_tokens, strict=True)
-    ]
-    # The template holds one placeholder, which the processor replaces by the image's tokens.
-    return [
-        len(ids) if tokens is None else len(ids) - 1 + tokens
-        for ids, tokens in zip(processor.tokenizer(texts)["input_ids"], image_tokens, strict=True)
-    ]
 
 
 def build_split(
@@ -169,26 +112,27 @@ def _measured(
     """The row of each example, the tokens of its prompt with the image's, and the image's alone."""
     rows, image_tokens = [], []
     for example in examples:
-        shown = budget_size(sizes[example.image], stage.budget(example.task))
-        frame = box_frame_size(shown, box_frame, processor)
-        problem, solution = texts_in_frame(example, sizes[example.image], frame)
+        task = find_task(example.task)
+        asked = request(example, task, task.asking(stage), sizes[example.image], box_frame, processor)
         rows.append(
             {
-                "id": example.id,
-                "prompt": [{"role": "user", "content": stage.prompt(example.task, problem)}],
-                "image": str(example.image),
-                "solution": solution,
-                "task": example.task,
+                "id": asked.id,
+                "prompt": [{"role": "user", "content": asked.prompt}],
+                "image": str(asked.image),
+                "solution": asked.solution,
+                "task": task.name,
             }
         )
-        image_tokens.append(image_token_count(shown, processor))
+        image_tokens.append(image_token_count(asked.shown, processor))
     prompts = [row["prompt"][0]["content"] for row in rows]
     yield from zip(rows, prompt_token_counts(processor, prompts, image_tokens), image_tokens, strict=True)
 
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
     rows = zip(batch["image"], batch["task"], strict=True)
-    return {**batch, "image": [_open_shown(path, STAGES[stage_name].budget(task)) for path, task in rows]}
+    stage = STAGES[stage_name]
+    budgets = {task: find_task(task).asking(stage).budget for task in set(batch["task"])}
+    return {**batch, "image": [_open_shown(path, budgets[task]) for path, task in rows]}
 
 
 @lru_cache(maxsize=_OPEN_IMAGES)

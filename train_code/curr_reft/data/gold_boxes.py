@@ -11,6 +11,7 @@ from curr_reft.boxes import THOUSANDTHS, Box, Size, box_fault, boxes_in_text, le
 from curr_reft.data.schema import Example, file_of
 from curr_reft.errors import InputError
 from curr_reft.stages import Stage
+from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class _Frame:
 def check_boxes(
     examples: Iterable[Example], stage: Stage, sizes: Mapping[Path, Size], drop: bool
 ) -> dict[str, str]:
-    """What is wrong with the gold boxes of the open stage's detection rows, by row id.
+    """What is wrong with the gold boxes of rows whose answer itself is asked for, by row id.
 
     In the other stages a gold is a verdict or a letter, and a wrong answer may be anywhere. Rows without a
     size are passed over.
@@ -63,7 +64,7 @@ def check_boxes(
         InputError: for the first ones, unless their rows are to be dropped; and for a file whose golds are in
             another frame, of which dropping would leave the rows that happen to fit.
     """
-    if stage.name != "open":
+    if stage.answer != "open":
         return {}
     faults = box_faults(examples, sizes)
     if faults:
@@ -76,7 +77,7 @@ def check_boxes(
 
 
 def box_faults(examples: Iterable[Example], sizes: Mapping[Path, Size]) -> dict[str, str]:
-    """What is wrong with the gold boxes of open detection rows, by row id, where their frame is right.
+    """What is wrong with the gold boxes of open rows, by row id, where their frame is right.
 
     In the frame 0 to 1 all boxes lie in one pixel; in the frame 0 to 1000 many leave their images, and none
     goes beyond 1000.
@@ -87,7 +88,7 @@ def box_faults(examples: Iterable[Example], sizes: Mapping[Path, Size]) -> dict[
     faults: dict[str, str] = {}
     frames: dict[str, _Frame] = {}
     for example in examples:
-        if example.task != "detection" or example.image not in sizes:
+        if not find_task(example.task).has_boxes or example.image not in sizes:
             continue
         answer, size = extract_answer(example.solution) or "", sizes[example.image]
         if is_no_objects(answer):

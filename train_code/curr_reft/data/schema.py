@@ -30,13 +30,12 @@ from curr_reft.data.row_fields import (
     text_of,
 )
 from curr_reft.errors import InputError
-from curr_reft.stages import TASKS
+from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _PLACE = re.compile(r":[0-9]+\Z|\[[0-9]+\]\Z")
-_TASK_SPELLINGS = {**{task: task for task in TASKS}, "classification": "classify"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Example:
     solution: str
     """The gold answer in a closed `<answer>` block, in some released files after a `<thinking>` block."""
     task: str
-    """One of `stages.TASKS`."""
+    """The name of a task (`curr_reft.tasks.registry`)."""
     image: Path
     """The image, resolved against the image root; neither opened nor checked here."""
 
@@ -244,9 +243,11 @@ def _example(row_id: str, row: Any, image_root: str) -> Example:
     question = _question(row_id, row, image_root)
     solution = text_of(row, "solution")
     task = text_of(row, "task")
-    if task not in _TASK_SPELLINGS:
-        raise BadRowError(f"task: unknown task {task[:40]!r}; known are {', '.join(_TASK_SPELLINGS)}")
+    try:
+        task = find_task(task).name
+    except InputError as error:
+        raise BadRowError(f"task: {error}") from error
     opened = solution.find("<answer>")
     if opened < 0 or "</answer>" not in solution[opened:]:
         raise BadRowError("solution: no closed <answer>...</answer> block")
-    return Example(row_id, question.problem, solution, _TASK_SPELLINGS[task], question.image)
+    return Example(row_id, question.problem, solution, task, question.image)

@@ -4,16 +4,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.files.yaml import read_mapping
-from curr_reft.stages import TASKS
+from curr_reft.tasks.registry import known_tasks, scorings
+from curr_reft.tasks.task import Scoring
 
-SCORINGS = ("detection_in", "classify_in", "math_in", "classify_out", "math_out", "refgta")
-"""The rules a suite can be scored by (`curr_reft.evaluation.rules`)."""
 # It names the file of the answers.
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
-_FIELDS = {"task", "domain", "json_path", "scoring"}
+_NEEDED, _OPTIONAL = {"task", "domain", "json_path"}, {"scoring"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,18 @@ class Suite:
     domain: str
     json_path: str
     scoring: str
-    """One of `SCORINGS`."""
+    """The name of one of the task's scorings."""
 
-
-def task_of(suite: str) -> str:
-    """The task of a suite's rules."""
-    return "detection" if suite == "refgta" else suite.partition("_")[0]
+    @property
+    def rules(self) -> Scoring:
+        """How its rows are scored."""
+        return scorings()[self.scoring][1]
 
 
 def load_suites(config: Path) -> list[Suite]:
-    """Read a suites YAML: ``suites: {NAME: {task, domain, json_path, scoring}}``, domain `in` or `out`.
+    """Read a suites YAML: ``suites: {NAME: {task, domain, json_path[, scoring]}}``, domain `in` or `out`.
+
+    Without `scoring` the task's usual one is taken.
 
     Raises:
         InputError: for a file that cannot be read, a missing or unknown key, or an unknown value.
@@ -42,24 +44,22 @@ def load_suites(config: Path) -> list[Suite]:
     suites_by_name = read_mapping(config).get("suites")
     if not isinstance(suites_by_name, dict) or not suites_by_name:
         raise InputError(f"{config}: must hold `suites:` with a mapping of suite names")
-    suites = []
-    for name, fields in suites_by_name.items():
-        if not isinstance(fields, dict) or set(fields) != _FIELDS:
-            raise InputError(f"{config}: suite {name}: needs exactly the keys {', '.join(sorted(_FIELDS))}")
-        if fields["task"] not in TASKS or fields["domain"] not in ("in", "out"):
-            raise InputError(
-                f"{config}: suite {name}: task is one of {', '.join(TASKS)}, domain `in` or `out`"
-            )
-        if fields["scoring"] not in SCORINGS:
-            raise InputError(f"{config}: suite {name}: scoring is one of {', '.join(SCORINGS)}")
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(fields["json_path"], str):
-            raise InputError(f"{config}: suite {name}: name and json_path are texts, the name fit for a file")
-        if task_of(fields["scoring"]) != fields["task"]:
-            raise InputError(
-                f"{config}: suite {name}: scoring {fields['scoring']} is not for {fields['task']}"
-            )
-        suites.append(Suite(name, **fields))
-    return suites
+    return [_suite(f"{config}: suite {name}", name, fields) for name, fields in suites_by_name.items()]
+
+
+def _suite(where: str, name: Any, fields: Any) -> Suite:
+    if not isinstance(fields, dict) or not _NEEDED <= set(fields) <= _NEEDED | _OPTIONAL:
+        needed = f"{', '.join(sorted(_NEEDED))}, and may have {', '.join(sorted(_OPTIONAL))}"
+        raise InputError(f"{where}: needs the keys {needed}")
+    tasks = known_tasks()
+    if fields["task"] not in tasks or fields["domain"] not in ("in", "out"):
+        raise InputError(f"{where}: task is one of {', '.join(tasks)}, domain `in` or `out`")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(fields["json_path"], str):
+        raise InputError(f"{where}: name and json_path are texts, the name fit for a file")
+    names = [scoring.name for scoring in tasks[fields["task"]].scorings]
+    if fields.setdefault("scoring", names[0]) not in names:
+        raise InputError(f"{where}: scoring of {fields['task']} is one of {', '.join(names)}")
+    return Suite(name, **fields)
 
 
 def select_suites(suites: Sequence[Suite], names: Sequence[str]) -> list[Suite]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends.endpoint import EndpointError
 from curr_reft.evaluation.backends.generation import Backend, Completion
-from curr_reft.evaluation.request import Request
 from curr_reft.files.journal import Row, append, recover
 from curr_reft.processes import ProcessGroup
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from curr_reft.data.prompts import Request
 from curr_reft.data.suites import Suite, load_suites, select_suites
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import rules
 from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.evaluation.models import EvaluatedModel, find_models
-from curr_reft.evaluation.questions import Asked, Images, read_suite
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.tables import comparison_grid
+from curr_reft.evaluation.requests import Images, read_suite
 from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_table
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.files.atomic import replacing
@@ -37,8 +37,8 @@ from curr_reft.rewards.annotate import Row
 
 logger = logging.getLogger(__name__)
 
-AskedSuites = dict[Suite, tuple[list[Asked], str]]
-"""The rows of each suite, and the digest of its file."""
+SuiteRequests = dict[Suite, tuple[list[Request], str]]
+"""What is asked of each suite's rows, and the digest of its file."""
 
 
 @command
@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         processes.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
         images, faults = Images(), {}
         for model in models:
-            asked = processes.shared(functools.partial(_read_suites, suites, model, flags, images, faults))
-            evaluate(model, asked, flags, processes)
+            read = functools.partial(_read_suites, suites, model, flags, images, faults)
+            evaluate(model, processes.shared(read), flags, processes)
             if processes.rank == 0:
                 console.print(scores_table(flags.output_dir / model.folder))
     if faults or bad_checkpoints:
@@ -77,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _read_suites(
     suites: Sequence[Suite], model: EvaluatedModel, flags: Namespace, images: Images, faults: dict[str, str]
-) -> AskedSuites:
+) -> SuiteRequests:
     """The rows of the suites that can be read; what is wrong with the others is said once, and kept."""
-    asked = {}
+    found = {}
     for suite in suites:
         if suite.name in faults:
             continue
@@ -98,21 +98,21 @@ def _read_suites(
             faults[suite.name] = str(error)
             logger.error("suite %s cannot be scored: %s", suite.name, error)
             continue
-        asked[suite] = rows, sha256_of(flags.data_root / suite.json_path)
-        unread = [row.id for row in rows if rules.score(suite.scoring, "", row.example).incident]
+        found[suite] = rows, sha256_of(flags.data_root / suite.json_path)
+        unread = [row.id for row in rows if suite.rules.score("", row.golds).incident]
         if unread:
             logger.warning(
                 "suite %s: %d golds cannot be read, first %s; answers to them count as wrong",
                 *(suite.name, len(unread), unread[0]),
             )
-    if not asked:
+    if not found:
         raise InputError(
             f"no suite can be scored: {'; '.join(f'{name}: {why}' for name, why in faults.items())}"
         )
-    return asked
+    return found
 
 
-def evaluate(model: EvaluatedModel, asked: AskedSuites, flags: Namespace, processes: ProcessGroup) -> None:
+def evaluate(model: EvaluatedModel, suites: SuiteRequests, flags: Namespace, processes: ProcessGroup) -> None:
     """Answer what is not answered yet, then score; weights are loaded when the first answer is needed."""
     folder = flags.output_dir / model.folder
     processes.shared(lambda: read_scores(folder))
@@ -120,15 +120,15 @@ def evaluate(model: EvaluatedModel, asked: AskedSuites, flags: Namespace, proces
     folder.mkdir(parents=True, exist_ok=True)
     # One model answers all suites, and its weights are loaded when the first answer is needed.
     load = functools.cache(model.load)
-    for suite, (rows, file_digest) in asked.items():
+    for suite, (rows, file_digest) in suites.items():
         path = folder / f"{suite.name}.jsonl"
         answers = Answers(path, rows, model_digest, model.settings)
         progress = f"{model.about['name']}, {suite.name}"
         count, seconds = answers.collect(load, progress, processes)
         if processes.rank == 0:
             found = answers.read()
-            predictions = [_prediction(row, found[row.id], flags.data_root) for row in rows]
-            scored, accuracy = score_predictions(suite.scoring, suite.task, predictions)
+            predictions = [_prediction(suite, row, found[row.id], flags.data_root) for row in rows]
+            scored, accuracy = score_predictions(suite.scoring, predictions)
             with replacing(path) as file:
                 file.writelines(json.dumps(row, allow_nan=False) + "\n" for row in scored)
             about = {**model.about, "model_digest": model_digest, "data_root": str(flags.data_root)}
@@ -147,14 +147,14 @@ def evaluate(model: EvaluatedModel, asked: AskedSuites, flags: Namespace, proces
             add_scores(folder, about, suite.name, entry)
 
 
-def _prediction(row: Asked, answer: Row, data_root: Path) -> Row:
+def _prediction(suite: Suite, row: Request, answer: Row, data_root: Path) -> Row:
     return {
         "id": row.id,
-        "task": row.task,
+        "task": suite.task,
         "problem": row.problem,
         "image": str(row.image.relative_to(data_root)),
         "frame": row.frame,
         "prompt": row.prompt,
         **fields_of(answer),
-        "example": row.example,
+        "example": row.golds,
     }

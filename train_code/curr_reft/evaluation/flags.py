@@ -9,8 +9,9 @@ from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.endpoint import MODEL_KEY
 from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
-from curr_reft.evaluation.prompts import PROMPTS
+from curr_reft.evaluation.requests import PROMPTS
 from curr_reft.files.cli import CommandParser
+from curr_reft.tasks.registry import add_tasks_flag
 
 BACKENDS = ("transformers", "vllm", "endpoint")
 _MOST = 10**6
@@ -29,7 +30,7 @@ def evaluation_parser(description: str) -> CommandParser:
         nargs="+",
         default=["all"],
         metavar="SUITE",
-        help="all, in, out, detection, classify, math, detection_in, …, refgta (default: all)",
+        help="names of suites, tasks, domains (in, out), a task and domain as TASK_in, or all (the default)",
     )
     what.add_argument(
         "--suites_config",
@@ -58,6 +59,7 @@ def evaluation_parser(description: str) -> CommandParser:
     what.add_argument(
         "--prompts", choices=PROMPTS, default="training", help="or the released evaluator's own"
     )
+    add_tasks_flag(what)
     add_model_flags(parser)
     parser.set_defaults(temperature=0.0, top_k=0)
     return parser

@@ -17,16 +17,14 @@ from typing import Any
 from tqdm import tqdm
 
 from curr_reft.answers.reading import Reading
-from curr_reft.data.suites import SCORINGS
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import released as released_scoring
-from curr_reft.evaluation import rules
 from curr_reft.evaluation.quirk_list import QUIRKS, THOUGHT, Case, Quirk
 from curr_reft.files.cli import CommandParser
-from curr_reft.rewards import paper, released
+from curr_reft.rewards import paper, released, released_evaluation
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import GoldError
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import scorings
+from curr_reft.tasks.score import GoldError
 
 _STAGE_FILES = {f"stage{stage.number}": stage.name for stage in STAGES.values()}
 _SUITE_FILES = ("eval_main", "eval_refgta")
@@ -45,13 +43,13 @@ def released_reward(case: Case) -> float:
     """The released accuracy of a case."""
     if case.where in STAGES:
         return released.score(case.where, case.task, case.completion, case.gold).reward
-    return released_scoring.score(case.where, case.completion, _example(case)).reward
+    return released_evaluation.score(case.where, case.completion, _example(case)).reward
 
 
 def own_reward(case: Case, reading: Reading = "strict") -> float:
     """This project's accuracy of a case: `paper` in training, that of its suite in evaluation."""
     if case.where not in STAGES:
-        return rules.score(case.where, case.completion, _example(case), reading).reward
+        return scorings()[case.where][1].score(case.completion, _example(case), reading).reward
     try:
         return paper.score(case.where, case.task, case.completion, case.gold, reading).reward
     except GoldError:
@@ -82,7 +80,7 @@ def read_cases(directory: Path) -> list[Case]:
             continue
         for row in rows:
             suite = row.get("item_add", "refgta")
-            if suite in SCORINGS:
+            if suite in scorings():
                 gold = row["example"] if suite == "refgta" else row["example"]["solution"]
                 cases.append(Case(suite, row["task"], row["model_output"], gold))
     return cases

@@ -13,13 +13,13 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from curr_reft.answers.reading import READINGS
-from curr_reft.data.suites import SCORINGS
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation import released, rules
 from curr_reft.files.cli import CommandParser
+from curr_reft.rewards import released_evaluation
 from curr_reft.rewards.annotate import Row, add_scores, annotate_file, required
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import Score, incidents
+from curr_reft.tasks.registry import add_tasks_flag, scorings
+from curr_reft.tasks.score import Score, incidents
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Accuracy:
     high: float
     tolerant: float
     """Accuracy on the same completions of what a sensible person would read in them."""
-    released: float
-    """The released evaluator's accuracy on the same completions."""
+    released: float | None
+    """The released evaluator's accuracy on the same completions; `None` for what it did not score."""
     overlap: float | None
-    """Mean IoU of boxes (detection) or label sets (classification); `None` for math."""
+    """Mean IoU of boxes or label sets; `None` for tasks without."""
     unparsed: float
     """The share of completions without an answer of the kind that was asked for."""
     truncated: float
@@ -43,10 +43,10 @@ class Accuracy:
     format: float
     """The share of well-formed completions."""
     incidents: dict[str, int]
-    """Counts of rows by what went wrong with them (`curr_reft.rewards.score`)."""
+    """Counts of rows by what went wrong with them (`curr_reft.tasks.score`)."""
 
 
-def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tuple[list[Row], Accuracy]:
+def score_predictions(suite: str, predictions: Sequence[Row]) -> tuple[list[Row], Accuracy]:
     """Predictions with their scores and the reasons for them, and the accuracy over all of them.
 
     A prediction has `model_output`, `example` and `truncated`; added are `strict`, `tolerant`,
@@ -55,6 +55,7 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
     Raises:
         InputError: when a row lacks a field.
     """
+    task, scoring = scorings()[suite]
     rows: list[Row] = []
     counts: Counter[str] = Counter()
     for prediction in predictions:
@@ -62,7 +63,7 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
         counts.update(incidents(scores))
         row = add_scores(prediction, scores, explain=True)
         row["overlap"] = scores["strict"].overlap
-        row["parsed"] = rules.is_parsed(suite, row["model_output"])
+        row["parsed"] = scoring.is_parsed(row["model_output"])
         rows.append(row)
     n = len(rows)
     right = sum(row["strict"] for row in rows)
@@ -74,17 +75,17 @@ def score_predictions(suite: str, task: str, predictions: Sequence[Row]) -> tupl
         low=interval.low,
         high=interval.high,
         tolerant=sum(row["tolerant"] for row in rows) / n,
-        released=sum(row["released"] for row in rows) / n,
+        released=sum(row["released"] for row in rows) / n if "released" in rows[0] else None,
         overlap=sum(overlaps) / len(overlaps) if overlaps else None,
         unparsed=sum(not row["parsed"] for row in rows) / n,
         truncated=sum(row["truncated"] for row in rows) / n,
-        format=sum(score_format("open", task, row["model_output"]).reward for row in rows) / n,
+        format=sum(score_format("open", task.name, row["model_output"]).reward for row in rows) / n,
         incidents=dict(counts),
     )
 
 
 def score_row(suite: str, row: Row) -> dict[str, Score]:
-    """The strict, the tolerant and the released score of a row.
+    """The strict, the tolerant and, where the release scored such rows, the released score of a row.
 
     The options that its problem lists, in the row or in its example, help the tolerant reading.
 
@@ -92,15 +93,19 @@ def score_row(suite: str, row: Row) -> dict[str, Score]:
         InputError: when the row lacks a field.
     """
     output, example = required(row, "model_output", str), required(row, "example", dict)
-    if "solution" not in example:
-        raise InputError("example: holds no solution")
     problem = row.get("problem", example.get("problem"))
     problem = problem if isinstance(problem, str) else ""
-    strict, tolerant = (rules.score(suite, output, example, reading, problem) for reading in READINGS)
+    _, scoring = scorings()[suite]
+    if scoring.fields[0] not in example:
+        raise InputError(f"example: holds no {scoring.fields[0]}")
+    strict, tolerant = (scoring.score(output, example, reading, problem) for reading in READINGS)
     if tolerant.incident == strict.incident:
         # It is the row's, and counted once.
         tolerant = tolerant._replace(incident=None)
-    return {"strict": strict, "tolerant": tolerant, "released": released.score(suite, output, example)}
+    scores = {"strict": strict, "tolerant": tolerant}
+    if suite in released_evaluation.SCORERS:
+        scores["released"] = released_evaluation.score(suite, output, example)
+    return scores
 
 
 @command
@@ -108,11 +113,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the scored rows to standard output."""
     parser = CommandParser(prog="python -m curr_reft.evaluation.scoring", description=__doc__)
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS.jsonl")
-    parser.add_argument("--suite", choices=SCORINGS, required=True)
+    parser.add_argument("--suite", required=True, metavar="SCORING", help="its rules, such as detection_in")
+    add_tasks_flag(parser)
     parser.add_argument(
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )
     arguments = parser.parse_args(argv)
+    if arguments.suite not in scorings():
+        raise InputError(f"--suite {arguments.suite}: use one of {', '.join(scorings())}")
     annotate_file(arguments.predictions, partial(score_row, arguments.suite), arguments.explain)
 
 

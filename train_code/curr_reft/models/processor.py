@@ -88,10 +88,16 @@ def load_processor(
         )
     if processor.chat_template is None:
         raise InputError(f"{flag} {model}: no chat template; copy the base model's chat_template.jinja")
-    size = processor.image_processor.size
+    images = processor.image_processor
+    if not hasattr(images, "merge_size") or "longest_edge" not in images.size:
+        raise InputError(
+            f"{flag} {model}: a {model_config.model_type} model, whose image sizes and tokens are not known"
+            " here; use one of the Qwen-VL families (Qwen2-VL, Qwen2.5-VL, Qwen3-VL)"
+        )
+    size = images.size
     smallest = size["shortest_edge"] if min_pixels is None else min_pixels
     largest = size["longest_edge"] if max_pixels is None else max_pixels
     if not 1 <= smallest <= largest:
         raise InputError(f"--min_pixels {smallest}, --max_pixels {largest}: expected 1 <= min <= max")
-    processor.image_processor.size = SizeDict(shortest_edge=smallest, longest_edge=largest)
+    images.size = SizeDict(shortest_edge=smallest, longest_edge=largest)
     return processor

@@ -13,9 +13,9 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
 from curr_reft.rewards import paper
 from curr_reft.rewards.annotate import Row, annotate_file, required
-from curr_reft.rewards.score import Score
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
+from curr_reft.tasks.score import Score
 
 
 def score_row(stage: str, variant: str, reading: Reading, row: Row) -> dict[str, Score]:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.score import MATH_TIMEOUT, Score, incidents
+from curr_reft.tasks.score import MATH_TIMEOUT, Score, incidents
 
 Row = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """The format reward: is a completion written the way the prompt asks?"""
 
-from curr_reft.answers.boxes import parse_detection
-from curr_reft.rewards.score import Score
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import get_task
+from curr_reft.tasks.score import Score
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -9,8 +10,8 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 def score_format(stage: str, task: str, completion: str) -> Score:
     """1 for ``<think>…</think> <answer>…</answer>`` and nothing else, else 0. Never raises; linear time.
 
-    Each tag must occur exactly once and the answer must not be empty. In the open stage a detection answer
-    must also hold a box or be ``No Objects``; judge and choice rows of that task are answered by a word or a
+    Each tag must occur exactly once and the answer must not be empty. Where the answer itself is asked for,
+    the task may demand more, as detection does a box; judge and choice rows are answered by a word or a
     letter. The paper only adds a format term (eq. 8); the rule is *ours*, after the released pattern.
     """
     text = completion.strip()
@@ -24,6 +25,6 @@ def score_format(stage: str, task: str, completion: str) -> Score:
     answer = block.removesuffix("</answer>").strip()
     if not answer:
         return Score(0.0, "the answer is empty")
-    if stage == "open" and task == "detection" and parse_detection(answer) is None:
-        return Score(0.0, "the answer is no box")
-    return Score(1.0, "well-formed")
+    known = get_task(task) if STAGES[stage].answer == "open" else None
+    fault = known and known.format_fault(answer)
+    return Score(1.0, "well-formed") if fault is None else Score(0.0, fault)

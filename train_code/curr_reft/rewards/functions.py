@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.score import MATH_TIMEOUT
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
+from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

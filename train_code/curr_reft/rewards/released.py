@@ -20,7 +20,7 @@ from curr_reft.rewards.released_answers import (
     tagged_answer,
     yes_no,
 )
-from curr_reft.rewards.score import MATH_TIMEOUT, Score
+from curr_reft.tasks.score import MATH_TIMEOUT, GoldError, Score
 
 IOU_TO_BEAT = 0.5
 
@@ -34,14 +34,19 @@ def score(stage: str, task: str, completion: str, solution: str) -> Score:
         return _judge(task, completion, solution)
     if stage == "choice":
         return _choice(completion, solution)
-    rules = {"detection": _detection, "classify": _classify, "math": _math}
-    if task not in rules:
+    if task not in _OPEN_RULES:
         return Score(0.0, f"unknown task {task}")
-    return rules[task](completion, solution)
+    return _OPEN_RULES[task](completion, solution)
 
 
 def check_gold(stage: str, task: str, solution: str) -> None:
-    """Nothing: the released code scores whatever it is given."""
+    """Refuse rows of other tasks and stages; the released code scores whatever gold it is given.
+
+    Raises:
+        GoldError: for a task or stage that the release does not have.
+    """
+    if task not in _OPEN_RULES or stage not in ("judge", "choice", "open"):
+        raise GoldError(f"the released rewards know no task {task!r} in stage {stage!r}; use variant paper")
 
 
 def score_format(stage: str, task: str, completion: str) -> Score:
@@ -151,3 +156,6 @@ def _classify(completion: str, solution: str) -> Score:
 
 def _math(completion: str, solution: str) -> Score:
     return score_math(completion, solution, tagged_answer(completion), tagged_answer(solution))
+
+
+_OPEN_RULES = {"detection": _detection, "classify": _classify, "math": _math}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from curr_reft.errors import InputError
 from curr_reft.rewards import paper, released
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import Score
+from curr_reft.tasks.score import Score
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from curr_reft.evaluation.answers import Answers, fields_of
 from curr_reft.evaluation.backends.endpoint import MODEL_KEY
 from curr_reft.evaluation.flags import add_model_flags, check_model_flags
 from curr_reft.evaluation.models import EvaluatedModel, find_models
-from curr_reft.evaluation.questions import Images
+from curr_reft.evaluation.requests import Images
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.journal import sole_writer

@@ -11,6 +11,7 @@ from curr_reft.errors import InputError
 from curr_reft.files.manifest import sha256_of
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of
 
 
 def image_digests(candidates: Sequence[Candidate]) -> dict[Path, str]:
@@ -35,7 +36,7 @@ def shown_image(path: Path, stage: str, task: str | None, shown: Size) -> Image.
     Raises:
         InputError: when it cannot be decoded, or is another than the one that was shown.
     """
-    image = fit_to_budget(open_image(path), STAGES[stage].budget(task or ""))
+    image = fit_to_budget(open_image(path), asking_of(STAGES[stage], task).budget)
     if image.size != shown:
         sizes = " and ".join("{}x{}".format(*size) for size in (shown, image.size))
         raise InputError(f"{path}: another image than the model was shown ({sizes} pixels); sample again")

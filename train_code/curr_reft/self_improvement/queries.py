@@ -6,16 +6,15 @@ from pathlib import Path
 from transformers import ProcessorMixin
 
 from curr_reft.boxes import BoxFrame
-from curr_reft.data.dataset import box_frame_size, texts_in_frame
-from curr_reft.data.images import budget_size
-from curr_reft.data.schema import Example, Query, iter_queries
+from curr_reft.data.prompts import Request, request, seed_of
+from curr_reft.data.schema import Query, iter_queries
 from curr_reft.errors import InputError
-from curr_reft.evaluation.questions import Images
-from curr_reft.evaluation.request import Request, content_digest, seed_of
+from curr_reft.evaluation.requests import Images
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.self_improvement.sources import Source
 from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import asking_of, find_task
 
 _ANY_ANSWER = "-"
 
@@ -34,14 +33,12 @@ def read_queries(source: Source, data_root: Path) -> list[Query]:
                 f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
             )
         try:
-            message_row(_prompt(source, query.problem), _ANY_ANSWER, query.image)
+            message_row(
+                asking_of(STAGES[source.stage], source.task).prompt(query.problem), _ANY_ANSWER, query.image
+            )
         except InputError as error:
             raise InputError(f"{query.id}: problem: {error}") from error
     return queries
-
-
-def _prompt(source: Source, problem: str) -> str:
-    return STAGES[source.stage].prompt(source.task or "", problem)
 
 
 def candidates_of(
@@ -75,16 +72,9 @@ def _candidates(
     box_frame: BoxFrame,
     processor: ProcessorMixin | None,
 ) -> Iterator[Candidate]:
-    stage, shown = STAGES[source.stage], None
-    problem, solution = query.problem, query.solution
-    if query.image is not None:
-        stored = images.sizes[query.image]
-        shown = budget_size(stored, stage.budget(source.task))
-        if source.task == "detection":
-            frame = shown if processor is None else box_frame_size(shown, box_frame, processor)
-            example = Example(query.id, problem, solution or "", source.task, query.image)
-            problem, moved = texts_in_frame(example, stored, frame)
-            solution = None if solution is None else moved
+    task = None if source.task is None else find_task(source.task)
+    stored = None if query.image is None else images.sizes[query.image]
+    asked = request(query, task, asking_of(STAGES[source.stage], source.task), stored, box_frame, processor)
     # The same wherever the data root is.
     place = source.json_path + query.id.removeprefix(str(data_root / source.json_path))
     for sample in range(samples):
@@ -95,11 +85,11 @@ def _candidates(
             sample=sample,
             stage=source.stage,
             task=source.task,
-            problem=problem,
-            prompt=_prompt(source, problem),
+            problem=asked.problem,
+            prompt=asked.prompt,
             image=query.image,
-            shown=shown,
-            solution=solution,
+            shown=asked.shown,
+            solution=asked.solution,
             completion="",
             truncated=False,
         )
@@ -112,8 +102,8 @@ def request_of(candidate: Candidate, images: Images, seed: int) -> Request:
         id=candidate.id,
         prompt=candidate.prompt,
         image=candidate.image,
-        budget=STAGES[candidate.stage].budget(candidate.task or ""),
+        budget=asking_of(STAGES[candidate.stage], candidate.task).budget,
         shown=candidate.shown,
-        content=content_digest(candidate.prompt, image, candidate.shown),
+        image_digest=image,
         seed=seed_of(f"{seed} {candidate.id}"),
     )

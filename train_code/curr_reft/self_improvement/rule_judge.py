@@ -28,10 +28,10 @@ from tqdm import tqdm
 from curr_reft.errors import InputError
 from curr_reft.rewards import paper
 from curr_reft.rewards.format import score_format
-from curr_reft.rewards.score import MATH_TIMEOUT
 from curr_reft.self_improvement.judge_consistency import score_consistency
 from curr_reft.self_improvement.judge_journal import JudgementFile, Verdict, digest_of
 from curr_reft.self_improvement.records import CRITERIA, TOTAL, Candidate
+from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.files.yaml import read_mapping
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import known_tasks
 
 DOMAINS = ("math", "science", "general")
 MODALITIES = ("image", "text")
@@ -73,7 +74,7 @@ def _source(config: Path, name: Any, fields: Any) -> Source:
         "domain": DOMAINS,
         "modality": MODALITIES,
         "stage": tuple(STAGES),
-        "task": TASKS,
+        "task": tuple(known_tasks()),
     }
     for key, values in known.items():
         if key in fields and fields[key] not in values:
@@ -82,8 +83,9 @@ def _source(config: Path, name: Any, fields: Any) -> Source:
         raise InputError(f"{where}: json_path is a path below the data root")
     if not isinstance(fields["quota"], int) or isinstance(fields["quota"], bool) or fields["quota"] < 1:
         raise InputError(f"{where}: quota: expected a whole number from 1, found {fields['quota']!r}")
-    if fields["modality"] == "text" and fields.get("task") in ("detection", "classify"):
-        raise InputError(f"{where}: task {fields['task']} is about images, and modality text has none")
+    task = known_tasks().get(fields.get("task"))
+    if fields["modality"] == "text" and task is not None and task.needs_image:
+        raise InputError(f"{where}: task {task.name} is about images, and modality text has none")
     return Source(name, **fields)
 
 

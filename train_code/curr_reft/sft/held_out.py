@@ -10,18 +10,14 @@ from curr_reft.data.leaks import find_overlaps, read_suites
 from curr_reft.data.schema import Example
 from curr_reft.data.suites import load_suites
 from curr_reft.sft.images import pixel_digest
-from curr_reft.stages import STAGES, TASKS, ImageBudget
+from curr_reft.stages import STAGES, Asking, ImageBudget
+from curr_reft.tasks.registry import known_tasks
 
 if TYPE_CHECKING:
     from curr_reft.sft.check import Row
 
 _NO_IMAGE = Path("no image")
 _THREADS = 8
-_BUDGETS = [None, *{budget for stage in STAGES.values() for budget in stage.budgets.values()}]
-# What stages add to a problem; the longest first, since some end in others.
-_INSTRUCTIONS = sorted(
-    {stage.prompt(task, "") for stage in STAGES.values() for task in TASKS}, key=len, reverse=True
-)
 
 
 def leaks_of(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
@@ -33,7 +29,8 @@ def leaks_of(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list
     questions, unread = read_suites(load_suites(suites), data_root)
     by_digest: dict[str, dict[Path, str]] = {}
     held_out = (each.image for suite in questions.values() for each in suite)
-    for path, digests in _digests(held_out, _BUDGETS).items():
+    budgets = list({None, *(asking.budget for asking in _askings())})
+    for path, digests in _digests(held_out, budgets).items():
         for digest in digests:
             by_digest.setdefault(digest, {})[path] = "image"
     copies: dict[Path, dict[Path, str]] = {}
@@ -56,6 +53,10 @@ def leaks_of(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list
     return faults, unread
 
 
+def _askings() -> list[Asking]:
+    return [task.asking(stage) for stage in STAGES.values() for task in known_tasks().values()]
+
+
 def _digests(paths: Iterable[Path], budgets: Sequence[ImageBudget | None]) -> dict[Path, set[str]]:
     """Of each image its pixels' digest at every budget; none of an image that cannot be opened."""
 
@@ -73,7 +74,8 @@ def _digests(paths: Iterable[Path], budgets: Sequence[ImageBudget | None]) -> di
 
 def problem_of(user_text: str) -> str:
     """What is asked, without the instruction of a stage at its end."""
-    for instruction in _INSTRUCTIONS:
+    # The longest first, since some end in others.
+    for instruction in sorted({asking.prompt("") for asking in _askings()}, key=len, reverse=True):
         if user_text.endswith(instruction):
             return user_text.removesuffix(instruction)
     return user_text

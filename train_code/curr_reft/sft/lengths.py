@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from transformers import ProcessorMixin
 
 from curr_reft.boxes import Size
-from curr_reft.data.dataset import image_token_count
+from curr_reft.data.prompts import image_token_count
 from curr_reft.data.row_fields import IMAGE_TAG
 from curr_reft.models.processor import load_processor
 from curr_reft.sft.messages import MessageRow

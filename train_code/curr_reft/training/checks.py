@@ -9,9 +9,9 @@ from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.data.suites import load_suites
 from curr_reft.errors import InputError
-from curr_reft.rewards.score import GoldError
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
+from curr_reft.tasks.score import GoldError
 from curr_reft.training.arguments import DataArguments
 
 

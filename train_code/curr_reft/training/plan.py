@@ -13,7 +13,8 @@ from rich.table import Table
 from transformers import ProcessorMixin
 
 from curr_reft.answers.region import extract_answer
-from curr_reft.data.dataset import Split, render_prompt
+from curr_reft.data.dataset import Split
+from curr_reft.data.prompts import render_prompt
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments

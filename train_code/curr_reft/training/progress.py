@@ -2,11 +2,9 @@
 
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
-from curr_reft.stages import TASKS
+from curr_reft.tasks.registry import known_tasks
 
 _HEADLINES = {
-    "reward": "reward",
-    **{f"accuracy/{task}": task for task in TASKS},
     "rewards/format/mean": "format",
     "frac_reward_zero_std": "no-signal groups",
     "kl": "kl",
@@ -29,10 +27,12 @@ class HeadlineProgress(ProgressCallback):
     ) -> None:
         if not state.is_world_process_zero or self.training_bar is None:
             return
+        tasks = {f"accuracy/{task}": task for task in known_tasks()}
+        headlines = {"reward": "reward", **tasks, **_HEADLINES}
         for prefix, title in (("", "step"), ("eval_", "eval, step")):
             values = [
                 f"{name} {logs[prefix + key]:.3g}"
-                for key, name in _HEADLINES.items()
+                for key, name in headlines.items()
                 if logs.get(prefix + key) is not None
             ]
             if values:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from transformers import ProcessorMixin
 
-from curr_reft.data.dataset import image_token_count
+from curr_reft.data.prompts import image_token_count
 from curr_reft.errors import InputError
 from curr_reft.training.arguments import CurriculumConfig, DataArguments
 

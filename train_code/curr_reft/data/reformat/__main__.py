@@ -11,6 +11,7 @@ from curr_reft.data.rows import write_rows
 from curr_reft.data.schema import read_examples
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.tasks.registry import add_tasks_flag, find_task
 
 
 @command
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--drop_bad_rows", action="store_true", help="leave out rows that cannot be asked about"
     )
+    add_tasks_flag(parser)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.judge is None and arguments.choice is None:
@@ -34,11 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.judge and arguments.choice and arguments.judge.resolve() == arguments.choice.resolve():
         raise InputError("--judge and --choice would go to one file")
     examples = [row for path in arguments.rows for row in read_examples(path, arguments.image_root)]
-    detection = [example for example in examples if example.task == "detection"]
+    boxed = [example for example in examples if find_task(example.task).has_boxes]
     # A row whose image is bad is a bad record, for --drop_bad_rows to decide on.
-    sizes = check_images(detection, allow_missing=True)[0] if detection else {}
+    sizes = check_images(boxed, allow_missing=True)[0] if boxed else {}
     # Faults of single rows are the builder's to name; here a file in another frame stops all.
-    box_faults(detection, sizes)
+    box_faults(boxed, sizes)
     for path, build in ((arguments.judge, judge_rows), (arguments.choice, choice_rows)):
         if path is not None:
             outcomes = build(examples, sizes, arguments.image_root, arguments.seed)

@@ -15,21 +15,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from curr_reft.answers.boxes import parse_boxes
-from curr_reft.answers.labels import parse_labels
-from curr_reft.answers.options import LETTERS, listed_options, parse_gold_options, parse_options
+from curr_reft.answers.options import LETTERS, listed_options
 from curr_reft.answers.region import extract_answer
-from curr_reft.boxes import Size, box_fault, scale_box
-from curr_reft.data.reformat.answer_kinds import UNIT_SIZE, Boxes, Kind, Labels, Letters, Values
+from curr_reft.boxes import Size
 from curr_reft.data.reformat.grouping import blocks
-from curr_reft.data.reformat.listed_options import listed_labels
-from curr_reft.data.reformat.math_values import is_comparable
 from curr_reft.data.reformat.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
 from curr_reft.data.rows import BadRecord, Row, make_row
 from curr_reft.data.schema import Example
-from curr_reft.rewards.paper import score
-
-_OFFERED_WHEN_UNKNOWN = "ABCD"
+from curr_reft.tasks.classification import Labels
+from curr_reft.tasks.distractors import Distractors, OpenRow
+from curr_reft.tasks.math import Letters, Values
+from curr_reft.tasks.registry import find_task
+from curr_reft.tasks.rule import find_gold, score_completion
 
 
 def judge_rows(
@@ -48,7 +45,7 @@ def judge_rows(
         return _row(example, "judge", problem, answer, image_root)
 
     def questions(
-        kind: Kind, block: Sequence[Example], rng: np.random.Generator
+        kind: Distractors, block: Sequence[Example], rng: np.random.Generator
     ) -> Iterator[tuple[int, Row]]:
         for row, claim, truth in judgements(kind, rng):
             yield row, ask(block[row], claim, "yes" if truth else "no")
@@ -68,7 +65,7 @@ def choice_rows(
     decks: defaultdict[tuple[type, int], list[int]] = defaultdict(list)
 
     def questions(
-        kind: Kind, block: Sequence[Example], rng: np.random.Generator
+        kind: Distractors, block: Sequence[Example], rng: np.random.Generator
     ) -> Iterator[tuple[int, Row | BadRecord]]:
         if isinstance(kind, Letters):
             yield from (reordered(row, kind.letters[row], block[row], rng) for row in range(len(block)))
@@ -114,26 +111,27 @@ def _build(
     seed: int,
     stage: str,
     questions: Callable[
-        [Kind, Sequence[Example], np.random.Generator], Iterator[tuple[int, Row | BadRecord]]
+        [Distractors, Sequence[Example], np.random.Generator], Iterator[tuple[int, Row | BadRecord]]
     ],
 ) -> Iterator[Row | BadRecord]:
     """Ask about all rows, kind by kind and block by block; rows come in the order of their open rows."""
-    kinds: defaultdict[str, list[Example]] = defaultdict(list)
+    kinds: defaultdict[type[Distractors], list[Example]] = defaultdict(list)
     outcomes: list[tuple[int, Row | BadRecord]] = []
     order = {example.id: place for place, example in enumerate(examples)}
     for example in examples:
-        fault = _fault(example, sizes)
+        row = _open_row(example, sizes)
+        fault = _fault(example, row)
         if fault is None:
-            kinds[_kind_name(example)].append(example)
+            kinds[find_task(example.task).distractors(row)].append(example)
         else:
             outcomes.append((order[example.id], BadRecord(example.id, fault)))
     progress = tqdm(total=len(order) - len(outcomes), desc=stage, unit="row", disable=None)
-    for name, rows in kinds.items():
-        rng = np.random.default_rng(random.Random(f"{seed}:{stage}:{name}").getrandbits(64))
+    for kind, rows in kinds.items():
+        rng = np.random.default_rng(random.Random(f"{seed}:{stage}:{kind.name}").getrandbits(64))
         for indices in blocks(len(rows), rng):
             block = [rows[index] for index in indices]
             asked: Counter[int] = Counter()
-            for row, new in questions(_KINDS[name](block, sizes), block, rng):
+            for row, new in questions(kind.of([_open_row(each, sizes) for each in block]), block, rng):
                 asked[row] += 1
                 if asked[row] > 1:
                     new["id"] += f"#{asked[row]}"
@@ -147,71 +145,23 @@ def _build(
     yield from (outcome for _, outcome in sorted(outcomes, key=lambda pair: pair[0]))
 
 
-def _fault(example: Example, sizes: Mapping[Path, Size]) -> str | None:
+def _fault(example: Example, row: OpenRow) -> str | None:
     """Why nothing can be asked about an open row."""
-    answer = _answer(example)
-    if not answer:
+    if not row.answer:
         return "solution: an empty answer"
-    if example.task == "detection":
-        if example.image not in sizes:
-            return "image: its image cannot be used"
-        boxes = parse_boxes(answer)
-        if boxes is None or len(boxes) != 1:
-            return f"solution: expected one box with an area, found {answer[:60]!r}"
-        fault = box_fault(boxes[0], sizes[example.image])
-        if fault is not None:
-            return fault
-    if example.task == "classify" and not parse_labels(answer):
-        return "solution: an empty label set"
-    kind = _KINDS[_kind_name(example)]([example], sizes)
-    if isinstance(kind, Letters) and kind.letters[0] not in kind.offered[0]:
-        return f"solution: option {kind.letters[0]} is none of {', '.join(kind.offered[0])}"
-    if isinstance(kind, Values) and not is_comparable(kind.texts[0]):
-        return f"solution: the reward cannot compare {answer[:60]!r}"
-    claim = kind.spell(0, 0)
-    if score("open", example.task, f"<answer>{claim}</answer>", example.solution).reward < 1:
-        return f"solution: {answer[:60]!r} becomes another answer where a question spells it, {claim[:60]!r}"
+    task = find_task(example.task)
+    distractors = task.distractors(row)
+    if fault := distractors.fault(row):
+        return fault
+    claim = distractors.of([row]).spell(0, 0)
+    gold, rule = find_gold(task.rules, example.solution, f"task {task.name}")
+    if score_completion(f"<answer>{claim}</answer>", gold, rule, "strict").reward < 1:
+        return (
+            f"solution: {row.answer[:60]!r} becomes another answer where a question spells it, {claim[:60]!r}"
+        )
     return None
 
 
-def _answer(example: Example) -> str:
-    return extract_answer(example.solution) or ""
-
-
-def _kind_name(example: Example) -> str:
-    if example.task == "math":
-        return "letters" if len(parse_gold_options(_answer(example)) or ()) == 1 else "values"
-    return {"detection": "boxes", "classify": "labels"}[example.task]
-
-
-def _boxes(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Boxes:
-    images = [sizes[example.image] for example in block]
-    boxes = [
-        scale_box(parse_boxes(_answer(example))[0], size, UNIT_SIZE)
-        for example, size in zip(block, images, strict=True)
-    ]
-    return Boxes(np.clip(np.array(boxes), 0, 1), images, [str(example.image) for example in block])
-
-
-def _labels(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Labels:
-    listed = [listed_labels(example.problem) for example in block]
-    return Labels([parse_labels(_answer(example)) for example in block], frozenset().union(*listed))
-
-
-def _values(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Values:
-    return Values([" ".join(_answer(example).split()) for example in block])
-
-
-def _letters(block: Sequence[Example], sizes: Mapping[Path, Size]) -> Letters:
-    letters = [min(parse_options(_answer(example))) for example in block]
-    listed = [listed_options(example.problem) for example in block]
-    offered = [_OFFERED_WHEN_UNKNOWN if own is None else LETTERS[: len(own.options)] for own in listed]
-    return Letters(letters, offered)
-
-
-_KINDS: dict[str, Callable[[Sequence[Example], Mapping[Path, Size]], Kind]] = {
-    "boxes": _boxes,
-    "labels": _labels,
-    "values": _values,
-    "letters": _letters,
-}
+def _open_row(example: Example, sizes: Mapping[Path, Size]) -> OpenRow:
+    answer = extract_answer(example.solution) or ""
+    return OpenRow(example.problem, answer, str(example.image), sizes.get(example.image))

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from curr_reft.data.reformat.answer_kinds import Kind, Labels
 from curr_reft.data.reformat.grouping import group_rows
+from curr_reft.tasks.classification import Labels
+from curr_reft.tasks.distractors import Distractors
 
 OPTIONS = 4
 _BARRED = 1e6
@@ -36,7 +37,7 @@ class Choice(NamedTuple):
     right: list[int]
 
 
-def judgements(kind: Kind, rng: np.random.Generator) -> Iterator[Judgement]:
+def judgements(kind: Distractors, rng: np.random.Generator) -> Iterator[Judgement]:
     """As many true as false claims: one about each row, more where too many rows share an answer.
 
     A random half of the rows is asked about their own answers; the others exchange theirs, like for like. A
@@ -66,7 +67,7 @@ def judgements(kind: Kind, rng: np.random.Generator) -> Iterator[Judgement]:
 
 
 def _exchange(
-    kind: Kind, rows: list[int], clash: np.ndarray, distance: np.ndarray, rng: np.random.Generator
+    kind: Distractors, rows: list[int], clash: np.ndarray, distance: np.ndarray, rng: np.random.Generator
 ) -> dict[int, int]:
     """Who lends each of `rows` an answer, a like one: as many as possible lend once and borrow once."""
     while True:
@@ -81,7 +82,7 @@ def _exchange(
 
 
 def _lend(
-    kind: Kind, lenders: list[int], clash: np.ndarray, rng: np.random.Generator
+    kind: Distractors, lenders: list[int], clash: np.ndarray, rng: np.random.Generator
 ) -> list[tuple[int, int]] | None:
     """A borrower and the lender, for each of `lenders`; `None` when one of them turns out to clash with all.
 
@@ -115,7 +116,7 @@ def _bar(clash: np.ndarray, pairs: list[tuple[int, int]]) -> None:
         clash[np.ix_(first, second)] = clash[np.ix_(second, first)] = True
 
 
-def choices(kind: Kind, deck: list[int], rng: np.random.Generator) -> Iterator[Choice]:
+def choices(kind: Distractors, deck: list[int], rng: np.random.Generator) -> Iterator[Choice]:
     """A question with four options and one right answer, at a place from `deck`, about each row.
 
     Four rows share their answers: each is asked with the same four, of which another one is right.
@@ -190,7 +191,7 @@ def _label_choice(labels: Labels, row: int, columns: list[int], rng: np.random.G
 
 
 def _groups(
-    kind: Kind, size: int, rng: np.random.Generator
+    kind: Distractors, size: int, rng: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]], list[int]]:
     """`group_rows`, again until the reward's own comparison tells all answers of a group apart."""
     clash, distance = kind.clashes(), kind.distances()

@@ -23,6 +23,7 @@ from curr_reft.data.sources.flags import builder_parser
 from curr_reft.data.sources.refer import read_expressions
 from curr_reft.errors import command
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task
 
 
 def refgta_rows(
@@ -39,7 +40,7 @@ def refgta_rows(
         if isinstance(found, BadRecord):
             yield found
             continue
-        shown = budget_size(found.size, STAGES["open"].budget("detection"))
+        shown = budget_size(found.size, find_task("detection").asking(STAGES["open"]).budget)
         yield {
             "id": f"refgta:{found.id}",
             "problem": found.problem,

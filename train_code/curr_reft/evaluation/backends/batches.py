@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 
-from curr_reft.evaluation.request import Request
+from curr_reft.data.prompts import Request
 from curr_reft.processes import ProcessGroup
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends.endpoint import (
     ChatEndpoint,
     EndpointError,
@@ -14,7 +15,6 @@ from curr_reft.evaluation.backends.endpoint import (
 from curr_reft.evaluation.backends.generation import Completion, Save
 from curr_reft.evaluation.backends.refusals import Refusals
 from curr_reft.evaluation.backends.threads import for_each
-from curr_reft.evaluation.request import Request
 from curr_reft.models.decoding import Decoding
 from curr_reft.processes import ProcessGroup
 

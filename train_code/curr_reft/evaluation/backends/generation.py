@@ -13,11 +13,10 @@ import torch
 from peft import PeftModel
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import image_token_count, prompt_token_counts
+from curr_reft.data.prompts import Request, image_token_count, prompt_token_counts
 from curr_reft.evaluation.backends.batches import batches_of
 from curr_reft.evaluation.backends.memory import in_halves
 from curr_reft.evaluation.backends.model_inputs import model_inputs
-from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding, decode
 from curr_reft.models.vision_tower import quicken

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.prompts import Request, render_prompt
 from curr_reft.evaluation.backends.memory import in_halves
-from curr_reft.evaluation.request import Request
 from curr_reft.models.vision_tower import FAMILIES, cut_into_patches
 
 # Decoding an image takes some ten times as long as shrinking it for the processor.

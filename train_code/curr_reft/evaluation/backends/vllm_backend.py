@@ -10,10 +10,9 @@ from typing import Any
 from PIL import Image
 from transformers import ProcessorMixin
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.prompts import Request, render_prompt
 from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import Completion, Save
-from curr_reft.evaluation.request import Request
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.weights import check_finite, skeleton

@@ -16,7 +16,7 @@ from curr_reft.evaluation.pass_at_k.problems import Problem
 from curr_reft.evaluation.pass_at_k.samples import Sample
 from curr_reft.files import journal
 from curr_reft.rewards import paper
-from curr_reft.rewards.score import MATH_TIMEOUT
+from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
 

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curr_reft.boxes import Size
-from curr_reft.data.dataset import texts_in_frame
-from curr_reft.data.images import budget_size, check_images, fit_to_budget, open_image
+from curr_reft.data.images import check_images, fit_to_budget, open_image
+from curr_reft.data.prompts import request
 from curr_reft.data.schema import read_examples
 from curr_reft.evaluation.backends.endpoint import Message, data_uri, user_message
 from curr_reft.rewards import paper
-from curr_reft.rewards.score import GoldError
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task
+from curr_reft.tasks.score import GoldError
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Problem:
     @property
     def prompt(self) -> str:
         """The text of the user's request."""
-        return STAGES[self.stage].prompt(self.task, self.question)
+        return find_task(self.task).asking(STAGES[self.stage]).prompt(self.question)
 
     def request(self) -> Message:
         """The user's message: the image, shrunk to the stage's budget, and the prompt."""
-        image = fit_to_budget(open_image(self.image), STAGES[self.stage].budget(self.task))
+        image = fit_to_budget(open_image(self.image), find_task(self.task).asking(STAGES[self.stage]).budget)
         return user_message(self.prompt, data_uri(image))
 
 
@@ -55,17 +56,17 @@ def read_problems(path: Path, image_root: Path, stage: str) -> list[Problem]:
     problems = []
     for example in examples:
         stored = sizes[example.image]
-        shown = budget_size(stored, STAGES[stage].budget(example.task))
-        question, solution = texts_in_frame(example, stored, shown)
+        task = find_task(example.task)
+        asked = request(example, task, task.asking(STAGES[stage]), stored)
         problems.append(
             Problem(
                 id=Path(example.id).name,
                 stage=stage,
                 task=example.task,
-                question=question,
-                solution=solution,
+                question=asked.problem,
+                solution=asked.solution,
                 image=example.image,
-                shown=shown,
+                shown=asked.shown,
             )
         )
     return problems

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from curr_reft.data.prompts import seed_of
 from curr_reft.evaluation.backends.asking import ask_for_missing
 from curr_reft.evaluation.backends.endpoint import ChatEndpoint, EndpointError
 from curr_reft.evaluation.pass_at_k.problems import Problem
-from curr_reft.evaluation.request import seed_of
 from curr_reft.files import journal
 from curr_reft.files.manifest import sha256_of
 

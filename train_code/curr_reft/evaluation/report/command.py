@@ -20,11 +20,12 @@ from curr_reft.evaluation.report.markdown import to_markdown
 from curr_reft.evaluation.report.page import to_page
 from curr_reft.evaluation.report.provenance import differing_data
 from curr_reft.evaluation.report.record import Report, record
-from curr_reft.evaluation.report.tables import TITLES, accuracy_grid, comparison_grid
+from curr_reft.evaluation.report.tables import accuracy_grid, comparison_grid
 from curr_reft.evaluation.report.workbook import to_workbook
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.text import visible
+from curr_reft.tasks.registry import task_title
 
 _MOST_EXAMPLES = 100
 
@@ -113,7 +114,7 @@ def print_tables(report: Report, domains: Sequence[str]) -> None:
         for score in evaluation.scores.values():
             for incident, count in score.incidents.items():
                 if score.domain in domains:
-                    suite = score.suite if len(domains) > 1 else TITLES[score.task]
+                    suite = score.suite if len(domains) > 1 else task_title(score.task)
                     line = f"{evaluation.name}, {suite}: {incident} in {count} rows"
                     console.print(visible(line))
     if suites := differing_data(evaluations):

@@ -18,6 +18,7 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.report.documents import Evaluation, SuiteScore, is_number
 from curr_reft.files.html import jpeg_uri
 from curr_reft.files.text import shortened
+from curr_reft.tasks.registry import get_task
 from curr_reft.training.preview.images import Mark, page_image
 
 SEED = 42
@@ -154,7 +155,8 @@ def _card(row: dict[str, Any], score: SuiteScore, root: Path | None) -> Card:
     read = {name: explanation[name] for name in _SCORINGS if isinstance(explanation.get(name), dict)}
     problem, frame = row.get("problem"), row.get("frame")
     marks, notes = [], []
-    if score.task == "detection":
+    task = get_task(score.task)
+    if task is not None and task.has_boxes:
         marks, notes = _marks(read.get("strict", {}))
     shown, size, fault = _shown(row.get("image"), root, marks, frame)
     notes += [fault] if fault else []

@@ -13,12 +13,11 @@ from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.comparisons import Pair
 from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
 from curr_reft.files.text import visible
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import known_tasks, task_title
 
 NOT_SCORED = "not scored"
 """By a reading or rules that were not there when an evaluation was made."""
-
-TITLES = {"detection": "detection", "classify": "classification", "math": "math"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,9 @@ def suites_of(evaluations: Sequence[Evaluation], domain: str) -> dict[str, list[
         for suite, score in evaluation.scores.items():
             if score.domain == domain:
                 found.setdefault(suite, []).append(score)
-    return dict(sorted(found.items(), key=lambda item: TASKS.index(item[1][0].task)))
+    order = list(known_tasks())
+    rank = {task: order.index(task) for task in order}
+    return dict(sorted(found.items(), key=lambda item: rank.get(item[1][0].task, len(rank))))
 
 
 def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
@@ -75,7 +76,7 @@ def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
     header = ["model"]
     for suite, scores in suites.items():
         # Two suites of one task are told apart by their own names.
-        title = TITLES[scores[0].task] if tasks.count(scores[0].task) == 1 else suite
+        title = task_title(scores[0].task) if tasks.count(scores[0].task) == 1 else suite
         header.append(f"{title} (n={spread({score.n for score in scores})})")
     rows = []
     for evaluation in evaluations:
@@ -110,7 +111,7 @@ def paper_grid(evaluations: Iterable[Evaluation], backbone: str) -> Grid:
     for row in paper.visual_rows():
         if row.backbone == backbone:
             rows.append([row.row, f"paper, {row.table}", *(f"{value:.1f}" for value in row.values)])
-    header = ["model", "source", *(f"{TITLES[column.task]}, {column.domain}" for column in columns)]
+    header = ["model", "source", *(f"{task_title(column.task)}, {column.domain}" for column in columns)]
     return Grid(f"{backbone}: accuracy in percent", header, rows, names=2)
 
 

@@ -13,6 +13,7 @@ from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.boxes import Box, Size, boxes_in_text, round_box, scale_box
+from curr_reft.tasks.registry import find_task
 
 GOLD, OTHER = (255, 214, 0), (70, 200, 255)
 """Colours of right boxes, whose line is solid, and of other ones, whose line is dashed."""
@@ -45,7 +46,7 @@ def marks_of(row: Mapping[str, Any]) -> list[Mark]:
     An option is gold when the gold names its letter, a claim when the gold is yes. Rows of other tasks have
     none: their bracketed numbers are no boxes.
     """
-    if row["task"] != "detection":
+    if not find_task(row["task"]).has_boxes:
         return []
     answer = extract_answer(row["solution"]) or ""
     verdict, right = parse_yes_no(answer), parse_options(answer) or frozenset()

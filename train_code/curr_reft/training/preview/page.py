@@ -9,10 +9,11 @@ from typing import Any
 from PIL import Image
 
 from curr_reft.boxes import Size, box_fault
-from curr_reft.data.dataset import processed_size, render_prompt
 from curr_reft.data.images import fit_to_budget, open_image
+from curr_reft.data.prompts import processed_size, render_prompt
 from curr_reft.files.html import jpeg_uri, render_template
-from curr_reft.stages import TASKS, Stage
+from curr_reft.stages import Stage
+from curr_reft.tasks.registry import find_task, known_tasks
 from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards
 from curr_reft.training.preview.images import Mark, marks_of, page_image, sheet_image
 from curr_reft.training.run import Run
@@ -79,7 +80,7 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
 def processed_image(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[str, Size]]:
     """A row's image as the processor resizes it, and its size in each frame."""
     stored = open_image(Path(row["image"]))
-    budget = fit_to_budget(stored, run.plan.stage.budget(row["task"]))
+    budget = fit_to_budget(stored, find_task(row["task"]).asking(run.plan.stage).budget)
     resample = Image.Resampling(run.processor.image_processor.resample)
     processed = budget.resize(processed_size(budget.size, run.processor), resample)
     return processed, {"stored": stored.size, "budget": budget.size, "processed": processed.size}
@@ -103,7 +104,7 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
         ("model and processor", f"{run.model.model_name_or_path} (revision {run.model.model_revision})"),
         ("the stage's image budget", "; ".join(_budgets(plan.stage))),
         ("the processor's pixel limits", f"{size['shortest_edge']} to {size['longest_edge']} pixels"),
-        ("box frame", f"{data.box_frame} (boxes of detection rows are in its pixels)"),
+        ("box frame", f"{data.box_frame} (boxes are in its pixels)"),
         ("rewards", f"{' + '.join(data.reward_funcs)}, variant {data.reward_variant}"),
     ]
     if run.config.reward_weights is not None:
@@ -112,12 +113,12 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
 
 
 def _budgets(stage: Stage) -> Iterator[str]:
-    for task in TASKS:
-        budget = stage.budget(task)
+    for name, task in known_tasks().items():
+        budget = task.asking(stage).budget
         if budget is None:
-            yield f"{task}: none"
+            yield f"{name}: none"
         else:
-            yield f"{task}: above {budget.trigger} pixels to at most {budget.max_pixels}"
+            yield f"{name}: above {budget.trigger} pixels to at most {budget.max_pixels}"
 
 
 def render_page(run: Run, shown: str, found: Sequence[Card]) -> str:

@@ -17,7 +17,8 @@ from transformers import (
 from curr_reft.data.shapes.__main__ import QUESTIONS
 from curr_reft.data.shapes.scenes import IN_DOMAIN, OUT_OF_DOMAIN, sample_scene
 from curr_reft.data.shapes.tiny.chat_template import CHAT_TEMPLATE
-from curr_reft.stages import STAGES, TASKS
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import known_tasks
 
 VOCABULARY = 768
 
@@ -62,7 +63,8 @@ def _corpus(rows: int, seed: int) -> Iterator[str]:
 
 
 def _fixed_texts() -> list[str]:
-    instructions = {stage.prompt(task, "").strip() for stage in STAGES.values() for task in TASKS}
+    tasks = known_tasks().values()
+    instructions = {task.asking(stage).instruction.strip() for stage in STAGES.values() for task in tasks}
     return ["<think>", "</think>", "<answer>", "</answer>", *sorted(instructions)]
 
 

@@ -25,7 +25,7 @@ from torch.nn import functional
 from tqdm import trange
 from transformers import ProcessorMixin, Qwen2_5_VLForConditionalGeneration, set_seed
 
-from curr_reft.data.dataset import render_prompt
+from curr_reft.data.prompts import render_prompt
 from curr_reft.data.shapes.__main__ import QUESTIONS
 from curr_reft.data.shapes.scenes import (
     CELL,
@@ -41,6 +41,7 @@ from curr_reft.data.shapes.scenes import (
 )
 from curr_reft.data.shapes.tiny.model import build_model, build_processor, completion_text
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
         x, y = (value // CELL * CELL for value in json.loads(question.answer)["bbox_2d"][:2])
         quarter = CELL // 4
         box = [x + quarter, y + quarter, x + CELL - quarter, y + CELL - quarter]
-        prompt = STAGES["open"].prompt(question.task, question.problem)
+        prompt = find_task(question.task).asking(STAGES["open"]).prompt(question.problem)
         rows.append((draw(scene), prompt, completion_text(question.thought, json.dumps({"bbox_2d": box}))))
     return rows
 
@@ -160,7 +161,7 @@ def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row
         scene = _question_scene(rng, full_share)
         image = draw(scene)
         for question in QUESTIONS[stage](rng, scene):
-            prompt = STAGES[stage].prompt(question.task, question.problem)
+            prompt = find_task(question.task).asking(STAGES[stage]).prompt(question.problem)
             rows.append((image, prompt, completion_text(question.thought, question.answer)))
     return rows[:count]
 

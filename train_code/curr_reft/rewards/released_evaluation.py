@@ -17,7 +17,7 @@ from curr_reft.rewards.released_answers import (
     last_box,
     tagged_answer,
 )
-from curr_reft.rewards.score import RELEASED_CRASH, Score
+from curr_reft.tasks.score import RELEASED_CRASH, Score
 
 _REFGTA_FRAMES = {"solution": IOU_TO_BEAT, "normalized_solution": IOU_TO_BEAT, "resize_solution": 0.49}
 _CRASHES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -29,7 +29,7 @@ def score(suite: str, output: str, example: dict[str, Any]) -> Score:
     `example` is the dataset row; RefGTA's carries `solution`, `normalized_solution` and `resize_solution`.
     """
     try:
-        return _SCORERS[suite](output, example)
+        return SCORERS[suite](output, example)
     except _CRASHES as error:
         rule = f"{type(error).__name__} stops the released loop"
         return Score(0.0, rule, output, example.get("solution"), RELEASED_CRASH)
@@ -102,7 +102,7 @@ def _refgta(output: str, example: dict[str, Any]) -> Score:
     return Score(0.0, "no frame matches", box, golds)
 
 
-_SCORERS = {
+SCORERS = {
     "detection_in": _detection,
     "classify_in": _classify,
     "classify_out": _classify,
