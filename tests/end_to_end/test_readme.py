@@ -1,4 +1,4 @@
-"""The README's example of rows of one's own, run as it stands there."""
+"""The data card's example of rows of one's own, run as it stands there."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_three_rows_of_ones_own_go_through_everything(tmp_path):
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Your own rows")[2]
+    section = (ROOT / "grpo_sft_data/README.md").read_text(encoding="utf-8").partition("## Your own rows")[2]
     script = section.partition("```bash\n")[2].partition("```")[0]
     for name in ("configs", "train_code"):
         (tmp_path / name).symlink_to(ROOT / name)

@@ -39,8 +39,8 @@ def test_few_differences_are_left_without_a_quirk(cases):
     assert len(untouched) < 0.1 * len(differing)
 
 
-def test_readme_holds_the_table(root, table):
-    assert table in (root / "README.md").read_text(encoding="utf-8")
+def test_reproduction_notes_hold_the_table(root, table):
+    assert table in (root / "train_code/REPRODUCTION.md").read_text(encoding="utf-8")
 
 
 def test_a_missing_directory_is_named(tmp_path):

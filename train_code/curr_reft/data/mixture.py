@@ -30,7 +30,7 @@ _SPLITS = {"train_datasets": "train", "val_datasets": "val"}
 _DATASET_KEYS = ("json_path", "sampling_strategy")
 _GET_DATA = (
     "if the data is not here yet, 'python -m curr_reft.data.download' fetches the released rows and"
-    " 'scripts/build_data.sh' makes rows from public annotations; see README.md, Data"
+    " 'scripts/build_data.sh' makes rows from public annotations; see grpo_sft_data/README.md"
 )
 _STRATEGY = re.compile(r"(first|end|random):([0-9]{1,9})(%?)")
 
