@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The three stages of one size in order: scripts/curriculum.sh SIZE [flags of every stage script]
+# The stages of one size in order: scripts/curriculum.sh SIZE [flags of every stage script]
 # A finished stage is skipped; an unfinished one goes on from its newest whole checkpoint, or begins again without
 # one. With --dry_run a stage whose predecessor has not run plans with the base.
 # Environment: see scripts/launch.sh; MODEL is the base model of stage 1.
@@ -15,10 +15,14 @@ SIZE=$1
 shift
 OUTPUT=$(realpath -m "${OUTPUT:-$HERE/../outputs/$SIZE}")
 export OUTPUT
-BASE=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$HERE/../configs/$SIZE/stage1_judge.yaml")}
+if [[ -x $HERE/../.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$(realpath "$HERE/../.venv/bin"):$PATH
+fi
+STAGES=$(python -m curr_reft.stages)
+BASE=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$HERE/../configs/$SIZE/$(head -n 1 <<<"$STAGES").yaml")}
 unset MODEL
 PREVIOUS=
-for STAGE in stage1_judge stage2_choice stage3_open; do
+for STAGE in $STAGES; do
     if grep -qs '"status": "finished"' "$OUTPUT/$STAGE/manifest.json"; then
         echo "$STAGE is finished: $OUTPUT/$STAGE" >&2
         PREVIOUS=$STAGE

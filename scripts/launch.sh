@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train one stage under torchrun: scripts/launch.sh SIZE STAGE [flags of the stage script]
 #   SIZE   a folder of configs: qwen2_5_vl_3b, qwen2_5_vl_7b, tiny
-#   STAGE  stage1_judge, stage2_choice or stage3_open
+#   STAGE  a stage of curr_reft/stages.py: stage1_judge, stage2_choice, stage3_open
 # From the environment, each optional:
 #   MODEL        what the stage starts from (default: stage 1 the configuration's model, else the previous stage)
 #   DATA_ROOT    folder of rows and images (default grpo_sft_data/grpo_data)
@@ -22,20 +22,22 @@ shift 2
 absolute() { if [[ -e $1 || $1 == ./* || $1 == ../* ]]; then realpath -m "$1"; else echo "$1"; fi; }
 DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/grpo_data}")
 OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/$SIZE}")
-case $STAGE in
-    stage1_judge) MODEL=${MODEL:+$(absolute "$MODEL")} ;;
-    stage2_choice) MODEL=$(absolute "${MODEL:-$OUTPUT/stage1_judge}") ;;
-    stage3_open) MODEL=$(absolute "${MODEL:-$OUTPUT/stage2_choice}") ;;
-    *) echo "error: unknown stage '$STAGE': stage1_judge, stage2_choice or stage3_open" >&2 && exit 2 ;;
-esac
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
+STAGES=$(python -m curr_reft.stages)
+if ! grep -qx "$STAGE" <<<"$STAGES"; then
+    echo "error: unknown stage '$STAGE': one of" $STAGES >&2
+    exit 2
+fi
+PREVIOUS=$(grep -x -B 1 "$STAGE" <<<"$STAGES" | sed '$d')
+MODEL=${MODEL:-${PREVIOUS:+$OUTPUT/$PREVIOUS}}
+MODEL=${MODEL:+$(absolute "$MODEL")}
 if [[ ! -f $ROOT/configs/$SIZE/$STAGE.yaml ]]; then
     echo "error: no configuration configs/$SIZE/$STAGE.yaml" >&2
     exit 2
 fi
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
-if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
-    PATH=$ROOT/.venv/bin:$PATH
-fi
 
 if ((${NNODES:-1} > 1)); then
     if [[ -z ${MASTER_ADDR:-} || -z ${NODE_RANK:-} ]]; then
@@ -54,7 +56,7 @@ cd "$ROOT"
 exec python -m curr_reft.training.launch \
     "${RENDEZVOUS[@]}" \
     --nproc_per_node="${NPROC:-$((GPUS > 0 ? GPUS : 1))}" \
-    "train_code/grpo/$STAGE.py" \
+    train_code/grpo/stage.py "$STAGE" \
     --config "configs/$SIZE/$STAGE.yaml" \
     --image_root "$DATA_ROOT" \
     --output_dir "$OUTPUT/$STAGE" \

@@ -16,7 +16,10 @@ set -euo pipefail
 # What is started here ends when this script has been ended.
 export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-MODEL=${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/stage3_open}
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
+MODEL=${MODEL:-$ROOT/outputs/qwen2_5_vl_3b/$(python -m curr_reft.stages | tail -n 1)}
 # What is no folder is an id on the hub.
 if [[ -e $MODEL ]]; then
     MODEL=$(realpath "$MODEL")
@@ -27,9 +30,6 @@ OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/self_improvement}")
 DATA=$(realpath -m "${DATA:-$ROOT/grpo_sft_data/SFT_data/reject/cat_all_formatted.jsonl}")
 JUDGE=${JUDGE:-llm}
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)
-if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
-    PATH=$ROOT/.venv/bin:$PATH
-fi
 ASK_JUDGE=(--judge "$JUDGE")
 if [[ $JUDGE == llm ]]; then
     if [[ -z ${JUDGE_URL:-} || -z ${JUDGE_MODEL:-} ]]; then

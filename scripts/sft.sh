@@ -3,7 +3,7 @@
 #   SIZE   a folder of configs: qwen2_5_vl_3b, qwen2_5_vl_7b, tiny
 #   RUN    reject_sft or normal_sft
 # From the environment, each optional:
-#   MODEL       what it starts from (default: reject_sft stage 3 below OUTPUT, normal_sft the configuration's model)
+#   MODEL       what it starts from (default: reject_sft the last stage below OUTPUT, normal_sft the configuration's model)
 #   DATA        rows of messages (default: the configuration's)
 #   DATA_ROOT   folder of the held-out suites (default grpo_sft_data/grpo_data)
 #   OUTPUT      folder that holds one folder per stage and run (default outputs/SIZE)
@@ -15,6 +15,9 @@
 # Relative paths in flags are relative to the repository.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
 if (($# < 2)); then
     echo "usage: scripts/sft.sh SIZE RUN [flags]" >&2
     exit 2
@@ -25,7 +28,7 @@ shift 2
 absolute() { if [[ -e $1 || $1 == ./* || $1 == ../* ]]; then realpath -m "$1"; else echo "$1"; fi; }
 OUTPUT=$(realpath -m "${OUTPUT:-$ROOT/outputs/$SIZE}")
 case $RUN in
-    reject_sft) MODEL=$(absolute "${MODEL:-$OUTPUT/stage3_open}") ;;
+    reject_sft) MODEL=$(absolute "${MODEL:-$OUTPUT/$(python -m curr_reft.stages | tail -n 1)}") ;;
     normal_sft) MODEL=${MODEL:+$(absolute "$MODEL")} ;;
     *) echo "error: unknown run '$RUN': reject_sft or normal_sft" >&2 && exit 2 ;;
 esac
@@ -37,9 +40,6 @@ DATA=${DATA:+$(realpath -m "$DATA")}
 DATA_ROOT=$(realpath -m "${DATA_ROOT:-$ROOT/grpo_sft_data/grpo_data}")
 ROOT_IMAGE_DIR=$(realpath -m "${ROOT_IMAGE_DIR:-$ROOT/grpo_sft_data/SFT_data}")
 export ROOT_IMAGE_DIR
-if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
-    PATH=$ROOT/.venv/bin:$PATH
-fi
 
 # Swift starts torchrun when it finds NPROC_PER_NODE. Without it, one process takes all GPUs it sees for one model.
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | wc -l || true)

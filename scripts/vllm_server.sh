@@ -10,6 +10,9 @@
 #   MIN_PIXELS, MAX_PIXELS   training's --min_pixels and --max_pixels, both where it has one (default: the model's own)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
 if (($# < 1)); then
     echo "usage: scripts/vllm_server.sh SIZE [flags of vllm serve]" >&2
     exit 2
@@ -19,9 +22,6 @@ shift
 if [[ ! -f $ROOT/configs/$SIZE/vllm_server.yaml ]]; then
     echo "error: no configuration configs/$SIZE/vllm_server.yaml" >&2
     exit 2
-fi
-if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
-    PATH=$ROOT/.venv/bin:$PATH
 fi
 if ! command -v vllm >/dev/null; then
     echo "error: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine" >&2
@@ -35,7 +35,7 @@ if [[ -n ${MIN_PIXELS:-}${MAX_PIXELS:-} ]]; then
     fi
     PIXELS=(--mm-processor-kwargs "{\"min_pixels\": $MIN_PIXELS, \"max_pixels\": $MAX_PIXELS}")
 fi
-MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/stage1_judge.yaml")}
+MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(python -m curr_reft.stages | head -n 1).yaml")}
 
 # Development mode opens the endpoints that take new weights.
 export VLLM_SERVER_DEV_MODE=1

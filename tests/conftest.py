@@ -56,7 +56,7 @@ def world(tmp_path_factory) -> Path:
 def trainers() -> dict[str, type]:
     """The trainer class of each stage, from the entry scripts."""
     classes = {}
-    for script in sorted((ROOT / "train_code/grpo").glob("stage*.py")):
+    for script in sorted((ROOT / "train_code/grpo").glob("stage[0-9]*.py")):
         spec = importlib.util.spec_from_file_location(script.stem, script)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)

@@ -60,8 +60,9 @@ def scores_table(folder: Path) -> Table:
     for name, score in record["scores"].items():
         strict = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
         overlap = "" if score["overlap"] is None else f"{score['overlap']:.3f}"
-        shares = (f"{100 * score[key]:.1f}" for key in ("released", "unparsed", "truncated"))
-        released, unparsed, truncated = shares
+        # The release scored no tasks but the paper's.
+        released = "" if score["released"] is None else f"{100 * score['released']:.1f}"
+        unparsed, truncated = (f"{100 * score[key]:.1f}" for key in ("unparsed", "truncated"))
         # Scores written before there was such a reading have none.
         tolerant = f"{100 * score['tolerant']:.1f}" if "tolerant" in score else "not scored"
         table.add_row(name, str(score["n"]), strict, tolerant, released, overlap, unparsed, truncated)

@@ -1,12 +1,16 @@
 """Rewards in the shape TRL calls them: one function per reward, one value per completion."""
 
+import functools
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from curr_reft.errors import InputError
-from curr_reft.rewards.variants import find_variant
+from curr_reft.rewards.variants import Variant, find_variant
 from curr_reft.stages import Stage
+from curr_reft.tasks.registry import fault_in, load_module
 from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
@@ -15,32 +19,54 @@ Reward = Callable[..., list[float]]
 NAMES = ("accuracy", "format")
 
 
-def _log_task_means(
-    name: str, tasks: Sequence[str], scores: Sequence[float], log_metric: Callable[[str, float], None]
-) -> None:
-    by_task = defaultdict(list)
-    for task, score in zip(tasks, scores, strict=True):
-        by_task[task].append(score)
-    for task, values in by_task.items():
-        log_metric(f"{name}/{task}", sum(values) / len(values))
-
-
 def reward_functions(stage: Stage, names: Sequence[str], variant: str) -> list[Reward]:
     """The named rewards of a stage as TRL reward functions.
 
-    Each takes `completions` (conversations of one assistant turn), `solution`, `task` and `id` of the same
-    length, and logs its mean per task. Accuracy also logs the share of completions that math-verify did not
-    finish in time, and names their rows.
+    Each takes `completions` (conversations of one assistant message), `solution`, `task` and `id` of the same
+    length. A name is `accuracy`, `format`, or ``FILE.py:FUNCTION`` for a function of the user's own.
 
     Raises:
-        InputError: for a name that is no reward, a name given twice, or an unknown variant.
+        InputError: for a name that is no reward, a name given twice, an unknown variant, or a file that
+            cannot be imported.
     """
     rewards = find_variant(variant)
+    functions = [_find(name, stage, rewards) for name in names]
+    known = [function.__name__ for function in functions]
+    if again := [name for name in known if known.count(name) > 1]:
+        raise InputError(
+            f"--reward_funcs {' '.join(names)}: {again[0]} is there twice; give each another name"
+        )
+    if not functions:
+        raise InputError(f"--reward_funcs: none; choose among {', '.join(NAMES)} and FILE.py:FUNCTION")
+    return functions
+
+
+def reward_files(names: Sequence[str]) -> list[Path]:
+    """The files that rewards of the user's own come from."""
+    return [Path(name.rpartition(":")[0]) for name in names if name not in NAMES]
+
+
+def _find(name: str, stage: Stage, rewards: Variant) -> Reward:
+    if name == "accuracy":
+        return _accuracy(stage, rewards)
+    if name == "format":
+        return _format(stage, rewards)
+    file, colon, function_name = name.rpartition(":")
+    if not colon:
+        raise InputError(f"--reward_funcs {name}: choose among {', '.join(NAMES)}, or give FILE.py:FUNCTION")
+    function = getattr(load_module(Path(file), "--reward_funcs"), function_name, None)
+    if not callable(function):
+        raise InputError(f"--reward_funcs {name}: the file defines no function {function_name}")
+    return _checked(function, name)
+
+
+def _accuracy(stage: Stage, rewards: Variant) -> Reward:
+    """Logs its mean per task, and the share of completions that math-verify did not finish in time."""
 
     def accuracy(completions, solution, task, id, log_metric=None, **_) -> list[float]:
         results = [
-            rewards.score(stage.name, row_task, turn[0]["content"], gold)
-            for turn, gold, row_task in zip(completions, solution, task, strict=True)
+            rewards.score(stage.name, row_task, messages[0]["content"], gold)
+            for messages, gold, row_task in zip(completions, solution, task, strict=True)
         ]
         timeouts = [row for row, result in zip(id, results, strict=True) if result.incident == MATH_TIMEOUT]
         for row in timeouts:
@@ -51,17 +77,52 @@ def reward_functions(stage: Stage, names: Sequence[str], variant: str) -> list[R
             log_metric(MATH_TIMEOUT, len(timeouts) / len(results))
         return scores
 
+    return accuracy
+
+
+def _format(stage: Stage, rewards: Variant) -> Reward:
+    """Logs its mean per task."""
+
     def format(completions, task, log_metric=None, **_) -> list[float]:
         scores = [
-            rewards.score_format(stage.name, row_task, turn[0]["content"]).reward
-            for turn, row_task in zip(completions, task, strict=True)
+            rewards.score_format(stage.name, row_task, messages[0]["content"]).reward
+            for messages, row_task in zip(completions, task, strict=True)
         ]
         if log_metric is not None:
             _log_task_means("format", task, scores, log_metric)
         return scores
 
-    functions = {"accuracy": accuracy, "format": format}
-    unknown = [name for name in names if name not in functions]
-    if unknown or len(set(names)) != len(names) or not names:
-        raise InputError(f"--reward_funcs {' '.join(names)}: choose among {', '.join(NAMES)}, each once")
-    return [functions[name] for name in names]
+    return format
+
+
+def _checked(function: Callable[..., Any], name: str) -> Reward:
+    """A user's function whose result is looked at: TRL would stop at another in the middle of a tensor."""
+
+    path = Path(name.rpartition(":")[0])
+
+    @functools.wraps(function)
+    def reward(completions, **columns) -> list[float | None]:
+        try:
+            scores = function(completions=completions, **columns)
+        except Exception as error:  # whatever the user's code raises is about their file
+            raise InputError(f"--reward_funcs {fault_in(path, error)}") from error
+        if not isinstance(scores, list | tuple) or len(scores) != len(completions):
+            raise InputError(
+                f"--reward_funcs {name}: returned {str(scores)[:60]} for {len(completions)} completions;"
+                " it must return a list with a number for each, or None for one that it leaves to the others"
+            )
+        if wrong := [score for score in scores if not isinstance(score, int | float | None)]:
+            raise InputError(f"--reward_funcs {name}: returned {wrong[0]!r}, which is no number")
+        return list(scores)
+
+    return reward
+
+
+def _log_task_means(
+    name: str, tasks: Sequence[str], scores: Sequence[float], log_metric: Callable[[str, float], None]
+) -> None:
+    by_task = defaultdict(list)
+    for task, score in zip(tasks, scores, strict=True):
+        by_task[task].append(score)
+    for task, values in by_task.items():
+        log_metric(f"{name}/{task}", sum(values) / len(values))

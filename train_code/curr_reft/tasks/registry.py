@@ -91,12 +91,16 @@ def load_module(path: Path, flag: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's code raises is about their file
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-        ]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
-        raise InputError(f"{flag} {path}:{line}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{flag} {fault_in(path, error)}") from error
     return module
+
+
+def fault_in(path: Path, error: Exception) -> str:
+    """What a user's file raised, as ``FILE:LINE: what``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
+    return f"{path}:{line}: {type(error).__name__}: {error}"
 
 
 def add_tasks_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

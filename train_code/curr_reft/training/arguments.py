@@ -23,6 +23,7 @@ from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.yaml import read_mapping
+from curr_reft.tasks.registry import load_task_file
 from curr_reft.training.stopping import GRACE_SECONDS
 from curr_reft.training.surroundings import check_trackers
 
@@ -76,7 +77,11 @@ class DataArguments:
         },
     )
     reward_funcs: list[str] = field(
-        default_factory=lambda: ["accuracy", "format"], metadata={"help": "Rewards to sum: accuracy, format."}
+        default_factory=lambda: ["accuracy", "format"],
+        metadata={"help": "Rewards to sum: accuracy, format, or FILE.py:FUNCTION of your own."},
+    )
+    tasks: list[str] = field(
+        default_factory=list, metadata={"help": "Python files that define tasks of your own."}
     )
     reward_variant: Literal["paper", "released"] = field(
         default="paper",
@@ -89,6 +94,9 @@ class DataArguments:
         self.dataset_name = found_file(self.dataset_name)
         if self.held_out_suites:
             self.held_out_suites = found_file(self.held_out_suites)
+        self.tasks = [found_file(path) for path in self.tasks]
+        for path in self.tasks:
+            load_task_file(Path(path))
 
 
 @dataclass

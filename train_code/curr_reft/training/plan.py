@@ -86,12 +86,14 @@ def gold_completion(solution: str) -> str:
 
 def rewards_of(
     row: Mapping[str, Any], stage: Stage, names: Sequence[str], variant: str
-) -> list[tuple[str, dict[str, float]]]:
+) -> list[tuple[str, dict[str, float | None]]]:
     """The gold completion of a split's row and a wrong one, each with the named rewards it earns."""
     completions = [gold_completion(row["solution"]), WRONG_ANSWER]
     scores = {
         function.__name__: function(
+            prompts=[row["prompt"]] * 2,
             completions=[[{"role": "assistant", "content": text}] for text in completions],
+            completion_ids=[[]] * 2,
             solution=[row["solution"]] * 2,
             task=[row["task"]] * 2,
             id=[row["id"]] * 2,
@@ -104,9 +106,9 @@ def rewards_of(
     ]
 
 
-def spell_rewards(rewards: Mapping[str, float]) -> str:
+def spell_rewards(rewards: Mapping[str, float | None]) -> str:
     """Rewards as text, such as ``1 accuracy + 0 format``."""
-    return " + ".join(f"{value:g} {name}" for name, value in rewards.items())
+    return " + ".join(f"{'no' if value is None else f'{value:g}'} {name}" for name, value in rewards.items())
 
 
 def _reward_rows(plan: Plan, data: DataArguments) -> list[tuple[str, str, str, str]]:

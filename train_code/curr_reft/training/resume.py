@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Settings that change no weights: the model and data are compared by what they are, not where they lie.
 _PLACES = (
     *("output_dir", "logging_dir", "model", "model_name_or_path", "load_args"),
-    *("dataset", "val_dataset", "dataset_name", "image_root", "data_root", "held_out_suites"),
+    *("dataset", "val_dataset", "dataset_name", "image_root", "data_root", "held_out_suites", "tasks"),
 )
 _SHOWN = ("run_name", "project", "report_to", "trackio_space_id", "num_completions_to_print", "disable_tqdm")
 _KEPT = ("resumable_checkpoints", "create_checkpoint_symlink")
@@ -38,6 +38,7 @@ _FIXED = (
     *("optim", "use_peft", "lora_r", "lora_target_modules"),
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
+_OF_FILES = {"data": "other rows of data", "code": "other tasks or rewards of one's own"}
 _SHOWN_CHANGES = 12
 
 
@@ -205,6 +206,8 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     return {
         **settings,
         "data": [{**file, "path": None, "json_path": None} for file in record.get("data") or []],
+        # Names of files with tasks and rewards may differ, what stands in them may not.
+        "code": sorted((record.get("code") or {}).values()),
         "processes": record.get("processes"),
         "MAX_PIXELS": (record.get("variables") or {}).get("MAX_PIXELS"),
     }
@@ -212,7 +215,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
 
 def _told(changes: dict[str, list[Any]]) -> str:
     told = [
-        "other rows of data" if name == "data" else f"{name} {_spelt(now)} instead of {_spelt(then)}"
+        _OF_FILES[name] if name in _OF_FILES else f"{name} {_spelt(now)} instead of {_spelt(then)}"
         for name, (then, now) in changes.items()
     ]
     shown = ", ".join(told[:_SHOWN_CHANGES])

@@ -21,7 +21,13 @@ from curr_reft.data.schema import Example
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.json import read_object
-from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finished, write_manifest
+from curr_reft.files.manifest import (
+    checkpoints_below,
+    mark_ended,
+    mark_finished,
+    sha256_of,
+    write_manifest,
+)
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
 from curr_reft.models.weights import (
@@ -32,7 +38,7 @@ from curr_reft.models.weights import (
     weights_fault,
 )
 from curr_reft.processes import ProcessGroup
-from curr_reft.rewards.functions import reward_functions
+from curr_reft.rewards.functions import reward_files, reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
 from curr_reft.training.checkpoint_state import STATE_FILE
@@ -204,6 +210,9 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         "processes": config.world_size,
         "prompts_per_device": config.prompts_per_device,
         "data": [asdict(file) for file in mixture.files],
+        "code": {
+            str(path): sha256_of(path) for path in (*map(Path, data.tasks), *reward_files(data.reward_funcs))
+        },
     }
     start = processes.shared(lambda: _find_start(config, record, weights, steps))
     plan = Plan(
