@@ -27,6 +27,7 @@ from curr_reft.data.suites import Suite, load_suites
 from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FILE.jsonl", help="write every overlap there")
     parser.add_argument("--forbid_leaks", action="store_true", help="exit with 2 when there is a leak")
+    add_tasks_flag(parser)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.max_distance < 0:

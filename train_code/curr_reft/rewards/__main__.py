@@ -15,6 +15,7 @@ from curr_reft.rewards import paper
 from curr_reft.rewards.annotate import Row, annotate_file, required
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import add_tasks_flag
 from curr_reft.tasks.score import Score
 
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="add what was parsed and the rule that applied"
     )
+    add_tasks_flag(parser)
     arguments = parser.parse_args(argv)
     if (arguments.variant, arguments.reading) == ("released", "tolerant"):
         raise InputError("--reading tolerant: the released variant has its own reading; use --variant paper")
