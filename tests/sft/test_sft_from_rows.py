@@ -12,20 +12,21 @@ from curr_reft.sft.from_rows import main
 from curr_reft.sft.messages import read_row
 from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import asking_of
+from curr_reft.training.run import prepare
 
 
 @pytest.fixture
 def write(tmp_path):
     """Writes rows and a mixture of them, and runs the command; returns the rows it wrote."""
 
-    def write(*rows, stage="open"):
+    def write(*rows, stage="open", flags=()):
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (tmp_path / "mixture.yaml").write_text("train_datasets: [{json_path: rows.jsonl}]\n")
         output = tmp_path / "out/rows.jsonl"
         main(
             [
                 *(str(tmp_path / "mixture.yaml"), "--image_root", str(tmp_path), "--stage", stage),
-                *("--output", str(output)),
+                *("--output", str(output), *flags),
             ]
         )
         return [json.loads(line) for line in output.open()]
@@ -114,3 +115,26 @@ def test_other_stages_ask_their_own_way(stage, write, image):
     }
     (made,) = write(row, stage=stage)
     assert made["messages"][0]["content"] == "<image>" + asking_of(STAGES[stage], "math").prompt("Is it?")
+
+
+@pytest.mark.parametrize(
+    ("frame", "box"), [("budget", "[10, 10, 90, 90]"), ("processed", "[11, 11, 101, 101]")]
+)
+def test_boxes_are_in_the_frame_that_a_stage_teaches(write, tiny_base, tmp_path, frame, box):
+    Image.new("RGB", (100, 100), "red").save(tmp_path / "square.png")
+    row = {"problem": "Where is it?", "task": "detection", "image": "square.png"}
+    limits = ("--box_frame", frame, "--max_pixels", "100000")
+    model = () if frame == "budget" else ("--model", str(tiny_base))
+    (made,) = write({**row, "solution": "<answer>[10, 10, 90, 90]</answer>"}, flags=(*limits, *model))
+    stage = [
+        *("--model_name_or_path", str(tiny_base), "--dataset_name", str(tmp_path / "mixture.yaml")),
+        *("--image_root", str(tmp_path), "--output_dir", str(tmp_path / "run"), *limits),
+    ]
+    taught = prepare(STAGES["open"], stage).plan.train.dataset[0]
+    assert taught["solution"] == made["messages"][-1]["content"] == f"<answer>{box}</answer>"
+
+
+def test_a_processors_frame_needs_the_processor(write, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        write({}, flags=("--box_frame", "processed"))
+    assert "--box_frame processed and --model CHECKPOINT" in capsys.readouterr().err
