@@ -9,12 +9,12 @@ import signal
 import time
 
 import pytest
+from curr_reft.self_improvement.judge_model import judge_prompt
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from curr_reft.self_improvement.judge import main
-from curr_reft.self_improvement.judge_model import judge_prompt
 from curr_reft.self_improvement.records import CRITERIA, SCORES, TOTAL, read_judgements
 
 GOOD = json.dumps({**dict.fromkeys((*CRITERIA, TOTAL), 90), "reasons": {"accuracy": "three is right"}})

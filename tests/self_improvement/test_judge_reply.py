@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from curr_reft.self_improvement.judge_reply import Reply, parse_reply
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.self_improvement.judge_reply import Reply, parse_reply
 from curr_reft.self_improvement.records import CRITERIA, TOTAL
 
 GOOD = dict(zip((*CRITERIA, TOTAL), (90, 80, 100, 70, 85), strict=True))

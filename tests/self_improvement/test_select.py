@@ -6,14 +6,14 @@ import json
 import shutil
 
 import pytest
+from curr_reft.self_improvement.judge_images import image_digests
+from curr_reft.self_improvement.judge_journal import content_digests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from curr_reft.data.leaks import normalised
 from curr_reft.self_improvement.judge import main as judge
-from curr_reft.self_improvement.judge_images import image_digests
-from curr_reft.self_improvement.judge_journal import content_digests
 from curr_reft.self_improvement.records import CRITERIA, SCORES, TOTAL, Judgement, judgement_row
 from curr_reft.self_improvement.select import main
 from curr_reft.self_improvement.selection import MISREAD, select

@@ -9,8 +9,8 @@ import time
 from collections import Counter
 
 import pytest
-
 from curr_reft.evaluation.backends.asking import for_each
+
 from curr_reft.evaluation.pass_at_k.command import main
 
 SHORT_TIMEOUT = 1.0
