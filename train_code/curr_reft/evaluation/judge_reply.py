@@ -29,7 +29,7 @@ class Reply(NamedTuple):
     """What a reply that can be read says."""
 
     scores: dict[str, float]
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str]
     """By criterion, as far as they are given; the whole reply stays beside them."""
 
 
@@ -59,9 +59,9 @@ def _verdict(said: str) -> Reply | str:
     """One verdict, on a line of its own, marks and letter case aside."""
     text = said.casefold()
     words = set(_MENTION.findall(text))
-    return (
-        Reply({CORRECT: _VERDICTS[words.pop()]}) if len(words) == 1 and _LINE.search(text) else "no verdict"
-    )
+    if len(words) > 1:
+        return "two verdicts"
+    return Reply({CORRECT: _VERDICTS[words.pop()]}, {}) if _LINE.search(text) else "no verdict"
 
 
 def _scores(said: str) -> Reply | str:

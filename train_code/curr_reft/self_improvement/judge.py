@@ -38,7 +38,7 @@ from curr_reft.self_improvement.records import CANDIDATES, JUDGE, SCORES, read_c
 
 logger = logging.getLogger(__name__)
 
-_PROMPT = Path(__file__).with_name("judge_prompt.txt")
+PROMPT = Path(__file__).with_name("judge_prompt.txt")
 
 
 @command
@@ -105,13 +105,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judge", choices=("rule", "llm"), required=True)
     parser.add_argument("--no_images", action="store_true", help="do not send images to the judge")
     parser.add_argument("--ask_again", action="store_true", help="also for what was rejected")
-    add_judge_flags(parser, _PROMPT)
+    add_judge_flags(parser, PROMPT)
     add_request_flags(parser)
     flags = parser.parse_args(argv)
     check_request_flags(flags)
     if flags.judge == "llm":
         check_judge_flags(flags)
-    elif flags.judge_url or flags.judge_model or flags.judge_prompt != _PROMPT:
+    elif flags.judge_url or flags.judge_model or flags.judge_prompt != PROMPT:
         raise InputError("--judge_url, --judge_model and --judge_prompt: only --judge llm asks a model")
     return flags
 
