@@ -1,5 +1,6 @@
 """Servers that fail, processes that are killed: no sample is lost, none is asked for or counted twice."""
 
+import json
 import os
 import signal
 import socket
@@ -179,3 +180,37 @@ def test_keys_reach_the_servers_and_nothing_else(
     said = "".join([caplog.text, error, *capsys.readouterr()])
     assert b"key-of-the" not in b"".join(written)
     assert "key-of-the" not in said
+
+
+def test_files_of_another_format_are_set_aside_and_said(flags, chat_server, saved, tmp_path, caplog):
+    judge = chat_server()
+    judge.answer = lambda body: "Verdict: correct"
+    old = {
+        "choice_samples.jsonl": {
+            "problem": "rows.jsonl:1",
+            "sample": 0,
+            "digest": "d",
+            "completion": "<answer>A</answer>",
+            "truncated": False,
+        },
+        "choice_judgements.jsonl": {"digest": "d", "judge_model": "j", "prompt": "?", "verdict": "correct"},
+    }
+    (tmp_path / "out").mkdir()
+    for name, row in old.items():
+        (tmp_path / "out" / name).write_text(json.dumps(row) + "\n")
+    main(flags(judge_url=judge.url, judge_model="j"))
+    check_complete(saved())
+    for name, row in old.items():
+        assert saved(f"{name}.set-aside-1") == [row]
+        assert f"{name}: 1 broken lines" in caplog.text
+
+
+def test_garbage_in_the_file_of_samples_is_set_aside(flags, server, saved, tmp_path):
+    main(flags())
+    path = tmp_path / "out/choice_samples.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    forged = lines[0].replace(b"#0", b"#999999", 1).replace(b'"digest": "', b'"digest": "x')
+    path.write_bytes(b"".join([b"\xff\xfe\n", forged, *lines]))
+    main(flags())
+    check_complete(saved())
+    assert len(server.requests) == 12

@@ -50,6 +50,16 @@ def test_equal_answers_are_judged_once_and_verdicts_are_kept(judged_flags, serve
     assert len(judge.requests) == 2 * asked
 
 
+def test_fewer_samples_and_another_order_of_rows_lose_no_verdict(judged_flags, rows, judge, saved):
+    main(judged_flags(num_samples=8))
+    asked, verdicts = len(judge.requests), saved("choice_judgements.jsonl")
+    rows.write_text("".join(reversed(rows.read_text().splitlines(keepends=True))))
+    for number in (1, 8):
+        main(judged_flags(num_samples=number, k_values=1))
+    assert len(judge.requests) == asked
+    assert saved("choice_judgements.jsonl") == verdicts
+
+
 def test_the_judge_reads_text_at_temperature_0(judged_flags, judge):
     main(judged_flags())
     for body in judge.requests:

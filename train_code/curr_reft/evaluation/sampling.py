@@ -115,15 +115,14 @@ def sample(
     model_digest = processes.shared(model.digest)
     paths = dict.fromkeys(question.image for question in questions if question.image is not None)
     images = processes.shared(lambda: {image: sha256_of(image) for image in paths})
-    asked = [(question, _content(question, images)) for question in questions]
-    names = _names(content for _, content in asked) if is_store else [question.id for question in questions]
+    contents = [
+        content_digest(question.prompt, images.get(question.image), question.shown) for question in questions
+    ]
+    names = _names(contents) if is_store else [question.id for question in questions]
 
     def requests(numbers: Iterable[int]) -> list[Request]:
-        return [
-            _request(question, content, number, seed_of(f"{flags.seed} {name}#{number}"))
-            for (question, content), name in zip(asked, names, strict=True)
-            for number in numbers
-        ]
+        asked = zip(questions, contents, names, strict=True)
+        return [_request(*each, number, flags.seed) for each in asked for number in numbers]
 
     wanted = range(flags.num_samples)
     spare = requests(sorted(_numbers(path) - {*wanted})) if is_store else []
@@ -134,10 +133,6 @@ def sample(
     found = answers.read()
     rows = [[found[_id(question, number)] for number in wanted] for question in questions]
     return Samples(model, model_digest, questions, rows)
-
-
-def _content(question: Question, images: Mapping[Path, str]) -> str:
-    return content_digest(question.prompt, images.get(question.image), question.shown)
 
 
 def _names(contents: Iterable[str]) -> list[str]:
@@ -154,7 +149,7 @@ def _id(question: Question, number: int) -> str:
     return f"{question.id}#{number}"
 
 
-def _request(question: Question, content: str, number: int, seed: int) -> Request:
+def _request(question: Question, content: str, name: str, number: int, seed: int) -> Request:
     return Request(
         id=_id(question, number),
         prompt=question.prompt,
@@ -162,7 +157,7 @@ def _request(question: Question, content: str, number: int, seed: int) -> Reques
         budget=STAGES[question.stage].budget(question.task or ""),
         shown=question.shown,
         content=content,
-        seed=seed,
+        seed=seed_of(f"{seed} {name}#{number}"),
     )
 
 
