@@ -103,15 +103,22 @@ def add_request_flags(parser: CommandParser) -> None:
     )
 
 
-def add_sampling_flags(parser: CommandParser, num_samples: int | None) -> None:
-    """Add the flags of how a model's answers are sampled; `check_sampling_flags` checks them."""
+def add_sampling_flags(parser: CommandParser, num_samples: int | None, top_k: int) -> None:
+    """Add the flags of how a model's answers are sampled, with a command's defaults of two.
+
+    `check_sampling_flags` checks them.
+    """
     group = parser.add_argument_group("how answers are sampled")
     default = "the largest k" if num_samples is None else num_samples
     group.add_argument(
         "--num_samples", type=int, default=num_samples, help=f"answers to each (default: {default})"
     )
     group.add_argument("--temperature", type=float, default=1.0, help="default: 1, as in training")
-    group.add_argument("--top_k", type=int, help="tokens that are drawn from, 0 for all; not at endpoints")
+    group.add_argument(
+        "--top_k",
+        type=int,
+        help=f"tokens drawn from, 0 for all (default: {top_k}; endpoints know no such thing)",
+    )
     group.add_argument("--seed", type=int, default=42, help="default: 42")
 
 

@@ -39,7 +39,8 @@ from curr_reft.sft.messages import message_row
 
 logger = logging.getLogger(__name__)
 
-_TOP_K_OF_TRAINING = 50
+# As in training.
+_TOP_K = 50
 _ANY_ANSWER = "-"
 
 
@@ -68,11 +69,11 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     )
     what.add_argument("--data_root", type=Path, required=True, help="folder of queries and images")
     what.add_argument("--output_dir", type=Path, required=True)
-    add_sampling_flags(parser, num_samples=8)
+    add_sampling_flags(parser, num_samples=8, top_k=_TOP_K)
     add_model_flags(parser)
     parser.set_defaults(final_only=True, prompts="training")
     flags = parser.parse_args(argv)
-    check_sampling_flags(flags, top_k=_TOP_K_OF_TRAINING)
+    check_sampling_flags(flags, _TOP_K)
     check_model_flags(flags)
     check_folder(flags, "data_root")
     return flags

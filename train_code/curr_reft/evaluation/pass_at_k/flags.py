@@ -23,7 +23,8 @@ _EPILOG = (
     "--judge_url; they are sent as bearer tokens and written nowhere. Started again, the command asks only\n"
     "for what is missing."
 )
-_DRAWS_FROM_ALL_TOKENS = 0
+# The whole distribution, as servers are asked for.
+_TOP_K = 0
 
 
 def parse_flags(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -41,7 +42,7 @@ def parse_flags(argv: Sequence[str] | None, description: str | None) -> argparse
         if flags.model and flags.model_url:
             raise InputError("--model and --model_url: name one, weights here or a server")
         flags.backend = "endpoint" if flags.model_url is not None else "transformers"
-    check_sampling_flags(flags, top_k=_DRAWS_FROM_ALL_TOKENS)
+    check_sampling_flags(flags, _TOP_K)
     check_model_flags(flags)
     if largest > flags.num_samples:
         raise InputError(
@@ -74,7 +75,7 @@ def _parser(description: str | None) -> CommandParser:
     what.add_argument(
         "--judge", choices=("rule", "llm"), help="default: llm where --judge_url is given, else rule"
     )
-    add_sampling_flags(parser, num_samples=None)
+    add_sampling_flags(parser, num_samples=None, top_k=_TOP_K)
     add_model_flags(parser)
     add_judge_flags(parser, Path(__file__).with_name("judge_prompt.txt"))
     # The backend's default depends on --model_url.
