@@ -8,7 +8,7 @@ from PIL import Image
 
 from curr_reft.data.suites import Suite, load_suites, select_suites
 from curr_reft.errors import InputError
-from curr_reft.evaluation.requests import Images, asking_of, read_suite
+from curr_reft.evaluation.requests import Images, read_suite
 from curr_reft.rewards import released_evaluation
 from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import find_task, scorings
@@ -52,9 +52,12 @@ def test_released_prompts_are_the_evaluators_own(golden):
         assert scoring.released_asking.prompt(row["problem"]) == row["prompt"]
 
 
-def test_training_prompts_and_budgets_are_those_of_the_open_stage():
+def test_training_prompts_and_budgets_are_those_of_the_open_stage(image, tmp_path):
+    image("final/a.png", (1920, 1080))
     for suite in (DETECTION, REFGTA, MATH):
-        assert asking_of(suite, "training") == find_task(suite.task).asking(STAGES["open"])
+        (asked,) = ask(suite, tmp_path, [ROW if suite is REFGTA else {**ROW, "solution": [1, 2, 3, 4]}])
+        asking = find_task(suite.task).asking(STAGES["open"])
+        assert (asked.prompt, asked.budget) == (asking.prompt("Find the man."), asking.budget)
 
 
 def test_the_released_budget_is_for_math_alone(image, tmp_path):

@@ -184,8 +184,8 @@ def test_an_unfinished_file_is_no_file_of_candidates(flags, tmp_path, capsys):
     ("changes", "message"),
     [
         ({"num_samples": 0}, "--num_samples 0: expected 1 or more"),
-        ({"temperature": 0}, "more than 0 for several samples"),
-        ({"temperature": "nan"}, "--temperature nan: expected up to 10"),
+        ({"temperature": 0}, "all 3 answers would be equal"),
+        ({"temperature": "nan"}, "--temperature nan: expected 0 to 10"),
         ({"top_k": -1}, "--top_k -1: expected 0 or more"),
         ({"backend": "endpoint", "top_k": 5}, "an endpoint draws from all tokens"),
         ({"model": None}, "--model: missing"),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curr_reft.errors import InputError
+from curr_reft.evaluation.judge_reply import CRITERIA, TOTAL
 from curr_reft.self_improvement.judge_consistency import score_consistency
-from curr_reft.self_improvement.records import CRITERIA, TOTAL
 from curr_reft.self_improvement.rule_judge import check_golds, judge, score_fluency
 
 SHAPES = "Which of these shapes appear in the picture: circle, square, triangle, ring, cross?"

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curr_reft.data.leaks import normalised
+from curr_reft.evaluation.judge_reply import CRITERIA, SCORES_FORM, TOTAL
+from curr_reft.evaluation.judgements import Judgement, judgement_row
 from curr_reft.self_improvement.judge import main as judge
-from curr_reft.self_improvement.judge_images import image_digests
-from curr_reft.self_improvement.judge_journal import content_digests
-from curr_reft.self_improvement.records import CRITERIA, SCORES, TOTAL, Judgement, judgement_row
+from curr_reft.self_improvement.judged import content_digests, image_digests
+from curr_reft.self_improvement.records import SCORES
 from curr_reft.self_improvement.select import main
 from curr_reft.self_improvement.selection import MISREAD, select
 from curr_reft.self_improvement.sources import Composition, Source, load_composition
@@ -33,7 +34,10 @@ def write_scores(work):
     def write(candidates, totals) -> None:
         digests = content_digests(candidates, image_digests(candidates))
         pairs = zip(candidates, totals, strict=True)
-        rows = [judgement_row(judgement(each, total, digests[each.id])) for each, total in pairs]
+        rows = [
+            judgement_row(judgement(each, total, digests[each.id]), SCORES_FORM.names)
+            for each, total in pairs
+        ]
         (work / SCORES).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     return write

@@ -59,7 +59,8 @@ def _hurried(request, monkeypatch):
         drawn = "curr_reft.evaluation.pass_at_k.results.draw_curves"
         monkeypatch.setattr(drawn, lambda results: Figure((1, 1)))
     hurried = functools.partial(ChatEndpoint, first_wait=0.001)
-    monkeypatch.setattr("curr_reft.evaluation.pass_at_k.command.ChatEndpoint", hurried)
+    for module in ("models", "judge"):
+        monkeypatch.setattr(f"curr_reft.evaluation.{module}.ChatEndpoint", hurried)
     for name in ("MODEL_API_KEY", "JUDGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 

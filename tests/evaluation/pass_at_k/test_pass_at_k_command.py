@@ -17,17 +17,21 @@ from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import asking_of
 
 
-def pairs(rows: list[dict]) -> list[tuple[str, int]]:
-    return [(row["problem"], row["sample"]) for row in rows]
+def ids(rows: list[dict]) -> list[str]:
+    return [row["id"] for row in rows]
+
+
+def number(row: dict) -> int:
+    return int(row["id"].rpartition("#")[2])
 
 
 def test_it_asks_counts_and_writes(curves, flags, server, saved, record, tmp_path, capsys):
     main(flags())
     rows = saved()
-    assert sorted(pairs(rows)) == [(f"rows.jsonl:{line}", i) for line in (1, 2, 3) for i in range(4)]
-    assert sorted(row["completion"] for row in rows) == sorted(server.replies)
+    assert sorted(ids(rows)) == [f"rows.jsonl:{line}#{i}" for line in (1, 2, 3) for i in range(4)]
+    assert sorted(row["model_output"] for row in rows) == sorted(server.replies)
     assert len(set(server.asked_seeds())) == 12
-    right = [sum("<answer>A" in row["completion"] for row in rows if row["problem"][-1] == p) for p in "123"]
+    right = [sum("<answer>A" in row["model_output"] for row in rows if f":{p}#" in row["id"]) for p in "123"]
     found = record()
     expected = {k: sum(pass_at_k(4, c, k) for c in right) / 3 for k in (1, 2, 4)}
     assert {point["k"]: point["pass_at_k"] for point in found["k"]} == pytest.approx(expected)
@@ -59,8 +63,6 @@ def test_requests_are_what_training_shows(flags, server, rows, tmp_path):
         assert options == {"model": "tested", "temperature": 0.7, "top_p": 1.0, "max_tokens": 33}
 
 
-# It is the only one that loads torch, which takes ten seconds or more.
-@pytest.mark.slow
 def test_boxes_shrink_with_their_image(flags, server, tmp_path, record):
     stored, box = (1000, 600), "[100, 60, 500, 300]"
     Image.new("RGB", stored).save(tmp_path / "large.png")
@@ -91,14 +93,14 @@ def test_more_samples_ask_for_the_new_ones_alone(flags, server, saved, record):
     main(flags(num_samples=8))
     assert len(server.requests) == 24
     assert saved()[:12] == before
-    assert len(set(pairs(saved()))) == 24
+    assert len(set(ids(saved()))) == 24
     assert len(set(server.asked_seeds())) == 24
     main(flags())
     assert (len(server.requests), len(saved())) == (24, 24)
-    first = [row for row in saved() if row["sample"] < 4]
+    first = [row for row in saved() if number(row) < 4]
     assert record()["samples"] == 12
-    assert record()["accuracy_of_samples"] == sum("<answer>A" in row["completion"] for row in first) / 12
-    assert sorted(seeds) == sorted(int(row["completion"][7:].partition("<")[0]) for row in first)
+    assert record()["accuracy_of_samples"] == sum("<answer>A" in row["model_output"] for row in first) / 12
+    assert sorted(seeds) == sorted(int(row["model_output"][7:].partition("<")[0]) for row in first)
 
 
 def test_a_moved_sorted_and_longer_file_asks_for_its_new_rows_alone(flags, server, rows, tmp_path):
@@ -156,24 +158,33 @@ BAD_FLAGS = [
     ({"k_values": "1,,2"}, "expected positive integers"),
     ({"k_values": "1,2,01"}, "a value is there twice"),
     ({"k_values": "1,8", "num_samples": 4}, "8 is above the 4 samples of each problem"),
-    ({"num_samples": 0}, "--num_samples 0: expected at least 1"),
+    ({"num_samples": 0}, "--num_samples 0: expected 1 or more"),
     ({"threads": 0}, "--threads 0: expected 1 to 32"),
     ({"threads": 33}, "--threads 33: expected 1 to 32"),
     ({"threads": "many"}, "--threads"),
     ({"attempts": 0}, "--attempts 0"),
     ({"timeout": "nan"}, "--timeout nan"),
     ({"timeout": 0}, "--timeout 0.0"),
-    ({"temperature": -1}, "--temperature -1.0"),
+    ({"temperature": -1}, "--temperature -1.0: expected 0 to 10"),
     ({"temperature": "nan"}, "--temperature nan"),
-    ({"temperature": 0}, "all 4 samples of a problem would be equal"),
+    ({"temperature": 0}, "all 4 answers would be equal"),
     ({"max_new_tokens": 0}, "--max_new_tokens 0"),
     ({"seed": -1}, "--seed -1"),
     ({"task_type": "chat"}, "--task_type"),
     ({"model_url": "ftp://somewhere"}, "--model_url: expected http"),
     ({"model_url": "localhost:8000"}, "--model_url: expected http"),
     ({"model_url": "http://me:secret@host"}, "holds a password"),
-    ({"model_name": " "}, "--model_name: empty"),
+    ({"model_name": " "}, "--model_name: missing"),
     ({"model_name": None}, "--model_name"),
+    ({"model": "/x"}, "--model and --model_url: name one"),
+    ({"model_url": None}, "they are for --backend endpoint"),
+    ({"model_url": None, "model_name": None}, "--model: missing"),
+    ({"model_url": None, "model_name": None, "model": "/no/such"}, "--model /no/such: no such directory"),
+    ({"box_frame": "processed"}, "an endpoint does not tell how its processor resizes images"),
+    (
+        {"judge_url": "http://host", "judge_model": "j", "judge_prompt": "/no"},
+        "--judge_prompt /no: cannot be read",
+    ),
     ({"judge": "llm"}, "--judge_url: missing"),
     ({"judge_url": "http://host"}, "--judge_model: missing"),
     ({"judge_url": "nowhere", "judge_model": "j"}, "--judge_url: expected http"),

@@ -1,5 +1,6 @@
 """Servers that fail, processes that are killed: no sample is lost, none is asked for or counted twice."""
 
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from curr_reft.evaluation.backends.asking import for_each
+from curr_reft.evaluation.backends.threads import for_each
 from curr_reft.evaluation.pass_at_k.command import main
 
 SHORT_TIMEOUT = 1.0
@@ -27,13 +28,13 @@ def stopped(flags: list[str], capsys) -> str:
 
 
 def seed_of(row: dict) -> int:
-    return int(row["completion"].removeprefix("<think>").partition("<")[0])
+    return int(row["model_output"].removeprefix("<think>").partition("<")[0])
 
 
 def check_complete(rows: list[dict], total: int = 12) -> None:
-    counts = Counter((row["problem"], row["sample"]) for row in rows)
+    counts = Counter(row["id"] for row in rows)
     assert set(counts.values()) == {1}
-    assert len(counts) == len({row["completion"] for row in rows}) == total
+    assert len(counts) == len({row["model_output"] for row in rows}) == total
 
 
 @pytest.mark.parametrize("threads", [1, 8])
@@ -52,16 +53,33 @@ def test_a_fault_that_stays_ends_the_run_and_it_goes_on_later(flags, server, sav
     timeout = SHORT_TIMEOUT if fault == "time-out" else 600
     error = stopped(flags(threads=1, attempts=2, timeout=timeout), capsys)
     assert "no answer after 2 attempts" in error
-    assert "rows.jsonl:2, sample 1" in error
-    assert "5 of 12 samples are saved; started again, the command goes on from there" in error
+    assert "rows.jsonl:2#1" in error
+    assert "5 of 12 answers were saved; started again it goes on from there" in error
     assert len(saved()) == 5
     main(flags())
     check_complete(saved())
     assert len(server.requests) == 12 + 2
 
 
-def test_a_refusal_lets_what_is_under_way_finish(flags, server, saved, capsys):
+def test_a_refused_sample_is_an_empty_answer(flags, server, saved, record, caplog):
     server.faults.extend(["none"] * 2 + ["400"])
+    main(flags(threads=1))
+    assert sum(row["model_output"] == "" for row in saved()) == 1
+    assert len(server.requests) == len(saved()) == record()["samples"] == 12
+    assert "rows.jsonl:1#2: " in caplog.text
+    assert 'status 400: {"error": "the prompt is too long"}' in caplog.text
+
+
+def test_a_server_that_refuses_everything_ends_the_run(flags, server, saved, capsys):
+    server.faults.extend(["400"] * 12)
+    error = stopped(flags(threads=1), capsys)
+    assert 'status 400: {"error": "the prompt is too long"}' in error
+    assert "0 of 12 answers were saved" in error
+    assert len(server.requests) == 4
+
+
+def test_a_failure_lets_what_is_under_way_finish(flags, server, saved, capsys):
+    server.faults.extend(["none"] * 2 + ["401"])
 
     def late(body: dict) -> str:
         wait_until(lambda: not server.faults)
@@ -70,8 +88,8 @@ def test_a_refusal_lets_what_is_under_way_finish(flags, server, saved, capsys):
 
     at_once, server.answer = server.answer, late
     error = stopped(flags(threads=3), capsys)
-    assert 'status 400: {"error": "the prompt is too long"}' in error
-    assert "2 of 12 samples are saved" in error
+    assert "status 401" in error
+    assert "2 of 12 answers were saved" in error
     assert len(server.requests) == 3
     assert len(saved()) == 2
 
@@ -82,7 +100,7 @@ def test_a_server_that_is_down(flags, saved, tmp_path, capsys):
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         error = stopped(flags(model_url=url, attempts=2), capsys)
     assert "ConnectError" in error
-    assert "0 of 12 samples are saved" in error
+    assert "0 of 12 answers were saved" in error
 
 
 @pytest.mark.slow
@@ -162,3 +180,37 @@ def test_keys_reach_the_servers_and_nothing_else(
     said = "".join([caplog.text, error, *capsys.readouterr()])
     assert b"key-of-the" not in b"".join(written)
     assert "key-of-the" not in said
+
+
+def test_files_of_another_format_are_set_aside_and_said(flags, chat_server, saved, tmp_path, caplog):
+    judge = chat_server()
+    judge.answer = lambda body: "Verdict: correct"
+    old = {
+        "choice_samples.jsonl": {
+            "problem": "rows.jsonl:1",
+            "sample": 0,
+            "digest": "d",
+            "completion": "<answer>A</answer>",
+            "truncated": False,
+        },
+        "choice_judgements.jsonl": {"digest": "d", "judge_model": "j", "prompt": "?", "verdict": "correct"},
+    }
+    (tmp_path / "out").mkdir()
+    for name, row in old.items():
+        (tmp_path / "out" / name).write_text(json.dumps(row) + "\n")
+    main(flags(judge_url=judge.url, judge_model="j"))
+    check_complete(saved())
+    for name, row in old.items():
+        assert saved(f"{name}.set-aside-1") == [row]
+        assert f"{name}: 1 broken lines" in caplog.text
+
+
+def test_garbage_in_the_file_of_samples_is_set_aside(flags, server, saved, tmp_path):
+    main(flags())
+    path = tmp_path / "out/choice_samples.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    forged = lines[0].replace(b"#0", b"#999999", 1).replace(b'"digest": "', b'"digest": "x')
+    path.write_bytes(b"".join([b"\xff\xfe\n", forged, *lines]))
+    main(flags())
+    check_complete(saved())
+    assert len(server.requests) == 12

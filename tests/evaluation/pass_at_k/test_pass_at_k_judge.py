@@ -1,9 +1,11 @@
 """The judge model: strict verdicts, each asked for once, none guessed."""
 
+import hashlib
+
 import pytest
 
+from curr_reft.evaluation.judge_reply import VERDICT_FORM
 from curr_reft.evaluation.pass_at_k.command import main
-from curr_reft.evaluation.pass_at_k.judge import parse_verdict
 
 
 @pytest.fixture
@@ -21,42 +23,19 @@ def judged(body: dict) -> str:
     return part["text"].partition("to you):\n")[2].partition("\n\n")[0]
 
 
+def problem_of(row: dict) -> str:
+    return row["id"].partition("#")[0]
+
+
 @pytest.fixture
 def judged_flags(flags, judge):
     return lambda **changes: flags(**{"judge_url": judge.url, "judge_model": "the-judge", **changes})
 
 
-@pytest.mark.parametrize(
-    ("reply", "verdict"),
-    [
-        ("Verdict: correct", "correct"),
-        ("Verdict: incorrect", "incorrect"),
-        ("  **Verdict:** Correct.\n", "correct"),
-        ("VERDICT - incorrect", "incorrect"),
-        ("They differ.\nVerdict: incorrect\nThe correct value is 5.", "incorrect"),
-        ("<think>Verdict: correct?\nVerdict: correct</think>\n\nVerdict: incorrect", "incorrect"),
-        ("correct", None),
-        ("The answer is correct.", None),
-        ("Verdict: correct\nVerdict: incorrect", None),
-        ("Verdict: correct or Verdict: incorrect", None),
-        ("Verdict: correct/incorrect", None),
-        ("Verdict: not correct", None),
-        ("Verdict: correctish", None),
-        ("Verdict: partly correct", None),
-        ("The verdict: correct", None),
-        ("Verdict:", None),
-        ("", None),
-        ("\n" * 100_000 + "verdict: " * 50_000, None),
-    ],
-)
-def test_a_verdict_is_one_clear_line(reply, verdict):
-    assert parse_verdict(reply) == verdict
-
-
 def test_equal_answers_are_judged_once_and_verdicts_are_kept(judged_flags, server, judge, record, saved):
     main(judged_flags())
     # Two answers to each of three questions, at most.
-    answers = {(row["problem"], row["completion"][-10:]) for row in saved()}
+    answers = {(problem_of(row), row["model_output"][-10:]) for row in saved()}
     assert len(judge.requests) == len(answers) == len(saved("choice_judgements.jsonl"))
     by_model = record()
     assert (by_model["judge"], by_model["judge_model"], by_model["unjudged"]) == ("llm", "the-judge", 0)
@@ -71,6 +50,16 @@ def test_equal_answers_are_judged_once_and_verdicts_are_kept(judged_flags, serve
     assert len(judge.requests) == 2 * asked
 
 
+def test_fewer_samples_and_another_order_of_rows_lose_no_verdict(judged_flags, rows, judge, saved):
+    main(judged_flags(num_samples=8))
+    asked, verdicts = len(judge.requests), saved("choice_judgements.jsonl")
+    rows.write_text("".join(reversed(rows.read_text().splitlines(keepends=True))))
+    for number in (1, 8):
+        main(judged_flags(num_samples=number, k_values=1))
+    assert len(judge.requests) == asked
+    assert saved("choice_judgements.jsonl") == verdicts
+
+
 def test_the_judge_reads_text_at_temperature_0(judged_flags, judge):
     main(judged_flags())
     for body in judge.requests:
@@ -79,7 +68,7 @@ def test_the_judge_reads_text_at_temperature_0(judged_flags, judge):
         assert "Question:\nWhich is " in text
         assert "Reference answer:\nA\n" in text
         assert judged(body) in ("A", "B")
-        assert parse_verdict(text) is None
+        assert VERDICT_FORM.parse(text) == "two verdicts"
 
 
 def test_an_answer_without_tags_is_judged_whole_and_an_empty_one_is_wrong(
@@ -101,14 +90,18 @@ def test_unclear_replies_are_asked_again_and_never_guessed(
     main(judged_flags())
     rows = saved()
     right = {
-        p: sum(row["completion"].endswith("A</answer>") for row in rows if row["problem"] == p)
-        for p in {row["problem"] for row in rows}
+        p: sum(row["model_output"].endswith("A</answer>") for row in rows if problem_of(row) == p)
+        for p in set(map(problem_of, rows))
     }
     asked_about_b = [body["seed"] for body in judge.requests if judged(body) == "B"]
     problems_with_b = sum(count < 4 for count in right.values())
     assert problems_with_b
     assert sorted(asked_about_b) == sorted([0, 1, 2] * problems_with_b)
-    assert all(row["verdict"] == "correct" for row in saved("choice_judgements.jsonl"))
+    verdicts = saved("choice_judgements.jsonl")
+    assert {row["correct"] for row in verdicts} == {1, None}
+    unclear = [row for row in verdicts if row["correct"] is None]
+    assert len(unclear) == problems_with_b
+    assert all(row["evidence"]["replies"] == ["Hard to say."] * 3 for row in unclear)
     found = record()
     assert found["unjudged"] == 12 - sum(right.values())
     assert found["accuracy_of_samples"] == 1
@@ -142,13 +135,57 @@ def test_nothing_judged_is_no_value(curves, judged_flags, judge, record, tmp_pat
 
 
 def test_a_judge_that_fails_keeps_samples_and_verdicts(judged_flags, server, judge, saved, capsys):
-    judge.faults.extend(["none", "none", "400"])
+    judge.faults.extend(["none", "none", "401"])
     with pytest.raises(SystemExit) as caught:
         main(judged_flags(threads=1))
     assert caught.value.code == 2
-    assert "2 of " in capsys.readouterr().err
+    total = len({(problem_of(row), row["model_output"][-10:]) for row in saved()})
+    assert f"2 of {total} judgements are saved" in capsys.readouterr().err
     assert len(saved("choice_judgements.jsonl")) == 2
-    total = len({(row["problem"], row["completion"][-10:]) for row in saved()})
     main(judged_flags())
     assert len(server.requests) == 12
     assert len(judge.requests) == total + 1
+
+
+def test_what_the_judge_refuses_is_unjudged_until_it_takes_it(judged_flags, server, judge, record):
+    judge.faults.extend(["none", "none", "400"])
+    main(judged_flags(threads=1))
+    assert 0 < record()["unjudged"] < 12
+    asked = len(judge.requests)
+    main(judged_flags())
+    assert record()["unjudged"] == 0
+    assert len(judge.requests) == asked + 1
+
+
+def test_another_prompt_is_another_judge(judged_flags, judge, saved, record, tmp_path):
+    main(judged_flags())
+    asked, prompt = len(judge.requests), tmp_path / "prompt.txt"
+    prompt.write_text("{{question}}|{{gold}}|to you):\n{{answer}}\n\n")
+    for _ in range(2):
+        main(judged_flags(judge_prompt=prompt))
+        assert len(judge.requests) == 2 * asked
+    text = judge.requests[-1]["messages"][0]["content"][0]["text"]
+    assert text.startswith("Which is ")
+    assert "|A|to you):" in text
+    assert record()["judge_prompt_sha256"] == hashlib.sha256(prompt.read_bytes()).hexdigest()
+    assert len(saved("choice_judgements.jsonl.set-aside-1")) == asked
+
+
+@pytest.mark.parametrize("place", ["question", "gold", "answer"])
+def test_a_prompt_without_a_place_is_one_line(judged_flags, server, judge, tmp_path, capsys, place):
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text(" ".join(f"{{{{{each}}}}}" for each in ("question", "gold", "answer") if each != place))
+    with pytest.raises(SystemExit) as caught:
+        main(judged_flags(judge_prompt=prompt))
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert f"--judge_prompt {prompt}: the place {{{{{place}}}}} is missing" in error
+    assert error.count("\n") == 1
+    assert not server.requests
+    assert not judge.requests
+
+
+def test_a_text_that_spells_a_place_stays_as_it_is(judged_flags, server, judge):
+    server.answer = lambda body: "<answer>{{gold}}</answer>"
+    main(judged_flags())
+    assert {judged(body) for body in judge.requests} == {"{{gold}}"}

@@ -31,9 +31,9 @@ def test_a_served_model_is_sampled(served, sampling_base, world, tmp_path, caplo
     main(argv)
     path = tmp_path / "out/choice_samples.jsonl"
     samples = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len({(row["problem"], row["sample"]) for row in samples}) == len(samples) == 12
+    assert len({row["id"] for row in samples}) == len(samples) == 12
     assert "samples of every problem are equal" not in caplog.text
-    assert any("<answer>" in row["completion"] for row in samples)
+    assert any("<answer>" in row["model_output"] for row in samples)
     record = json.loads((tmp_path / "out/choice_pass_at_k.json").read_text())
     assert [(point["k"], point["problems"]) for point in record["k"]] == [(1, 3), (2, 3), (4, 3)]
     values = [point["pass_at_k"] for point in record["k"]]

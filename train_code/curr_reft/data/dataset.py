@@ -112,15 +112,14 @@ def _measured(
     """The row of each example, the tokens of its prompt with the image's, and the image's alone."""
     rows, image_tokens = [], []
     for example in examples:
-        task = find_task(example.task)
-        asked = request(example, task, task.asking(stage), sizes[example.image], box_frame, processor)
+        asked = request(example, stage, example.task, sizes[example.image], box_frame, processor)
         rows.append(
             {
                 "id": asked.id,
                 "prompt": [{"role": "user", "content": asked.prompt}],
                 "image": str(asked.image),
                 "solution": asked.solution,
-                "task": task.name,
+                "task": asked.task,
             }
         )
         image_tokens.append(image_token_count(asked.shown, processor))

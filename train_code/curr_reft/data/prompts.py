@@ -17,8 +17,8 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from curr_reft.boxes import BoxFrame, Size, rescale_boxes_in_text
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
-from curr_reft.stages import Asking, ImageBudget
-from curr_reft.tasks.task import Task
+from curr_reft.stages import Asking, ImageBudget, Stage
+from curr_reft.tasks.registry import asking_of, find_task
 
 # What servers take, whatever they count in.
 _SEED_BITS = 31
@@ -42,6 +42,8 @@ class Request:
     """What a model is asked about a row, and what is right."""
 
     id: str
+    stage: str = ""
+    task: str | None = None
     prompt: str
     """The text of the user's message."""
     problem: str = ""
@@ -80,31 +82,36 @@ class Request:
 
 def request(
     row: Row,
-    task: Task | None,
-    asking: Asking,
+    stage: Stage,
+    task: str | None,
     stored: Size | None,
     box_frame: BoxFrame = "budget",
     processor: ProcessorMixin | None = None,
+    asking: Asking | None = None,
 ) -> Request:
-    """Ask about a row: its boxes move from the stored image to the box frame, in problem and solution alike.
+    """What a stage makes of a row: boxes move from the stored image to the box frame, the gold's as well.
 
     Args:
-        task: `None` for a row of no task, which has no boxes to move.
-        asking: From `Task.asking`, or how a released evaluator asks.
+        task: The name of the row's task; `None` for a row of no task, which has no boxes to move.
         stored: Width and height of the row's image, `None` without one.
         processor: Only looked at for the box frame `processed`.
+        asking: How a released evaluator asks, instead of the stage.
     """
+    known = None if task is None else find_task(task)
+    asking = asking or asking_of(stage, task)
     problem, solution = row.problem, row.solution
     shown = frame = None
     if row.image is not None:
         shown = frame = budget_size(stored, asking.budget)
         if box_frame == "processed":
             frame = processed_size(shown, processor)
-        if task is not None and task.has_boxes:
+        if known is not None and known.has_boxes:
             problem = rescale_boxes_in_text(problem, stored, frame)
             solution = solution and rescale_boxes_in_text(solution, stored, frame)
     return Request(
         id=row.id,
+        stage=stage.name,
+        task=task,
         prompt=asking.prompt(problem),
         problem=problem,
         solution=solution,

@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,23 @@ class Answers:
     """The file of the answers to some requests, shared by all processes."""
 
     def __init__(
-        self, path: Path, requests: Sequence[Request], model_digest: str, settings: dict[str, Any]
+        self,
+        path: Path,
+        requests: Sequence[Request],
+        model_digest: str,
+        settings: dict[str, Any],
+        spare: Sequence[Request] = (),
     ) -> None:
         """
         Args:
             model_digest: Of the weights and all that belongs to them.
             settings: What the answers depend on besides; an answer given under others does not hold.
+            spare: Requests that are not made, and whose answers are kept where they are there.
         """
-        self._path, self._turns = path, requests
-        self._digests = {request.id: _digest(model_digest, settings, request) for request in requests}
+        self._path, self._requests = path, requests
+        self._digests = {
+            request.id: _digest(model_digest, settings, request) for request in (*requests, *spare)
+        }
 
     def collect(self, load: Callable[[], Backend], title: str, processes: ProcessGroup) -> tuple[int, float]:
         """Ask for the answers that are missing, each on the disk before it counts.
@@ -48,9 +57,9 @@ class Answers:
             InputError: when the file cannot be read or written, or an endpoint fails.
         """
         there = processes.shared(lambda: set(self.read()))
-        missing = [request for request in self._turns if request.id not in there]
+        missing = [request for request in self._requests if request.id not in there]
         if not missing:
-            logger.info("%s: all %d answers are there", self._path, len(self._turns))
+            logger.info("%s: all %d answers are there", self._path, len(self._requests))
             return 0, 0.0
         backend = load()
         processes.wait()
@@ -60,8 +69,21 @@ class Answers:
         return len(missing), time.monotonic() - started
 
     def read(self) -> dict[str, Row]:
-        """The answers that hold, by the ids of their requests, with the fields of `fields_of`."""
-        return recover(self._path, self._key_of)
+        """The answers that hold, by the ids of their requests, with the fields of `fields_of`.
+
+        An answer is known by its digest, whatever its request's id was then; of equal requests each has one.
+        """
+        waiting: defaultdict[str, list[str]] = defaultdict(list)
+        for request, digest in reversed(self._digests.items()):
+            waiting[digest].append(request)
+
+        def request_of(row: Row) -> str | None:
+            if not all(isinstance(row[field], kind) for field, kind in _KINDS.items()):
+                raise TypeError
+            known = waiting.get(row["digest"])
+            return known.pop() if known else None
+
+        return recover(self._path, request_of)
 
     def _ask(self, backend: Backend, missing: Sequence[Request], title: str, processes: ProcessGroup) -> None:
         saved, counting = 0, threading.Lock()
@@ -91,12 +113,6 @@ class Answers:
             "new_tokens": completion.new_tokens,
             "truncated": completion.truncated,
         }
-
-    def _key_of(self, row: Row) -> str | None:
-        """A row's id, if its answer still holds."""
-        if not all(isinstance(row[field], kind) for field, kind in _KINDS.items()):
-            raise TypeError
-        return row["id"] if self._digests.get(row["id"]) == row["digest"] else None
 
 
 def fields_of(answer: Row) -> Row:

@@ -1,4 +1,4 @@
-"""The flags of `eval/evaluate.py`, and those of every command that asks a model."""
+"""The flags of `eval/evaluate.py`, and those of every command that asks a model, samples or judges."""
 
 from argparse import Namespace
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import get_args
 
 from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
-from curr_reft.evaluation.backends.endpoint import MODEL_KEY
+from curr_reft.evaluation.backends.endpoint import MODEL_KEY, chat_url
 from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
 from curr_reft.evaluation.requests import PROMPTS
 from curr_reft.files.cli import CommandParser
@@ -92,10 +92,55 @@ def add_model_flags(parser: CommandParser) -> None:
     who.add_argument("--tensor_parallel_size", type=int, default=1, help="GPUs that vLLM takes")
     who.add_argument("--model_url", help="address of an endpoint: a server, or its full /v1/chat/completions")
     who.add_argument("--model_name", help="the model's name at the endpoint")
-    who.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MAX_THREADS}")
-    who.add_argument("--timeout", type=float, default=600, help="seconds that an endpoint may stay silent")
-    who.add_argument(
+    add_request_flags(parser)
+
+
+def add_request_flags(parser: CommandParser) -> None:
+    """Add the flags of how servers are asked; `check_request_flags` checks them."""
+    group = parser.add_argument_group("how servers are asked")
+    group.add_argument("--threads", type=int, default=16, help=f"requests at a time, 1 to {MAX_THREADS}")
+    group.add_argument("--timeout", type=float, default=600, help="seconds that an endpoint may stay silent")
+    group.add_argument(
         "--attempts", type=int, default=6, help="how often a request is sent before it has failed"
+    )
+
+
+def add_sampling_flags(parser: CommandParser, num_samples: int | None, top_k: int) -> None:
+    """Add the flags of how a model's answers are sampled, with a command's defaults of two.
+
+    `check_sampling_flags` checks them.
+    """
+    group = parser.add_argument_group("how answers are sampled")
+    default = "the largest k" if num_samples is None else num_samples
+    group.add_argument(
+        "--num_samples", type=int, default=num_samples, help=f"answers to each (default: {default})"
+    )
+    group.add_argument("--temperature", type=float, default=1.0, help="default: 1, as in training")
+    group.add_argument(
+        "--top_k",
+        type=int,
+        help=f"tokens drawn from, 0 for all (default: {top_k}; endpoints know no such thing)",
+    )
+    group.add_argument("--seed", type=int, default=42, help="default: 42")
+
+
+def add_judge_flags(parser: CommandParser, prompt: Path) -> None:
+    """Add the flags of a model as judge, `prompt` the default; `check_judge_flags` checks them."""
+    group = parser.add_argument_group("--judge llm")
+    group.add_argument("--judge_url", help="chat-completions address of the judge model, or its server's")
+    group.add_argument("--judge_model", help="as its server knows it")
+    group.add_argument(
+        "--judge_prompt",
+        type=Path,
+        default=prompt,
+        metavar="FILE",
+        help="what the judge is asked, with the places of the default, which is %(default)s",
+    )
+    group.add_argument(
+        "--judge_attempts",
+        type=int,
+        default=3,
+        help="how often the judge is asked for a reply that can be read (default: 3)",
     )
 
 
@@ -113,26 +158,75 @@ def parse_evaluation(description: str, argv: Sequence[str] | None) -> Namespace:
     if not 0 < flags.sample_num <= _MOST:
         raise InputError(f"--sample_num {flags.sample_num}: expected more than 0, up to {_MOST}")
     check_model_flags(flags)
+    check_folder(flags, "data_root")
     return flags
 
 
 def check_model_flags(flags: Namespace) -> None:
-    """Check the flags of `add_model_flags`, and that of the data and output folders.
+    """Check the flags of `add_model_flags`, and that of the output folder.
 
     Raises:
         InputError: for the first that is wrong.
     """
-    for name in ("max_new_tokens", "batch_size", "tensor_parallel_size", "attempts", "timeout"):
-        if not 0 < getattr(flags, name) <= _MOST:
-            raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0, up to {_MOST}")
+    _check_positive(flags, "max_new_tokens", "batch_size", "tensor_parallel_size")
+    check_request_flags(flags)
     if flags.repetition_penalty is not None and not 0 < flags.repetition_penalty <= _MOST:
         raise InputError(f"--repetition_penalty {flags.repetition_penalty}: expected more than 0")
     if flags.backend != "endpoint" and (flags.model_url or flags.model_name):
         raise InputError("--model_url and --model_name: they are for --backend endpoint")
-    check_threads(flags.threads)
     needed = ["output_dir", *(("model_url", "model_name") if flags.backend == "endpoint" else ("model",))]
     for name in needed:
-        if getattr(flags, name) is None:
+        if not str(getattr(flags, name) or "").strip():
             raise InputError(f"--{name}: missing")
-    if not flags.data_root.is_dir():
-        raise InputError(f"--data_root {flags.data_root}: no such directory")
+
+
+def check_request_flags(flags: Namespace) -> None:
+    """Raise `InputError` for the first flag of `add_request_flags` that is wrong."""
+    _check_positive(flags, "attempts", "timeout")
+    check_threads(flags.threads)
+
+
+def check_sampling_flags(flags: Namespace, top_k: int) -> None:
+    """Check the flags of `add_sampling_flags`, and put in the `top_k` of this command where it is not given.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    if flags.backend == "endpoint" and flags.top_k:
+        raise InputError("--top_k: an endpoint draws from all tokens")
+    if flags.top_k is None:
+        flags.top_k = 0 if flags.backend == "endpoint" else top_k
+    for name, least in (("num_samples", 1), ("top_k", 0), ("seed", 0)):
+        if getattr(flags, name) < least:
+            raise InputError(f"--{name} {getattr(flags, name)}: expected {least} or more")
+    if not 0 <= flags.temperature <= 10:
+        raise InputError(f"--temperature {flags.temperature}: expected 0 to 10")
+    if flags.temperature == 0 and flags.num_samples > 1:
+        raise InputError(
+            f"--temperature 0: all {flags.num_samples} answers would be equal; take more than 0 for several"
+        )
+
+
+def check_judge_flags(flags: Namespace) -> None:
+    """Check the flags of a judge that is a model, and complete its URL.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
+    _check_positive(flags, "judge_attempts")
+    for flag in ("judge_url", "judge_model"):
+        if not (getattr(flags, flag) or "").strip():
+            raise InputError(f"--{flag}: missing; --judge llm needs --judge_url and --judge_model")
+    flags.judge_url = chat_url(flags.judge_url, "--judge_url")
+
+
+def check_folder(flags: Namespace, name: str) -> None:
+    """Raise `InputError` where a flag names no folder."""
+    if not getattr(flags, name).is_dir():
+        raise InputError(f"--{name} {getattr(flags, name)}: no such directory")
+
+
+def _check_positive(flags: Namespace, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(flags, name) <= _MOST:
+            raise InputError(f"--{name} {getattr(flags, name)}: expected more than 0, up to {_MOST}")

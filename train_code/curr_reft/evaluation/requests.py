@@ -17,7 +17,7 @@ from curr_reft.data.schema import Query, iter_objects, iter_questions, place
 from curr_reft.data.suites import Suite
 from curr_reft.errors import InputError
 from curr_reft.files.manifest import sha256_of
-from curr_reft.stages import STAGES, Asking
+from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import find_task
 
 Prompts = Literal["training", "released"]
@@ -42,13 +42,6 @@ class Images:
             sizes, _ = check_images(fresh, allow_missing=False, hint="check --data_root")
             self.sizes.update(sizes)
             self.digests.update({image: sha256_of(image) for image in sizes})
-
-
-def asking_of(suite: Suite, prompts: Prompts) -> Asking:
-    """How a suite's rows are asked about."""
-    if prompts == "released":
-        return suite.rules.released_asking
-    return find_task(suite.task).asking(STAGES["open"])
 
 
 def read_suite(
@@ -76,17 +69,18 @@ def read_suite(
     random.Random(seed).shuffle(order)
     chosen = [rows[index] for index in sorted(order[:sample_num])]
     images.look_at([row for row, _ in chosen])
-    task, asking = find_task(suite.task), asking_of(suite, prompts)
+    asking = suite.rules.released_asking if prompts == "released" else None
+    has_boxes = find_task(suite.task).has_boxes
     requests = []
     for row, golds in chosen:
         stored = images.sizes[row.image]
-        asked = request(row, task, asking, stored, box_frame, processor)
+        asked = request(row, STAGES["open"], suite.task, stored, box_frame, processor, asking)
         if suite.rules.golds_in_frame is not None:
             try:
                 golds = suite.rules.golds_in_frame(golds, stored, asked.frame)
             except ValueError as error:
                 raise InputError(f"{row.id}: {error} ({row.image})") from error
-        elif task.has_boxes:
+        elif has_boxes:
             golds = {"solution": asked.solution}
         requests.append(replace(asked, golds=golds, image_digest=images.digests[row.image]))
     return requests

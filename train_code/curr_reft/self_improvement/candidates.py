@@ -8,28 +8,43 @@ batch, on the number of processes or on an interruption (in float32).
 import json
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from curr_reft.data.images import check_images
+from curr_reft.data.prompts import Request, request
+from curr_reft.data.schema import Query, iter_queries
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.answers import Answers, fields_of
+from curr_reft.evaluation.answers import fields_of
 from curr_reft.evaluation.backends.endpoint import MODEL_KEY
-from curr_reft.evaluation.flags import add_model_flags, check_model_flags
-from curr_reft.evaluation.models import EvaluatedModel, find_models
-from curr_reft.evaluation.requests import Images
+from curr_reft.evaluation.flags import (
+    add_model_flags,
+    add_sampling_flags,
+    check_folder,
+    check_model_flags,
+    check_sampling_flags,
+)
+from curr_reft.evaluation.models import EvaluatedModel
+from curr_reft.evaluation.sampling import Samples, sample
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
-from curr_reft.files.journal import sole_writer
 from curr_reft.files.manifest import environment, sha256_of
 from curr_reft.processes import process_group
-from curr_reft.self_improvement.queries import candidates_of, read_queries, request_of
-from curr_reft.self_improvement.records import CANDIDATES, Candidate, candidate_row
-from curr_reft.self_improvement.sources import Composition, load_composition
+from curr_reft.self_improvement.records import CANDIDATES, candidate_row
+from curr_reft.self_improvement.sources import Composition, Source, load_composition
+from curr_reft.sft.messages import message_row
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
+
+# As in training.
+_TOP_K = 50
+_ANY_ANSWER = "-"
 
 
 @command
@@ -38,20 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     flags = _parse(argv)
     composition = load_composition(flags.config)
-    with process_group() as processes, ExitStack() as held, logging_redirect_tqdm():
-        if processes.rank:
-            logging.getLogger().setLevel(logging.WARNING)
-        model = find_models(flags, processes, {})[0]
-        processes.shared(lambda: held.enter_context(sole_writer(flags.output_dir)))
-        images = Images()
-        candidates = processes.shared(lambda: _read(composition, flags, model, images))
-        images = processes.shared(lambda: images)
-        digest = processes.shared(model.digest)
-        requests = [request_of(candidate, images, flags.seed) for candidate in candidates]
-        answers = Answers(flags.output_dir / CANDIDATES, requests, digest, model.settings)
-        answers.collect(model.load, "Sampling", processes)
-        if processes.rank == 0:
-            _write(flags, model, digest, candidates, answers)
+    with ExitStack() as held, process_group() as processes, logging_redirect_tqdm():
+        path = flags.output_dir / CANDIDATES
+        samples = sample(flags, path, partial(_read, composition, flags.data_root), processes, held)
+        if samples is not None:
+            _write(flags, path, samples)
 
 
 def _parse(argv: Sequence[str] | None) -> Namespace:
@@ -66,62 +72,64 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     )
     what.add_argument("--data_root", type=Path, required=True, help="folder of queries and images")
     what.add_argument("--output_dir", type=Path, required=True)
-    what.add_argument("--num_samples", type=int, default=8, help="answers to each query (default: 8)")
-    what.add_argument("--temperature", type=float, default=1.0, help="default: 1, as in training")
-    what.add_argument("--top_k", type=int, help="default: 50, as in training; endpoints know no such thing")
-    what.add_argument("--seed", type=int, default=42)
+    add_sampling_flags(parser, num_samples=8, top_k=_TOP_K)
+    add_tasks_flag(what)
     add_model_flags(parser)
     parser.set_defaults(final_only=True, prompts="training")
     flags = parser.parse_args(argv)
-    if flags.backend == "endpoint" and flags.top_k:
-        raise InputError("--top_k: an endpoint draws from all tokens")
-    if flags.top_k is None:
-        flags.top_k = 0 if flags.backend == "endpoint" else 50
-    for name, least in (("num_samples", 1), ("top_k", 0), ("seed", 0)):
-        if getattr(flags, name) < least:
-            raise InputError(f"--{name} {getattr(flags, name)}: expected {least} or more")
-    if not 0 <= flags.temperature <= 10 or (flags.temperature == 0 and flags.num_samples > 1):
-        raise InputError(
-            f"--temperature {flags.temperature}: expected up to 10, and more than 0 for several samples"
-        )
+    check_sampling_flags(flags, _TOP_K)
     check_model_flags(flags)
+    check_folder(flags, "data_root")
     return flags
 
 
-def _read(
-    composition: Composition, flags: Namespace, model: EvaluatedModel, images: Images
-) -> list[Candidate]:
-    queries = {source: read_queries(source, flags.data_root) for source in composition.sources}
-    images.look_at([query for rows in queries.values() for query in rows if query.image is not None])
-    return [
-        candidate
-        for source, rows in queries.items()
-        for candidate in candidates_of(
-            *(source, rows, flags.num_samples, flags.data_root),
-            *(images, model.box_frame, model.processor),
+def _read(composition: Composition, data_root: Path, model: EvaluatedModel) -> list[Request]:
+    """The queries of all sources, with every image checked."""
+    queries = [(source, query) for source in composition.sources for query in _queries(source, data_root)]
+    with_image = [query for _, query in queries if query.image is not None]
+    sizes = check_images(with_image, allow_missing=False, hint="check --data_root")[0] if with_image else {}
+    questions = []
+    for source, query in queries:
+        # The same wherever the data root is.
+        place = source.json_path + query.id.removeprefix(str(data_root / source.json_path))
+        question = request(
+            query._replace(id=f"{source.name}/{place}"),
+            *(STAGES[source.stage], source.task, sizes.get(query.image), model.box_frame, model.processor),
         )
-    ]
+        try:
+            message_row(question.prompt, _ANY_ANSWER, query.image)
+        except InputError as error:
+            raise InputError(f"{query.id}: problem: {error}") from error
+        questions.append(question)
+    return questions
 
 
-def _write(
-    flags: Namespace, model: EvaluatedModel, digest: str, candidates: Sequence[Candidate], answers: Answers
-) -> None:
-    found = answers.read()
-    path = flags.output_dir / CANDIDATES
+def _queries(source: Source, data_root: Path) -> Iterator[Query]:
+    for query in iter_queries(data_root / source.json_path, data_root):
+        if (query.image is None) != (source.modality == "text"):
+            has = "no image" if query.image is None else "an image"
+            raise InputError(
+                f"{query.id}: has {has}, and source {source.name} is of modality {source.modality}"
+            )
+        yield query
+
+
+def _write(flags: Namespace, path: Path, samples: Samples) -> None:
     with replacing(path) as file:
-        for candidate in candidates:
-            row = candidate_row(candidate, fields_of(found[candidate.id]))
-            file.write(json.dumps(row, allow_nan=False) + "\n")
-    truncated = sum(found[candidate.id]["truncated"] for candidate in candidates)
+        for question, answers in zip(samples.questions, samples.answers, strict=True):
+            for number, answer in enumerate(answers):
+                row = candidate_row(question, number, fields_of(answer))
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+    truncated = sum(answer["truncated"] for answers in samples.answers for answer in answers)
     record = {
-        **model.about,
-        "model_digest": digest,
-        "settings": {**model.settings, "num_samples": flags.num_samples, "seed": flags.seed},
+        **samples.model.about,
+        "model_digest": samples.model_digest,
+        "settings": {**samples.model.settings, "num_samples": flags.num_samples, "seed": flags.seed},
         "config": str(flags.config),
         "config_sha256": sha256_of(flags.config),
         "data_root": str(flags.data_root),
-        "queries": len({candidate.query for candidate in candidates}),
-        "candidates": len(candidates),
+        "queries": len(samples.questions),
+        "candidates": len(samples.questions) * flags.num_samples,
         "truncated": truncated,
         **environment(),
     }
@@ -129,7 +137,7 @@ def _write(
         file.write(json.dumps(record, indent=2) + "\n")
     logger.info(
         "%s: %d answers to %d queries, %d of them cut off at --max_new_tokens %d",
-        *(path, len(candidates), record["queries"], truncated, flags.max_new_tokens),
+        *(path, record["candidates"], record["queries"], truncated, flags.max_new_tokens),
     )
 
 

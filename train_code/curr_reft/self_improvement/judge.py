@@ -6,8 +6,8 @@ is unpublished; ours is ``judge_prompt.txt``. `--judge llm` asks a model behind 
 """
 
 import argparse
+import json
 import logging
-import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,49 +18,60 @@ from rich.table import Table
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curr_reft.errors import InputError, command
-from curr_reft.evaluation.backends.endpoint import ChatEndpoint, chat_url
-from curr_reft.evaluation.backends.threads import MAX_THREADS, check_threads
-from curr_reft.evaluation.pass_at_k.flags import JUDGE_KEY
-from curr_reft.files import journal
-from curr_reft.files.cli import CommandParser
-from curr_reft.self_improvement import rule_judge
-from curr_reft.self_improvement.judge_journal import JudgementFile
-from curr_reft.self_improvement.judge_model import ModelJudge
-from curr_reft.self_improvement.records import (
-    CANDIDATES,
-    CRITERIA,
-    SCORES,
-    TOTAL,
-    Judgement,
-    read_candidates,
+from curr_reft.evaluation.backends.endpoint import JUDGE_KEY
+from curr_reft.evaluation.flags import (
+    add_judge_flags,
+    add_request_flags,
+    check_judge_flags,
+    check_request_flags,
 )
+from curr_reft.evaluation.judge import model_judge
+from curr_reft.evaluation.judge_reply import CRITERIA, SCORES_FORM, TOTAL
+from curr_reft.evaluation.judgements import Judgement, Judgements
+from curr_reft.files import journal
+from curr_reft.files.atomic import replacing
+from curr_reft.files.cli import CommandParser
+from curr_reft.files.manifest import environment
+from curr_reft.self_improvement import rule_judge
+from curr_reft.self_improvement.judged import PLACES, content_digests, image_digests, judge_by_model
+from curr_reft.self_improvement.records import CANDIDATES, JUDGE, SCORES, read_candidates
 
 logger = logging.getLogger(__name__)
+
+PROMPT = Path(__file__).with_name("judge_prompt.txt")
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write `SCORES` beside the candidates, and print what they come to."""
+    """Write `SCORES` and `JUDGE` beside the candidates, and print what they come to."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     flags = _parse(argv)
-    candidates = read_candidates(flags.output_dir / CANDIDATES)
-    judge = None
-    if flags.judge == "llm":
-        endpoint = ChatEndpoint(flags.judge_url, flags.judge_model, JUDGE_KEY, flags.timeout, flags.attempts)
-        judge = ModelJudge(endpoint, flags.judge_attempts, images=not flags.no_images)
+    judge = model_judge(flags, SCORES_FORM, PLACES, images=not flags.no_images)
+    listed = read_candidates(flags.output_dir / CANDIDATES)
+    if judge is None:
+        rule_judge.check_golds(listed)
+        name, settings = rule_judge.NAME, rule_judge.SETTINGS
     else:
-        rule_judge.check_golds(candidates)
-    name, settings = (
-        (judge.name, judge.settings) if judge is not None else (rule_judge.NAME, rule_judge.SETTINGS)
-    )
-    path = flags.output_dir / SCORES
+        name, settings = judge.name, judge.settings
+    path, candidates = flags.output_dir / SCORES, {each.id: each for each in listed}
     with journal.sole_writer(flags.output_dir), logging_redirect_tqdm():
-        judgements = JudgementFile(path, candidates, name, settings, flags.ask_again)
-        if judge is not None:
-            judge.judge_missing(judgements, flags.threads)
+        digests = content_digests(listed, image_digests(listed))
+        judgements = Judgements(path, digests, SCORES_FORM.names, name, settings, flags.ask_again)
+        if judge is None:
+            rule_judge.judge_missing(judgements, candidates)
         else:
-            rule_judge.judge_missing(judgements)
-    found = [judgements.by_candidate[candidate.id] for candidate in candidates]
+            judge_by_model(judge, judgements, candidates, flags.threads)
+        found = [judgements.by_id[candidate.id] for candidate in listed]
+        record = {
+            "judge": flags.judge,
+            **({} if judge is None else {**judge.about(), "images": judge.images}),
+            "settings": settings,
+            "candidates": len(found),
+            "rejected": sum(each.scores is None for each in found),
+            **environment(),
+        }
+        with replacing(flags.output_dir / JUDGE) as file:
+            file.write(json.dumps(record, indent=2) + "\n")
     console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
     console.print(build_table(found, name))
     logger.info("wrote %s", path)
@@ -92,38 +103,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--output_dir", type=Path, required=True, metavar="WORK", help=f"folder of {CANDIDATES}"
     )
     parser.add_argument("--judge", choices=("rule", "llm"), required=True)
-    model = parser.add_argument_group("--judge llm")
-    model.add_argument("--judge_url", help="chat-completions address of the judge model, or its server's")
-    model.add_argument("--judge_model", help="as its server knows it")
-    model.add_argument(
-        "--threads", type=int, default=16, help=f"requests at a time, 1 to {MAX_THREADS} (default: 16)"
-    )
-    model.add_argument("--timeout", type=float, default=600.0, help="seconds (default: 600)")
-    model.add_argument(
-        "--attempts", type=int, default=6, help="how often a request is sent before it counts as failed"
-    )
-    model.add_argument(
-        "--judge_attempts",
-        type=int,
-        default=3,
-        help="how often the judge is asked for a reply that can be read (default: 3)",
-    )
-    model.add_argument("--no_images", action="store_true", help="do not send images to the judge")
-    model.add_argument("--ask_again", action="store_true", help="also for what was rejected")
+    parser.add_argument("--no_images", action="store_true", help="do not send images to the judge")
+    parser.add_argument("--ask_again", action="store_true", help="also for what was rejected")
+    add_judge_flags(parser, PROMPT)
+    add_request_flags(parser)
     flags = parser.parse_args(argv)
-    for flag in ("attempts", "judge_attempts"):
-        if getattr(flags, flag) < 1:
-            raise InputError(f"--{flag} {getattr(flags, flag)}: expected at least 1")
-    check_threads(flags.threads)
-    if not (flags.timeout > 0 and math.isfinite(flags.timeout)):
-        raise InputError(f"--timeout {flags.timeout}: expected seconds above 0")
+    check_request_flags(flags)
     if flags.judge == "llm":
-        for flag in ("judge_url", "judge_model"):
-            if not (getattr(flags, flag) or "").strip():
-                raise InputError(f"--{flag}: missing; --judge llm needs --judge_url and --judge_model")
-        flags.judge_url = chat_url(flags.judge_url, "--judge_url")
-    elif flags.judge_url or flags.judge_model:
-        raise InputError("--judge_url and --judge_model: only --judge llm asks a model")
+        check_judge_flags(flags)
+    elif flags.judge_url or flags.judge_model or flags.judge_prompt != PROMPT:
+        raise InputError("--judge_url, --judge_model and --judge_prompt: only --judge llm asks a model")
     return flags
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.boxes import Size
+from curr_reft.data.prompts import Request
 from curr_reft.data.schema import BrokenLine, iter_objects, place
 from curr_reft.errors import InputError
+from curr_reft.evaluation.judge_reply import SCORES_FORM
+from curr_reft.evaluation.judgements import Judgement, judgement_of
 
-CANDIDATES, SCORES = "candidates.jsonl", "scores.jsonl"
+CANDIDATES, SCORES, JUDGE = "candidates.jsonl", "scores.jsonl", "judge.json"
 """File names in the folder that the three commands share."""
-TOTAL = "total"
-CRITERIA = ("accuracy", "logical_consistency", "format_compliance", "linguistic_fluency")
-"""What a judge scores, each from 0 to 100 (paper, section 3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,16 @@ class Candidate:
     """Whether the limit of tokens ended it."""
 
 
-_ASKED = tuple(name for name in Candidate.__slots__ if name not in ("completion", "truncated"))
+_OF_QUESTION = ("stage", "task", "problem", "prompt", "image", "shown", "solution")
+_ASKED = ("id", "query", "source", "sample", *_OF_QUESTION)
 
 
-def candidate_row(candidate: Candidate, answer: dict[str, Any]) -> dict[str, Any]:
-    """What `read_candidates` reads back: the query's fields beside those that the answer was saved with."""
-    fields = {name: getattr(candidate, name) for name in _ASKED}
-    return {**fields, "image": str(candidate.image) if candidate.image else None, **answer}
+def candidate_row(question: Request, sample: int, answer: dict[str, Any]) -> dict[str, Any]:
+    """What `read_candidates` reads back: what was asked beside what its answer was saved with."""
+    source, _, _ = question.id.partition("/")
+    fields = {"id": f"{question.id}#{sample}", "query": question.id, "source": source, "sample": sample}
+    fields |= {name: getattr(question, name) for name in _OF_QUESTION}
+    return {**fields, "image": str(question.image) if question.image else None, **answer}
 
 
 def read_candidates(path: Path) -> list[Candidate]:
@@ -80,51 +83,6 @@ def _candidate(where: str, row: Any) -> Candidate:
     return Candidate(**fields, completion=row["model_output"], truncated=row["truncated"])
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a judge said about one candidate."""
-
-    id: str
-    """The candidate's."""
-    digest: str
-    """Of all that was judged: query, image, gold and completion."""
-    judge: str
-    """`rule`, or the model's name."""
-    settings: str
-    """Digest of how it was judged: by which rules, or which model, prompt and images."""
-    scores: dict[str, float] | None
-    """The criteria and `TOTAL`, each from 0 to 100; `None` when there are no scores."""
-    rejected: str | None
-    """Why there are no scores."""
-    evidence: dict[str, Any]
-    """What the scores rest on."""
-
-
-def judgement_row(judgement: Judgement) -> dict[str, Any]:
-    """What `judgement_of` reads back."""
-    fields = {name: getattr(judgement, name) for name in Judgement.__slots__ if name != "scores"}
-    return {**(judgement.scores or dict.fromkeys((*CRITERIA, TOTAL))), **fields}
-
-
-def judgement_of(row: dict[str, Any]) -> Judgement:
-    """The judgement that a row of the scores' file holds.
-
-    Raises:
-        LookupError, TypeError: when it holds none.
-    """
-    scores = {name: row[name] for name in (*CRITERIA, TOTAL)}
-    fields = {name: row[name] for name in Judgement.__slots__ if name != "scores"}
-    texts = [fields[name] for name in ("id", "digest", "judge", "settings")]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(fields["evidence"], dict):
-        raise TypeError("not a judgement")
-    if fields["rejected"] is None:
-        if not all(type(score) in (int, float) and 0 <= score <= 100 for score in scores.values()):
-            raise TypeError("not scores")
-    elif not isinstance(fields["rejected"], str):
-        raise TypeError("not a reason")
-    return Judgement(**fields, scores=None if fields["rejected"] is not None else scores)
-
-
 def read_judgements(path: Path) -> dict[str, Judgement]:
     """The judgements of a file by candidate, the last of each; lines that hold none (of a kill) are left out.
 
@@ -136,7 +94,7 @@ def read_judgements(path: Path) -> dict[str, Judgement]:
     found = {}
     for _, row in iter_objects(path):
         try:
-            judgement = judgement_of(row)
+            judgement = judgement_of(row, SCORES_FORM.names)
         except (LookupError, TypeError):
             continue
         found[judgement.id] = judgement

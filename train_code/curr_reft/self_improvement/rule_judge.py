@@ -20,17 +20,18 @@ asked, and is no substitute for one.
 import logging
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from curr_reft.errors import InputError
+from curr_reft.evaluation.judge_reply import CRITERIA, TOTAL
+from curr_reft.evaluation.judgements import Judgements, Verdict, digest_of
 from curr_reft.rewards import paper
 from curr_reft.rewards.format import score_format
 from curr_reft.self_improvement.judge_consistency import score_consistency
-from curr_reft.self_improvement.judge_journal import JudgementFile, Verdict, digest_of
-from curr_reft.self_improvement.records import CRITERIA, TOTAL, Candidate
+from curr_reft.self_improvement.records import Candidate
 from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def check_golds(candidates: Sequence[Candidate]) -> None:
             raise InputError(f"{candidate.query}: {error}; {hint}") from error
 
 
-def judge_missing(judgements: JudgementFile) -> None:
+def judge_missing(judgements: Judgements, candidates: Mapping[str, Candidate]) -> None:
     """Judge what is missing; to be called in the main thread, where math-verify is quickest.
 
     Raises:
@@ -81,7 +82,7 @@ def judge_missing(judgements: JudgementFile) -> None:
     with tqdm(total=len(missing), desc="Judging", unit="candidate", disable=None) as progress:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            verdicts = [(digest, judge(group[0])) for digest, group in batch]
+            verdicts = [(digest, judge(candidates[first])) for digest, (first, *_) in batch]
             judgements.add(verdicts)
             timeouts += sum("incident" in verdict.evidence["accuracy"] for _, verdict in verdicts)
             progress.update(len(batch))

@@ -18,8 +18,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.files import journal
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import environment, sha256_of
-from curr_reft.self_improvement.judge_images import image_digests
-from curr_reft.self_improvement.judge_journal import content_digests
+from curr_reft.self_improvement.judged import content_digests, image_digests
 from curr_reft.self_improvement.records import CANDIDATES, SCORES, read_candidates, read_judgements
 from curr_reft.self_improvement.select_rows import write_examples
 from curr_reft.self_improvement.selection import check_judgements, select

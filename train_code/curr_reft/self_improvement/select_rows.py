@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from curr_reft.files.atomic import replacing
-from curr_reft.self_improvement.judge_images import shown_image
+from curr_reft.self_improvement.judged import shown_image
 from curr_reft.self_improvement.records import Candidate
 from curr_reft.sft.images import image_file
 from curr_reft.sft.messages import message_row

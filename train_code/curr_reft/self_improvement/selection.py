@@ -9,8 +9,10 @@ from pathlib import Path
 
 from curr_reft.data.leaks import normalised
 from curr_reft.errors import InputError
-from curr_reft.self_improvement.judge_journal import unfit
-from curr_reft.self_improvement.records import CANDIDATES, SCORES, TOTAL, Candidate, Judgement
+from curr_reft.evaluation.judge_reply import TOTAL
+from curr_reft.evaluation.judgements import Judgement
+from curr_reft.self_improvement.judged import unfit
+from curr_reft.self_improvement.records import CANDIDATES, SCORES, Candidate
 from curr_reft.self_improvement.sources import Composition
 from curr_reft.sft.messages import message_row
 

@@ -30,7 +30,7 @@ from curr_reft.models.processor import load_processor
 from curr_reft.sft.images import default_image_dir, image_file
 from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES, Stage
-from curr_reft.tasks.registry import add_tasks_flag, find_task
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ def row_of(
     Raises:
         InputError: for a text that ms-swift would misread, with the row's place.
     """
-    task = find_task(example.task)
-    asked = request(example, task, task.asking(stage), sizes[example.image], box_frame, processor)
+    asked = request(example, stage, example.task, sizes[example.image], box_frame, processor)
     image = image_file(example.image, asked.open_image(), image_dir)
     try:
         return message_row(asked.prompt, asked.solution, image)

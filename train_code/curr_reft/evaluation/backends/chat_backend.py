@@ -3,7 +3,10 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
+from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends.endpoint import (
     ChatEndpoint,
@@ -17,6 +20,7 @@ from curr_reft.evaluation.backends.refusals import Refusals
 from curr_reft.evaluation.backends.threads import for_each
 from curr_reft.models.decoding import Decoding
 from curr_reft.processes import ProcessGroup
+from curr_reft.stages import ImageBudget
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +42,13 @@ class ChatBackend:
         What a server refuses while it answers others counts as an empty answer.
         """
         refusals = Refusals[Request](self.endpoint)
+        # Samples of a prompt follow each other, and so share its image.
+        uri_of = lru_cache(maxsize=self.threads)(_image_uri)
 
         def ask(request: Request) -> None:
+            uri = uri_of(request.image, request.budget) if request.image is not None else None
             try:
-                save([(request, self._ask(request))])
+                save([(request, self._ask(request, uri))])
             except RefusedError as error:
                 refusals.hold(request, error)
 
@@ -50,9 +57,8 @@ class ChatBackend:
             logger.warning("refused, which counts as an empty answer: %s", error)
             save([(request, Completion("", None, False))])
 
-    def _ask(self, request: Request) -> Completion:
-        image = request.open_image()
-        message = user_message(request.prompt, None if image is None else data_uri(image))
+    def _ask(self, request: Request, image_uri: str | None) -> Completion:
+        message = user_message(request.prompt, image_uri)
         options = {"max_tokens": self.decoding.max_new_tokens, "temperature": self.decoding.temperature}
         if self.decoding.temperature > 0:
             # Servers would take another `top_p` from the model's generation_config.json.
@@ -62,3 +68,7 @@ class ChatBackend:
         except EndpointError as error:
             raise type(error)(f"{request.id}: {error}") from error
         return Completion(reply.text, reply.new_tokens, reply.truncated)
+
+
+def _image_uri(path: Path, budget: ImageBudget | None) -> str:
+    return data_uri(fit_to_budget(open_image(path), budget))

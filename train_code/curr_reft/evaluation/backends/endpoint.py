@@ -19,8 +19,8 @@ from curr_reft.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-MODEL_KEY = "MODEL_API_KEY"
-"""The environment variable of the key to the model that is asked."""
+MODEL_KEY, JUDGE_KEY = "MODEL_API_KEY", "JUDGE_API_KEY"
+"""The environment variables of the keys to the model that is asked, and to the one that judges."""
 Message = dict[str, Any]
 _PATH = "/v1/chat/completions"
 # Too many requests, and what servers and the proxies before them answer while something restarts.

@@ -1,42 +1,75 @@
-"""Scores out of a judge's reply: all that were asked for, or what is wrong with them."""
+"""A judge's reply, read: all that was asked for, or what is wrong with it.
+
+Two forms are asked for: scores from 0 to 100 as one JSON object, and a verdict on a line of its own.
+"""
 
 import json
 import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from curr_reft.self_improvement.records import CRITERIA, TOTAL
+TOTAL = "total"
+CRITERIA = ("accuracy", "logical_consistency", "format_compliance", "linguistic_fluency")
+"""What a judge of examples scores, each from 0 to 100 (paper, section 3.3)."""
+CORRECT = "correct"
+"""What a verdict scores: 1 or 0."""
 
 _END_OF_THOUGHTS = "</think>"
 # Several times what is asked for. It bounds the search for objects, which may start at every brace.
 _MAX_CHARACTERS = 16_000
 _PAGE = ("<!doctype", "<html")
+_VERDICTS = {"correct": 1.0, "incorrect": 0.0}
+_MENTION = re.compile(r"\bverdict[^\w\n]+(correct|incorrect)\b")
+_LINE = re.compile(r"^[^\w\n]*verdict[^\w\n]+(?:correct|incorrect)[^\w\n]*$", re.MULTILINE)
 
 
 class Reply(NamedTuple):
     """What a reply that can be read says."""
 
     scores: dict[str, float]
-    """The criteria and `TOTAL`, each from 0 to 100."""
     reasons: dict[str, str]
     """By criterion, as far as they are given; the whole reply stays beside them."""
 
 
-class _RepeatedKey:
-    """An object that says one thing twice."""
+@dataclass(frozen=True)
+class ReplyForm:
+    """What a judge is asked to reply with."""
+
+    names: tuple[str, ...]
+    """What it scores."""
+    read: Callable[[str], Reply | str]
+    """Gives what is said, or what is wrong with it in a few words."""
+
+    def parse(self, text: str) -> Reply | str:
+        """The scores of a reply, or what is wrong with it. Thoughts up to ``</think>`` do not count.
+
+        Never raises.
+        """
+        said = text.rpartition(_END_OF_THOUGHTS)[2].strip()
+        if not said:
+            return "empty"
+        if len(said) > _MAX_CHARACTERS:
+            return f"over {_MAX_CHARACTERS} characters"
+        return self.read(said)
 
 
-def parse_reply(text: str) -> Reply | str:
-    """The scores of a reply, or what is wrong with it in a few words. Never raises.
+def _verdict(said: str) -> Reply | str:
+    """One verdict, on a line of its own, marks and letter case aside."""
+    text = said.casefold()
+    words = set(_MENTION.findall(text))
+    if len(words) > 1:
+        return "two verdicts"
+    return Reply({CORRECT: _VERDICTS[words.pop()]}, {}) if _LINE.search(text) else "no verdict"
 
-    The last JSON object counts; thoughts up to ``</think>``, code fences and other text do not. It holds each
-    criterion and the total once, as a number from 0 to 100, and the total lies between the lowest and the
-    highest criterion.
+
+def _scores(said: str) -> Reply | str:
+    """The last JSON object, whatever code fences and text are around it.
+
+    It holds each criterion and the total once, as a number from 0 to 100, and the total lies between the
+    lowest and the highest criterion.
     """
-    said = text.rpartition(_END_OF_THOUGHTS)[2].strip()
-    if not said:
-        return "empty"
-    if len(said) > _MAX_CHARACTERS:
-        return f"over {_MAX_CHARACTERS} characters"
     document = _last_object(said)
     if document is None:
         return "an HTML page" if said[:20].casefold().startswith(_PAGE) else "no JSON object"
@@ -52,6 +85,14 @@ def parse_reply(text: str) -> Reply | str:
     given = document.get("reasons")
     reasons = given if isinstance(given, dict) else {}
     return Reply(scores, {name: reasons[name] for name in CRITERIA if isinstance(reasons.get(name), str)})
+
+
+VERDICT_FORM = ReplyForm((CORRECT,), _verdict)
+SCORES_FORM = ReplyForm((*CRITERIA, TOTAL), _scores)
+
+
+class _RepeatedKey:
+    """An object that says one thing twice."""
 
 
 def _fault(document: dict[str, Any], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading a judge's reply: scores that are whole and in range, or what is wrong."""
+"""Reading a judge's reply: scores that are whole and in range or one clear verdict, or what is wrong."""
 
 import json
 
@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curr_reft.self_improvement.judge_reply import Reply, parse_reply
-from curr_reft.self_improvement.records import CRITERIA, TOTAL
+from curr_reft.evaluation.judge_reply import CORRECT, CRITERIA, SCORES_FORM, TOTAL, VERDICT_FORM, Reply
 
 GOOD = dict(zip((*CRITERIA, TOTAL), (90, 80, 100, 70, 85), strict=True))
 
@@ -30,13 +29,13 @@ def with_changes(**changes: object) -> str:
     ],
 )
 def test_the_last_object_counts_whatever_is_around_it(reply):
-    found = parse_reply(reply)
+    found = SCORES_FORM.parse(reply)
     assert isinstance(found, Reply)
     assert found.scores == GOOD
 
 
 def test_reasons_are_kept_as_far_as_there_are_any():
-    found = parse_reply(with_changes(reasons={"accuracy": "right", "format_compliance": 3}))
+    found = SCORES_FORM.parse(with_changes(reasons={"accuracy": "right", "format_compliance": 3}))
     assert found.reasons == {"accuracy": "right"}
 
 
@@ -74,7 +73,7 @@ def test_reasons_are_kept_as_far_as_there_are_any():
     ],
 )
 def test_what_is_wrong_is_named(reply, reason):
-    assert parse_reply(reply) == reason
+    assert SCORES_FORM.parse(reply) == reason
 
 
 _values = st.one_of(
@@ -87,7 +86,7 @@ _pieces = st.one_of(st.text(max_size=20), _documents, st.sampled_from(["{", "}",
 
 @given(st.lists(_pieces, max_size=6).map("".join))
 def test_any_text_gives_whole_scores_or_a_reason(text):
-    found = parse_reply(text)
+    found = SCORES_FORM.parse(text)
     if isinstance(found, str):
         assert found
         return
@@ -95,3 +94,50 @@ def test_any_text_gives_whole_scores_or_a_reason(text):
     assert all(0 <= score <= 100 for score in found.scores.values())
     criteria = [found.scores[name] for name in CRITERIA]
     assert min(criteria) <= found.scores[TOTAL] <= max(criteria)
+
+
+@pytest.mark.parametrize(
+    ("reply", "correct"),
+    [
+        ("Verdict: correct", 1),
+        ("Verdict: incorrect", 0),
+        ("  **Verdict:** Correct.\n", 1),
+        ("VERDICT - incorrect", 0),
+        ("They differ.\nVerdict: incorrect\nThe correct value is 5.", 0),
+        ("<think>Verdict: correct?\nVerdict: correct</think>\n\nVerdict: incorrect", 0),
+    ],
+)
+def test_a_verdict_is_one_clear_line(reply, correct):
+    assert VERDICT_FORM.parse(reply) == Reply({CORRECT: correct}, {})
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("correct", "no verdict"),
+        ("The answer is correct.", "no verdict"),
+        ("Verdict: correct\nVerdict: incorrect", "two verdicts"),
+        ("Verdict: correct or Verdict: incorrect", "two verdicts"),
+        ("Verdict: correct/incorrect", "no verdict"),
+        ("Verdict: not correct", "no verdict"),
+        ("Verdict: correctish", "no verdict"),
+        ("Verdict: partly correct", "no verdict"),
+        ("The verdict: correct", "no verdict"),
+        ("Verdict:", "no verdict"),
+        ("", "empty"),
+        ("\n" * 10_000 + "x" + "verdict: " * 1_000, "no verdict"),
+        ("\n" * 100_000 + "verdict: " * 50_000, "over 16000 characters"),
+    ],
+)
+def test_what_is_no_clear_verdict_is_named(reply, reason):
+    assert VERDICT_FORM.parse(reply) == reason
+
+
+@given(
+    st.lists(st.one_of(st.text(), st.sampled_from(["Verdict", ": ", "correct", "incorrect", "\n"]))).map(
+        "".join
+    )
+)
+def test_any_text_gives_a_verdict_or_a_reason(text):
+    found = VERDICT_FORM.parse(text)
+    assert found if isinstance(found, str) else found.scores[CORRECT] in (0, 1)
