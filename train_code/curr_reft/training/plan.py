@@ -174,13 +174,13 @@ def print_plan(
     console.print(to_rich(Table(title, ["", ""], list(facts.items()), names=2)))
 
     for row, reason in list(plan.dropped.items())[:5]:
-        console.print(f"dropped {row}: {reason}", markup=False)
+        console.print(f"dropped {row}: {reason}")
     first = plan.train.dataset.with_format(None)[0]
     text = render_prompt(processor, first["prompt"][0]["content"])
     console.rule(f"first prompt ({first['id']})", align="left")
-    console.print(text, markup=False)
+    console.print(text)
     console.rule(f"rewards, {data.reward_variant}", align="left")
     columns = ["task", "gold", "reward of the gold answer", "of a wrong one"]
     console.print(to_rich(Table("", columns, _reward_rows(plan, data), names=4)))
     for note in plan.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")

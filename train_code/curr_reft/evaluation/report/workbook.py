@@ -94,14 +94,10 @@ def _training(report: Report) -> Iterator[Row]:
 def _comparisons(report: Report) -> Iterator[Row]:
     for pair in report.pairs:
         for suite, found in pair.suites.items():
-            row = {"a": pair.a, "b": pair.b, "suite": suite}
-            for key, value in dataclasses.asdict(found).items():
-                row |= (
-                    {f"{key}_{name}": each for name, each in value.items()}
-                    if isinstance(value, dict)
-                    else {key: value}
-                )
-            yield row
+            fields = dataclasses.asdict(found)
+            parts = {key: fields.pop(key) or {} for key in ("tolerant", "format", "released")}
+            split = {f"{key}_{name}": value for key, part in parts.items() for name, value in part.items()}
+            yield {"a": pair.a, "b": pair.b, "suite": suite, **fields, **split}
 
 
 def _general(report: Report) -> Iterator[Row]:
@@ -127,7 +123,9 @@ def _format(sheet: Worksheet) -> None:
         is_share = _SHARE.fullmatch(str(column[0].value)) is not None
         column[0].font = Font(bold=True)
         for cell in column:
-            if isinstance(cell.value, str):
+            if cell.value == "":
+                cell.value = None
+            elif isinstance(cell.value, str):
                 cell.data_type = "s"
                 # The mark that a user sets with a leading apostrophe: it stays text when it is edited.
                 cell.quotePrefix = True
