@@ -223,18 +223,22 @@ def test_images_are_shown_at_a_size_to_look_at(size, zoom):
     assert ys.min() > 0
 
 
-def test_labels_of_equal_boxes_stand_apart():
-    marks = [Mark(letter, (40, 40, 60, 60), letter == "C") for letter in "ABCD"]
-    # Dashes lie under the gold line, so that labels alone are blue.
-    three, one = (
-        near(
-            np.asarray(page_image(Image.new("RGB", (300, 300), NAVY), some, (300, 300))[0]).astype(int),
-            OTHER,
-            0,
-        )
-        for some in (marks, marks[:1] + marks[2:3])
-    )
-    assert three.sum() > 2.7 * one.sum()
+def drawn_pixels(marks, colour):
+    drawn, _ = page_image(Image.new("RGB", (300, 300), NAVY), marks, (300, 300))
+    return near(np.asarray(drawn).astype(int), colour, 0).sum()
+
+
+def test_equal_boxes_share_a_line_and_a_label():
+    equal = [Mark(letter, (40, 40, 60, 60), letter == "C") for letter in "ABCD"]
+    # The longer label is all that there is more.
+    assert drawn_pixels(equal, GOLD) > 1.2 * drawn_pixels(equal[2:3], GOLD)
+    assert not drawn_pixels(equal, OTHER)
+
+
+def test_labels_of_near_boxes_stand_apart():
+    marks = [Mark("a long label", (100, 100 + shift, 200, 200 + shift), False) for shift in range(2)]
+    # Lines of the two cover each other, labels do not.
+    assert drawn_pixels(marks, OTHER) > drawn_pixels(marks[:1], OTHER) + 700
 
 
 @pytest.mark.parametrize("size", [(84, 84), (100, 130), (700, 500)])

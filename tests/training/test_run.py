@@ -8,11 +8,11 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from curr_reft.errors import InputError
+from curr_reft.files.tables import console
 from curr_reft.stages import STAGES
 from curr_reft.training.plan import print_plan
 from curr_reft.training.resume import Start
@@ -67,7 +67,7 @@ def test_plan_counts_dropped_rows(stage_flags, trainers, write_data, capsys):
     assert len(run.plan.train.dataset) == 2
     assert [row.rsplit(":", 1)[1] for row in run.plan.train.too_long] == ["3"]
     assert [row.rsplit(":", 1)[1] for row in run.plan.dropped] == ["2"]
-    print_plan(run.plan, run.config, run.processor, run.data, Console(width=200))
+    print_plan(run.plan, run.config, run.processor, run.data, console(200))
     assert "gone.png" in capsys.readouterr().out
 
 

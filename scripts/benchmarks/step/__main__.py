@@ -32,14 +32,7 @@ from curr_reft.errors import command
 from curr_reft.files.cli import CommandParser
 from measure import PARTS, TRAINERS, Measurements, measure
 from meters import Meter, product_rate
-from shapes import (
-    PRESETS,
-    Preset,
-    Shape,
-    forward_flops,
-    repeated_flops,
-    step_flops,
-)
+from shapes import PRESETS, Preset, Shape
 
 PHASES = ("rollout", "reference", "policy", "backward", "update", "step")
 
@@ -97,7 +90,6 @@ def summary(preset: Preset, options: argparse.Namespace, found: Measurements) ->
     passes = {shape: seconds_of(meters, "policy") for shape, meters in found.passes.items()}
     memory = {shape: bytes_of(meters, "policy") for shape, meters in found.passes.items()}
     steps = seconds_of(found.steps, "step")
-    flops = {shape: forward_flops(preset, shape) for shape in preset.shapes}
     return {
         "preset": options.preset,
         "machine": machine(),
@@ -108,14 +100,14 @@ def summary(preset: Preset, options: argparse.Namespace, found: Measurements) ->
         "policy_seconds": by_shape(passes),
         "policy_bytes": by_shape(memory),
         "policy_flops_ratio": by_shape(
-            {shape: repeated_flops(preset, shape) / flops[shape] for shape in preset.shapes}
+            {shape: flops["TRL"] / flops["ours"] for shape, flops in found.flops.items()}
         ),
         "policy_share_of_limit": by_shape(
-            {shape: 3 * flops[shape] / rate / min(passes[shape]["ours"]) for shape in preset.shapes}
+            {shape: flops["ours"] / rate / min(passes[shape]["ours"]) for shape, flops in found.flops.items()}
         ),
         "step_seconds": {phase: seconds_of(found.steps, phase) for phase in PHASES},
         "step_bytes": {phase: bytes_of(found.steps, phase) for phase in PHASES},
-        "step_share_of_limit": step_flops(preset, first) / rate / min(steps["ours"]),
+        "step_share_of_limit": found.step_flops / rate / min(steps["ours"]),
         "matrix_product_flops_per_second": rate,
     }
 

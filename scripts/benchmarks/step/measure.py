@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import ProcessorMixin, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
@@ -36,7 +38,11 @@ class Measurements:
     """By who did it, each as often as it was measured."""
 
     passes: dict[Shape, dict[str, list[Meter]]] = field(default_factory=dict)
+    flops: dict[Shape, dict[str, int]] = field(default_factory=dict)
+    """Operations of a policy pass."""
     steps: dict[str, list[Meter]] = field(default_factory=lambda: defaultdict(list))
+    step_flops: int = 0
+    """Operations of a step of ours."""
     max_logp_diff: float = 0.0
 
 
@@ -58,6 +64,11 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
         inputs = {name: _policy_inputs(trainer, row, shape) for name, trainer in trainers.items()}
         theirs, ours = (_log_probs(trainers[name], inputs[name]) for name in TRAINERS)
         found.max_logp_diff = max(found.max_logp_diff, float((theirs - ours).abs().max()))
+        found.flops[shape] = {}
+        for name, trainer in trainers.items():
+            with _counting() as counter:
+                _measured_pass(trainer, inputs[name])
+            found.flops[shape][name] = counter.get_total_flops()
         meters: dict[str, list[Meter]] = defaultdict(list)
         for _ in range(options.repeats):
             for name, trainer in trainers.items():
@@ -66,6 +77,9 @@ def measure(preset: Preset, options: argparse.Namespace, folder: Path) -> Measur
                 seconds = meter.seconds["policy"]
                 logger.info("policy pass, %d completions of %d tokens, %s: %.2f s", *shape, name, seconds)
         found.passes[shape] = meters
+    with _counting() as counter:
+        _step(trainers["ours"], row, Meter())
+    found.step_flops = counter.get_total_flops()
     for repeat in range(options.repeats):
         for name in [*TRAINERS, *PARTS]:
             set_seed(options.seed + repeat)
@@ -192,6 +206,14 @@ def _step(trainer: GRPOTrainer, row: dict[str, Any], meter: Meter) -> None:
     with meter("update"):
         trainer.optimizer.step()
         trainer.model.zero_grad()
+
+
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
+    """Within, multiplications and additions of matrix products and convolutions are counted."""
+    # As a call of its own, torch counts no attention on a CPU, and none whose heads share keys.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
 
 
 @contextmanager

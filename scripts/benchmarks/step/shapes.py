@@ -1,4 +1,4 @@
-"""The models, rows and targets of the benchmark, and the work that a step cannot do without."""
+"""The models, rows and targets of the benchmark."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,6 @@ from curr_reft.models.processor import load_processor
 _TINY = Path(__file__).resolve().parents[3] / "train_code/curr_reft/data/shapes/tiny/base"
 _IMAGE = (756, 532)
 _PATCHES = _IMAGE[0] * _IMAGE[1] // 14**2
-_WINDOW_PATCHES = 64
-"""Windows of the vision tower are 112 pixels wide, patches 14."""
 PROMPT_TOKENS = 596
 
 Shape = tuple[int, int]
@@ -134,51 +132,3 @@ def make_row(processor: ProcessorMixin) -> dict[str, Any]:
         raise RuntimeError(f"the question makes a prompt of {tokens} tokens, not of {PROMPT_TOKENS}")
     noise = torch.randint(0, 256, (_IMAGE[1], _IMAGE[0], 3), dtype=torch.uint8)
     return {"prompt": [{"role": "user", "content": question}], "image": Image.fromarray(noise.numpy())}
-
-
-def language_flops(preset: Preset, tokens: int, pairs: float, predicted: int) -> float:
-    """Of one forward pass of the language model.
-
-    Args:
-        tokens: That go through it.
-        pairs: Of tokens of which one sees the other.
-        predicted: Tokens whose distribution over the vocabulary is computed.
-    """
-    text = preset.text
-    width = text["hidden_size"]
-    keys = width * text["num_key_value_heads"] // text["num_attention_heads"]
-    weights = 2 * width**2 + 2 * width * keys + 3 * width * text["intermediate_size"]
-    layers = text["num_hidden_layers"] * (tokens * weights + 2 * pairs * width)
-    return 2 * (layers + predicted * width * text["vocab_size"])
-
-
-def vision_flops(preset: Preset) -> float:
-    """Of one forward pass of the vision tower over the image."""
-    vision = preset.vision
-    width, depth = vision["hidden_size"], vision["depth"]
-    full = len(vision["fullatt_block_indexes"])
-    weights = depth * (4 * width**2 + 3 * width * vision["intermediate_size"]) + 3 * 2 * 14**2 * width
-    pairs = full * _PATCHES**2 + (depth - full) * _PATCHES * _WINDOW_PATCHES
-    merger = (4 * width) ** 2 + 4 * width * vision["out_hidden_size"]
-    return 2 * (_PATCHES * weights + 2 * pairs * width + _PATCHES / 4 * merger)
-
-
-def forward_flops(preset: Preset, shape: Shape) -> float:
-    """Multiplications and additions of a forward pass over a group, its prompt once, from the shapes."""
-    group, length = shape
-    pairs = PROMPT_TOKENS**2 / 2 + group * (length * PROMPT_TOKENS + length**2 / 2)
-    tokens = PROMPT_TOKENS + group * length
-    return vision_flops(preset) + language_flops(preset, tokens, pairs, group * length)
-
-
-def repeated_flops(preset: Preset, shape: Shape) -> float:
-    """The same with the prompt computed once for each completion."""
-    group, length = shape
-    tokens = PROMPT_TOKENS + length
-    return group * (vision_flops(preset) + language_flops(preset, tokens, tokens**2 / 2, length))
-
-
-def step_flops(preset: Preset, shape: Shape) -> float:
-    """Of a rollout, the reference's forward pass, and the policy's forward and backward (twice a forward)."""
-    # What a rollout computes token by token is what a forward pass over the whole computes at once.
-    return (1 + 1 + 3) * forward_flops(preset, shape)

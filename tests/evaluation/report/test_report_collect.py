@@ -2,10 +2,21 @@
 
 import json
 import os
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from curr_reft.errors import InputError
 from curr_reft.evaluation.report.collect import Run, collect
+from curr_reft.evaluation.report.documents import (
+    SuiteScore,
+    read_benchmarks,
+    read_evaluation,
+    read_pass_at_k,
+    read_training_run,
+)
 from curr_reft.evaluation.report.page import checkpoint_series
 
 
@@ -99,24 +110,26 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
         (scores, "{", "not JSON that can be read"),
         (scores, "[" * 100_000, "not JSON that can be read"),
         (scores, "[1]", "expected a JSON object, found list"),
-        (scores, '{"accuracy": 1}', "holds no scores"),
-        (scores, '{"scores": {}}', "holds scores of no suite"),
-        (scores, '{"scores": {"a": 1}}', "a: no scores of a suite"),
-        (scores, '{"scores": {"../x": {}}}', "../x: no scores of a suite"),
-        (scores, {"accuracy": 52.5}, "math_in: accuracy: expected a share between 0 and 1, found 52.5"),
-        (scores, {"accuracy": float("nan")}, "math_in: holds no accuracy"),
-        (scores, {"n": "many"}, "math_in: n: found str"),
-        (scores, {"n": True}, "math_in: n: found bool"),
-        (scores, {"n": 0}, "math_in: n: expected at least one row"),
-        (scores, {"domain": "dance"}, "domain 'dance'"),
-        (scores, {"incidents": {"a": "b"}}, "incidents: expected counts"),
-        (state, '{"log_history": 3}', "log_history: found int"),
-        (state, '{"log_history": [{"loss": 1}]}', "an entry without a step"),
-        (state.with_name("manifest.json"), "{}", "not the manifest of a run"),
-        (curve, '{"k": [], "model": "m"}', "k: expected a list of objects"),
-        (curve, '{"k": [{"k": 1, "pass_at_k": 2}]}', "pass_at_k: expected a share"),
-        (curve, '{"k": [{"k": 1, "pass_at_k": 1}]}', "holds no low"),
-        (curve, whole_curve.replace('"judge", "model"', '"x", "model"'), "task_type: expected one of"),
+        (scores, '{"accuracy": 1}', "scores: Field required"),
+        (scores, '{"scores": {}}', "scores: Dictionary should have at least 1 item"),
+        (scores, '{"scores": {"a": 1}}', "scores: a: Input should be a valid dictionary"),
+        (scores, '{"scores": {"../x": {}}}', "scores: ../x: [key]: String should match pattern"),
+        (scores, {"accuracy": 52.5}, "math_in: accuracy: Input should be less than or eq"),
+        (scores, {"accuracy": float("nan")}, "math_in: accuracy: Field required"),
+        (scores, {"n": "many"}, "math_in: n: Input should be a valid integer, found 'many'"),
+        (scores, {"n": True}, "math_in: n: Input should be a valid integer, found True"),
+        (scores, {"n": 0}, "math_in: n: Input should be greater than or equal to 1"),
+        (scores, {"n": 10**400}, "math_in: n: Input should be less than or equal to 9007"),
+        (scores, {"task": "a dance"}, "math_in: task: String should match pattern"),
+        (scores, {"incidents": {"a": "b"}}, "incidents: a: Input should be a valid integer"),
+        (state, '{"log_history": 3}', "log_history: Input should be a valid list"),
+        (state, '{"log_history": [{"loss": 1}]}', "log_history: 0: Value error, expected the number"),
+        (state.with_name("manifest.json"), "{}", "status: Field required"),
+        (state.with_name("manifest.json"), "[" * 100_000, "not JSON that can be read"),
+        (curve, '{"k": 3, "model": "m", "task_type": "open"}', "k: Input should be a valid list"),
+        (curve, whole_curve.replace('"pass_at_k": 0.5', '"pass_at_k": 2'), "0: pass_at_k: Input"),
+        (curve, whole_curve.replace('"low"', '"lower"', 1), "k: 0: low: Field required"),
+        (curve, whole_curve.replace('"judge", "model"', '"x", "model"'), "task_type: Input should be"),
     ]:
         whole = path.read_text()
         if isinstance(change, dict):
@@ -128,6 +141,36 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
         assert line.startswith(f"error: {path}: ")
         assert message in line
         path.write_text(whole)
+
+
+NAMES = [*SuiteScore.model_fields, "k", "pass_at_k"]
+FIELDS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([10**400, "in"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.sampled_from(NAMES), inner, max_size=5)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    ("read", "fields"),
+    [
+        (read_evaluation, ["scores", "step", "architecture", "data_root"]),
+        (lambda name, path: read_training_run(name, path, path.parent), ["log_history"]),
+        (read_pass_at_k, ["k", "model", "task_type", "problems", "num_samples", "judge"]),
+        (read_benchmarks, ["model", "results", "harness", "paper_differs"]),
+    ],
+    ids=["scores", "training", "pass_at_k", "benchmarks"],
+)
+@settings(max_examples=50)
+@given(data=st.data())
+def test_any_json_is_read_or_refused(read, fields, data, tmp_path_factory):
+    path = tmp_path_factory.mktemp("hostile") / "document.json"
+    path.write_text(json.dumps(data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(fields, FIELDS)))))
+    with suppress(InputError):
+        read("name", path)
 
 
 def test_nothing_to_report_is_an_error(tmp_path, fails, write_evaluation):

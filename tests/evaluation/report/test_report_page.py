@@ -188,7 +188,7 @@ def test_boxes_are_drawn_in_the_frame_they_are_in(page, tmp_path):
         assert not near(line, OTHER).any()
     ys, xs = np.nonzero(near(pixels, OTHER))
     scale = (right - left + 1) / 50
-    # The dashed box lies where [62, 52, 80, 80] is, seen from the gold one's corner at [10, 20].
+    # The blue box lies where [62, 52, 80, 80] is, seen from the gold one's corner at [10, 20].
     assert xs.max() == pytest.approx(left + scale * 70, abs=8)
     assert ys.max() == pytest.approx(top + scale * 60, abs=8)
 

@@ -10,7 +10,8 @@ from scored_rows import QWEN_3B
 
 from curr_reft.evaluation.report.command import main
 from curr_reft.evaluation.report.documents import PassAtK
-from curr_reft.evaluation.report.tables import Grid, pass_at_k_groups
+from curr_reft.evaluation.report.tables import pass_at_k_groups
+from curr_reft.files.tables import Table, to_markdown
 from curr_reft.files.text import visible
 
 IN = {"detection_in": 0.2, "classify_in": 0.5, "math_in": 0.3}
@@ -140,9 +141,8 @@ def test_general_benchmarks_stand_beside_table_4(write_evaluation, write_benchma
 
 def test_pass_at_k_figures_hold_one_model_each():
     def results(*pairs):
-        return [
-            PassAtK("name", model, task_type, [{"k": 1, "pass_at_k": 0.5}], {}) for model, task_type in pairs
-        ]
+        counts = {"problems": 1, "num_samples": 1, "judge": "rule", "points": [], "record": {}}
+        return [PassAtK(name="name", model=model, task_type=task, **counts) for model, task in pairs]
 
     groups = pass_at_k_groups(results(("a", "open"), ("b", "open"), ("a", "judge"), ("a", "open")))
     found = [[(each.model, each.task_type) for each in group] for group in groups]
@@ -210,7 +210,7 @@ def test_markdown_shows_names_as_they_are():
         "$x$",
         "&lt;",
     ]
-    text = Grid("t_t", ["model", "n"], [[name, "1"] for name in names]).to_markdown()
+    text = to_markdown(Table("t_t", ["model", "n"], [[name, "1"] for name in names]))
     title, _, _, _, *rows = text.splitlines()
     assert title == "**t\\_t**"
     shown = [re.fullmatch(r"\| (.*) \| 1 \|", row)[1] for row in rows]

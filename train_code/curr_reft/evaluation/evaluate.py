@@ -8,14 +8,11 @@ import functools
 import hashlib
 import json
 import logging
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-
-from rich.console import Console
 
 from curr_reft.data.prompts import Request
 from curr_reft.data.suites import Suite, load_suites, select_suites
@@ -25,13 +22,14 @@ from curr_reft.evaluation.compare import compare
 from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.evaluation.models import EvaluatedModel, find_models
 from curr_reft.evaluation.report.comparisons import Pair
-from curr_reft.evaluation.report.tables import comparison_grid
+from curr_reft.evaluation.report.tables import comparison_table
 from curr_reft.evaluation.requests import Images, read_suite
 from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_table
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.files.atomic import replacing
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.manifest import sha256_of
+from curr_reft.files.tables import console, to_rich
 from curr_reft.processes import ProcessGroup, process_group
 from curr_reft.rewards.annotate import Row
 
@@ -46,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write ``SUITE.jsonl`` (a line per row) and ``scores.json`` for each checkpoint."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     flags = parse_evaluation(__doc__.partition("\n")[0], argv)
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+    terminal = console()
     if flags.compare:
         names = map(str, flags.compare)
-        console.print(comparison_grid(Pair(*names, compare(*flags.compare, seed=flags.seed))).to_rich())
+        pair = Pair(*names, compare(*flags.compare, seed=flags.seed))
+        terminal.print(to_rich(comparison_table(pair)))
         return
     with process_group() as processes, ExitStack() as held:
         if processes.rank:
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             read = functools.partial(_read_suites, suites, model, flags, images, faults)
             evaluate(model, processes.shared(read), flags, processes)
             if processes.rank == 0:
-                console.print(scores_table(flags.output_dir / model.folder))
+                terminal.print(to_rich(scores_table(flags.output_dir / model.folder)))
     if faults or bad_checkpoints:
         what = [
             f"{kind} {', '.join(named)}"

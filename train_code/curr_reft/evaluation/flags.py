@@ -59,7 +59,6 @@ def evaluation_parser(description: str) -> CommandParser:
     what.add_argument(
         "--prompts", choices=PROMPTS, default="training", help="or the released evaluator's own"
     )
-    add_tasks_flag(what)
     add_model_flags(parser)
     parser.set_defaults(temperature=0.0, top_k=0)
     return parser
@@ -93,6 +92,7 @@ def add_model_flags(parser: CommandParser) -> None:
     who.add_argument("--model_url", help="address of an endpoint: a server, or its full /v1/chat/completions")
     who.add_argument("--model_name", help="the model's name at the endpoint")
     add_request_flags(parser)
+    add_tasks_flag(parser)
 
 
 def add_request_flags(parser: CommandParser) -> None:

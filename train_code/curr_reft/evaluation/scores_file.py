@@ -5,12 +5,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
 from curr_reft.files.json import read_object
 from curr_reft.files.manifest import environment
+from curr_reft.files.tables import Table
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +50,16 @@ def add_scores(folder: Path, about: dict[str, Any], suite: str, entry: dict[str,
 def scores_table(folder: Path) -> Table:
     """The scores of an evaluation folder, a row for each suite."""
     record = read_scores(folder)
-    table = Table(
-        title=f"{record['name']}: percent right, strict [95 % interval], tolerant, and by the released rules",
-        title_justify="left",
-    )
-    for column in ("suite", "n", "strict", "tolerant", "released", "mean IoU", "unparsed", "cut off"):
-        table.add_column(column, justify="left" if column == "suite" else "right")
+    title = f"{record['name']}: percent right, strict [95 % interval], tolerant, and by the released rules"
+    columns = ["suite", "n", "strict", "tolerant", "released", "mean IoU", "unparsed", "cut off"]
+    rows = []
     for name, score in record["scores"].items():
         strict = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * score[key] for key in ("accuracy", "low", "high")))
         overlap = "" if score["overlap"] is None else f"{score['overlap']:.3f}"
         # The release scored no tasks but the paper's.
         released = "" if score["released"] is None else f"{100 * score['released']:.1f}"
-        unparsed, truncated = (f"{100 * score[key]:.1f}" for key in ("unparsed", "truncated"))
+        others = [f"{100 * score[key]:.1f}" for key in ("unparsed", "truncated")]
         # Scores written before there was such a reading have none.
         tolerant = f"{100 * score['tolerant']:.1f}" if "tolerant" in score else "not scored"
-        table.add_row(name, str(score["n"]), strict, tolerant, released, overlap, unparsed, truncated)
-    return table
+        rows.append([name, str(score["n"]), strict, tolerant, released, overlap, *others])
+    return Table(title, columns, rows)

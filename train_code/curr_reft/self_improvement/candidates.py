@@ -38,7 +38,6 @@ from curr_reft.self_improvement.records import CANDIDATES, candidate_row
 from curr_reft.self_improvement.sources import Composition, Source, load_composition
 from curr_reft.sft.messages import message_row
 from curr_reft.stages import STAGES
-from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,6 @@ def _parse(argv: Sequence[str] | None) -> Namespace:
     what.add_argument("--data_root", type=Path, required=True, help="folder of queries and images")
     what.add_argument("--output_dir", type=Path, required=True)
     add_sampling_flags(parser, num_samples=8, top_k=_TOP_K)
-    add_tasks_flag(what)
     add_model_flags(parser)
     parser.set_defaults(final_only=True, prompts="training")
     flags = parser.parse_args(argv)

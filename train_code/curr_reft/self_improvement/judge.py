@@ -35,6 +35,7 @@ from curr_reft.files.manifest import environment
 from curr_reft.self_improvement import rule_judge
 from curr_reft.self_improvement.judged import PLACES, content_digests, image_digests, judge_by_model
 from curr_reft.self_improvement.records import CANDIDATES, JUDGE, SCORES, read_candidates
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--judge", choices=("rule", "llm"), required=True)
     parser.add_argument("--no_images", action="store_true", help="do not send images to the judge")
     parser.add_argument("--ask_again", action="store_true", help="also for what was rejected")
+    add_tasks_flag(parser)
     add_judge_flags(parser, PROMPT)
     add_request_flags(parser)
     flags = parser.parse_args(argv)

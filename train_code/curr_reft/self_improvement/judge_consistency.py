@@ -3,7 +3,7 @@
 It reads the text between the first ``<think>`` and the next ``</think>``, and the last answer block. What the
 thoughts *state* depends on what the answer is:
 
-- a verdict (judge) or option letters (choice, and a math answer that is one letter): a conclusion that is
+- a verdict, or option letters (a math answer that is one letter as well): a conclusion that is
   nothing else, where a *conclusion* is what follows the last "is", "are", "so", "answer", ":", "=" and their
   like (`_LEAD`) in a sentence, or a whole sentence without one. Verdicts end at commas too.
 - boxes: every ``[x1, y1, x2, y2]``, equal in all four numbers; for `No Objects`, a conclusion of these words.
@@ -11,7 +11,7 @@ thoughts *state* depends on what the answer is:
   labels are stated when all of them stand in the thoughts as words.
 - a number: every number in digits. One in words ("three") can support the answer and not contradict it, for
   "one" is often no number.
-- another math answer: the answer's text itself, of up to 200 characters; nothing contradicts it.
+- any other answer: the answer's text itself, of up to 200 characters; nothing contradicts it.
 
 100 when the answer is among what is stated; 0 when only others are, and when there is no answer of the kind
 asked for; 50 when nothing of the kind is stated, or there are no thoughts. This is coarse: the steps between
@@ -28,9 +28,12 @@ from curr_reft.answers.counts import parse_number
 from curr_reft.answers.expressions import to_latex
 from curr_reft.answers.labels import parse_labels
 from curr_reft.answers.options import parse_options
+from curr_reft.answers.reading import DETECTION, LABELS, MATH, OPTIONS, VERDICT
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.boxes import boxes_in_text
+from curr_reft.stages import STAGES
+from curr_reft.tasks.registry import find_task
 
 _SENTENCE_END = re.compile(r"[.!?;]+(?:\s+|$)|\n")
 _LEAD = re.compile(
@@ -60,16 +63,11 @@ def score_consistency(stage: str, task: str, problem: str, completion: str) -> C
     thoughts, closed, _ = rest.partition("</think>")
     if not (opened and closed and thoughts.strip()):
         return Consistency(50, "no thoughts", answer)
-    kind = task if stage == "open" else stage
-    if kind == "math":
-        kind = "choice" if len(parse_options(answer) or ()) == 1 else "math"
-    return {
-        "judge": _verdict,
-        "choice": _options,
-        "detection": _boxes,
-        "classify": _labels,
-        "math": _value,
-    }[kind](answer, thoughts, problem)
+    kinds = {"verdict": VERDICT, "letters": OPTIONS}
+    kind = kinds.get(STAGES[stage].answer) or find_task(task).rules[-1].kind
+    if kind is MATH and len(parse_options(answer) or ()) == 1:
+        kind = OPTIONS
+    return _BY_KIND.get(kind, _value)(answer, thoughts, problem)
 
 
 def conclusions(thoughts: str) -> list[str]:
@@ -160,3 +158,6 @@ def _plain(text: str) -> str:
 def _plain_value(value: Any) -> Any:
     """As JSON holds it."""
     return sorted(value) if isinstance(value, frozenset) else value
+
+
+_BY_KIND = {VERDICT: _verdict, OPTIONS: _options, DETECTION: _boxes, LABELS: _labels}

@@ -9,12 +9,12 @@ from statistics import median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from transformers import ProcessorMixin
 
 from curr_reft.answers.region import extract_answer
 from curr_reft.data.dataset import Split
 from curr_reft.data.prompts import render_prompt
+from curr_reft.files.tables import Table, to_rich
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments
@@ -150,47 +150,40 @@ def print_plan(
     console: Console,
 ) -> None:
     """Print the plan: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
-    facts = Table(
-        title=f"Stage {plan.stage.number}, {plan.stage.name}", show_header=False, title_justify="left"
-    )
+    facts: dict[str, str] = {}
     for name, split in (("train", plan.train), ("val", plan.val)):
         if split is not None:
-            facts.add_row(f"{name} rows", rows_by_task(split))
-            facts.add_row(f"{name} rows dropped, prompt too long", str(len(split.too_long)))
-    facts.add_row("rows dropped, bad image or bad box", str(len(plan.dropped)))
-    facts.add_row("val rows that are also train rows", str(plan.shared_rows))
-    facts.add_row(
-        "prompts per optimizer step",
+            facts[f"{name} rows"] = rows_by_task(split)
+            facts[f"{name} rows dropped, prompt too long"] = str(len(split.too_long))
+    facts["rows dropped, bad image or bad box"] = str(len(plan.dropped))
+    facts["val rows that are also train rows"] = str(plan.shared_rows)
+    facts["prompts per optimizer step"] = (
         f"{plan.prompts_per_step} = {plan.processes} processes x {config.prompts_per_device} per device"
-        f" x {config.gradient_accumulation_steps} accumulation",
+        f" x {config.gradient_accumulation_steps} accumulation"
     )
-    facts.add_row(
-        "completions per optimizer step", f"{plan.completions_per_step} ({config.num_generations} each)"
-    )
+    facts["completions per optimizer step"] = f"{plan.completions_per_step} ({config.num_generations} each)"
     reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
-    facts.add_row("optimizer steps", f"{plan.steps} ({reason})")
-    facts.add_row("checkpoints", _checkpoints(config))
-    facts.add_row("image tokens per prompt", _spread(plan.train.image_tokens))
-    facts.add_row("prompt tokens, image included", _spread(plan.train.prompt_tokens))
+    facts["optimizer steps"] = f"{plan.steps} ({reason})"
+    facts["checkpoints"] = _checkpoints(config)
+    facts["image tokens per prompt"] = _spread(plan.train.image_tokens)
+    facts["prompt tokens, image included"] = _spread(plan.train.prompt_tokens)
     if config.shared_prefix:
         longest = max(plan.train.prompt_tokens) + config.num_generations * config.max_completion_length
-        facts.add_row("tokens of a prompt with all its completions", f"{longest} at most")
-    for name, value in plan.memory.rows() if plan.memory else ():
-        facts.add_row(name, value)
+        facts["tokens of a prompt with all its completions"] = f"{longest} at most"
+    facts.update(plan.memory.rows() if plan.memory else ())
     if plan.time_left is not None:
-        facts.add_row("time left", f"{plan.time_left}, as fast as before")
-    console.print(facts)
+        facts["time left"] = f"{plan.time_left}, as fast as before"
+    title = f"Stage {plan.stage.number}, {plan.stage.name}"
+    console.print(to_rich(Table(title, ["", ""], list(facts.items()), names=2)))
 
     for row, reason in list(plan.dropped.items())[:5]:
-        console.print(f"dropped {row}: {reason}", markup=False)
+        console.print(f"dropped {row}: {reason}")
     first = plan.train.dataset.with_format(None)[0]
     text = render_prompt(processor, first["prompt"][0]["content"])
     console.rule(f"first prompt ({first['id']})", align="left")
-    console.print(text, markup=False)
+    console.print(text)
     console.rule(f"rewards, {data.reward_variant}", align="left")
-    table = Table("task", "gold", "reward of the gold answer", "of a wrong one")
-    for row in _reward_rows(plan, data):
-        table.add_row(*row)
-    console.print(table)
+    columns = ["task", "gold", "reward of the gold answer", "of a wrong one"]
+    console.print(to_rich(Table("", columns, _reward_rows(plan, data), names=4)))
     for note in plan.notes:
-        console.print(f"note: {note}", markup=False)
+        console.print(f"note: {note}")

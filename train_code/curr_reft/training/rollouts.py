@@ -11,7 +11,6 @@ from transformers.image_utils import make_flat_list_of_images
 
 from curr_reft.models.decoding import Chooser, decode
 from curr_reft.models.vision_tower import cut_into_patches
-from curr_reft.training.thin_products import thin_products
 
 
 def distinct(prompts: Sequence[Any]) -> tuple[list[int], list[int]]:
@@ -86,8 +85,7 @@ def once_per_prompt(model: PreTrainedModel, origins: Sequence[int]) -> Iterator[
     def generate(*args: Any, **kwargs: Any) -> torch.Tensor:
         places = torch.tensor(origins, device=model.device)
         loop = functools.partial(decode, choose=sampler(len(origins)), origins=places)
-        with thin_products(model):
-            return ordinary(*args, custom_generate=loop, **kwargs)
+        return ordinary(*args, custom_generate=loop, **kwargs)
 
     model.generate = generate
     try:

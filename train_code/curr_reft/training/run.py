@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from transformers import ProcessorMixin
 from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
 from trl import get_peft_config, get_quantization_config
@@ -28,6 +27,7 @@ from curr_reft.files.manifest import (
     sha256_of,
     write_manifest,
 )
+from curr_reft.files.tables import console
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
 from curr_reft.models.weights import (
@@ -371,8 +371,7 @@ def run_stage(trainer_class: type[CurriculumGRPOTrainer], argv: Sequence[str] | 
     with stopped_by_signals():
         run = prepare(trainer_class.stage, sys.argv[1:] if argv is None else argv)
         if run.processes.rank == 0:
-            console = Console(width=None if sys.stdout.isatty() else 140)
-            print_plan(run.plan, run.config, run.processor, run.data, console)
+            print_plan(run.plan, run.config, run.processor, run.data, console(140))
         if run.config.dry_run:
             return
         train(run, trainer_class)

@@ -1,7 +1,7 @@
 """The report's charts: accuracies, accuracies over steps, differences, training, pass@k."""
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import product, takewhile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,16 +21,15 @@ _OTHER_SCORINGS = (("tolerant", _TOLERANT, "s"), ("released", _RELEASED, "D"))
 _PERCENT_LIMITS = (-2, 102)
 _LONGEST_NAME = 26
 _MANY_POINTS = 50
+_LINES = list(product((".-", ".--", ".:"), SERIES))
+"""Of curves in one panel."""
 _TRAINING_PANELS = (
-    ("Reward", "mean of a completion", ("reward",)),
-    (
-        "Accuracy reward by task",
-        "mean of a completion",
-        ("accuracy/detection", "accuracy/classify", "accuracy/math"),
-    ),
-    ("KL to the stage's start", "mean per token", ("kl",)),
-    ("Groups without signal", "share of groups", ("frac_reward_zero_std",)),
+    ("Reward", "mean of a completion", "reward"),
+    ("Accuracy reward by task", "mean of a completion", "accuracy/"),
+    ("KL to the stage's start", "mean per token", "kl"),
+    ("Groups without signal", "share of groups", "frac_reward_zero_std"),
 )
+"""Title, unit, and what was logged: one value, or all under a prefix."""
 
 
 def accuracy_charts(evaluations: Sequence[Evaluation]) -> Iterator[Chart]:
@@ -118,23 +117,24 @@ def training_charts(run: TrainingRun) -> Iterator[Chart]:
 
     What was logged more than 50 times is drawn faintly, under its moving mean.
     """
-    for title, label, keys in _TRAINING_PANELS:
-        curves = {key.rpartition("/")[2]: run.curve(key) for key in keys}
-        if not any(steps for steps, _ in curves.values()):
+    logged = dict.fromkeys(key for entry in run.log for key in entry)
+    for title, label, wanted in _TRAINING_PANELS:
+        keys = [key for key in logged if key == wanted or (wanted[-1] == "/" and key.startswith(wanted))]
+        curves = {key.removeprefix(wanted) or key: run.curve(key) for key in keys[: len(_LINES)]}
+        curves = {name: curve for name, curve in curves.items() if curve[0]}
+        if not curves:
             continue
-        with panel(title, height=2.2 if len(keys) == 1 else 2.5, width=3.5) as (figure, axes):
-            for colour, (name, (steps, values)) in zip(SERIES, curves.items(), strict=False):
-                _draw_curve(axes, steps, values, colour, name)
+        with panel(title, height=2.2 if len(curves) == 1 else 2.5, width=3.5) as (figure, axes):
+            for (line, colour), (name, (steps, values)) in zip(_LINES, curves.items(), strict=False):
+                _draw_curve(axes, steps, values, line, colour, visible(name))
             _label_steps(axes)
             axes.set_ylabel(label)
             drawn = [value for _, series in curves.values() for value in series]
             axes.set_ylim(min(0, *drawn), 1.08 * max(0, *drawn) or 1)
-            if len(keys) > 1:
+            if wanted[-1] == "/":
                 figure.legend(loc="outside lower center", ncols=3)
         ends = "; ".join(
-            f"{name} from {values[0]:.3g} to {values[-1]:.3g}"
-            for name, (_, values) in curves.items()
-            if values
+            f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, (_, values) in curves.items()
         )
         yield to_chart(figure, f"{title} over the steps of {run.name}: {ends}")
 
@@ -142,10 +142,19 @@ def training_charts(run: TrainingRun) -> Iterator[Chart]:
 def pass_at_k_chart(results: Sequence[PassAtK]) -> Chart:
     """The curves of one model, one per form of the questions; in the figure's own colours, made for white."""
     with drawing():
-        figure = draw_curves([{**result.record, "model": visible(result.model)} for result in results])
+        figure = draw_curves(
+            [
+                {
+                    **result.record,
+                    "model": visible(result.model),
+                    "k": [point.model_dump(exclude_none=True) for point in result.points],
+                }
+                for result in results
+            ]
+        )
     ends = "; ".join(
-        f"{result.task_type} from {percent(result.points[0]['pass_at_k'])} at k={result.points[0]['k']}"
-        f" to {percent(result.points[-1]['pass_at_k'])} at k={result.points[-1]['k']}"
+        f"{result.task_type} from {percent(result.points[0].pass_at_k)} at k={result.points[0].k}"
+        f" to {percent(result.points[-1].pass_at_k)} at k={result.points[-1].k}"
         for result in results
         if result.points
     )
@@ -184,14 +193,16 @@ def _label_steps(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
 
 
-def _draw_curve(axes: Axes, steps: Sequence[int], values: Sequence[float], colour: str, name: str) -> None:
+def _draw_curve(
+    axes: Axes, steps: Sequence[int], values: Sequence[float], line: str, colour: str, name: str
+) -> None:
     if len(steps) <= _MANY_POINTS:
-        axes.plot(steps, values, ".-", color=colour, label=name)
+        axes.plot(steps, values, line, color=colour, label=name)
         return
     axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
     width = len(steps) // 25
     moving = (np.convolve(series, np.full(width, 1 / width), "valid") for series in (steps, values))
-    axes.plot(*moving, color=colour, linewidth=1.8, label=name)
+    axes.plot(*moving, line[1:], color=colour, linewidth=1.8, label=name)
 
 
 def _shared_folders(names: Sequence[str]) -> str:

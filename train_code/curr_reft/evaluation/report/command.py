@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
-
 from curr_reft.errors import InputError, command
 from curr_reft.evaluation.report.collect import Run, collect
 from curr_reft.evaluation.report.comparisons import compare_pair
 from curr_reft.evaluation.report.documents import Evaluation
-from curr_reft.evaluation.report.markdown import to_markdown
+from curr_reft.evaluation.report.markdown import results_markdown
 from curr_reft.evaluation.report.page import to_page
 from curr_reft.evaluation.report.provenance import differing_data
 from curr_reft.evaluation.report.record import Report, record
-from curr_reft.evaluation.report.tables import accuracy_grid, comparison_grid
+from curr_reft.evaluation.report.tables import accuracy_table, comparison_table
 from curr_reft.evaluation.report.workbook import to_workbook
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.tables import console, to_rich
 from curr_reft.files.text import visible
 from curr_reft.tasks.registry import task_title
 
@@ -90,7 +89,7 @@ def write_report(report: Report, output_dir: Path) -> None:
         InputError: when they cannot be written, or when rows to show are broken.
     """
     contents = {
-        "results.md": to_markdown(report),
+        "results.md": results_markdown(report),
         "results.json": json.dumps(record(report), indent=2, allow_nan=False) + "\n",
         "results.xlsx": to_workbook(report),
         "report.html": to_page(report),
@@ -105,20 +104,20 @@ def write_report(report: Report, output_dir: Path) -> None:
 
 def print_tables(report: Report, domains: Sequence[str]) -> None:
     """Print accuracies and comparisons, and what went wrong in scoring, to standard output."""
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
+    terminal = console()
     evaluations = report.findings.evaluations
-    grids = [grid for domain in domains if (grid := accuracy_grid(evaluations, domain)).rows]
-    for grid in [*grids, *map(comparison_grid, report.pairs)]:
-        console.print(grid.to_rich())
+    tables = [table for domain in domains if (table := accuracy_table(evaluations, domain)).rows]
+    for table in [*tables, *map(comparison_table, report.pairs)]:
+        terminal.print(to_rich(table))
     for evaluation in evaluations:
         for score in evaluation.scores.values():
             for incident, count in score.incidents.items():
                 if score.domain in domains:
                     suite = score.suite if len(domains) > 1 else task_title(score.task)
                     line = f"{evaluation.name}, {suite}: {incident} in {count} rows"
-                    console.print(visible(line))
+                    terminal.print(visible(line))
     if suites := differing_data(evaluations):
-        console.print(
+        terminal.print(
             f"{', '.join(suites)}: the models were not asked the same rows; do not compare them there"
         )
 

@@ -79,7 +79,7 @@ def shelves(evaluation: Evaluation, each: int, data_root: Path | None = None) ->
     Raises:
         InputError: for a file of rows that is broken.
     """
-    root = data_root or evaluation.data_root
+    root = data_root or (Path(evaluation.data_root) if evaluation.data_root else None)
     for score in evaluation.scores.values():
         path = evaluation.directory / f"{score.suite}.jsonl"
         if not path.is_file():

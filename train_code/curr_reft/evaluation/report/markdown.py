@@ -3,15 +3,15 @@
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.record import Report
 from curr_reft.evaluation.report.tables import (
-    accuracy_grid,
-    benchmark_grid,
-    comparison_grid,
-    markdown_text,
-    paper_grid,
-    pass_at_k_grid,
-    quality_grid,
-    training_grid,
+    accuracy_table,
+    benchmark_table,
+    comparison_table,
+    paper_table,
+    pass_at_k_table,
+    quality_table,
+    training_table,
 )
+from curr_reft.files.tables import markdown_text, to_markdown
 
 _CELLS = (
     "Our accuracies are `strict [95 % Wilson interval] (tolerant, released)`, in percent: what the strict"
@@ -19,29 +19,29 @@ _CELLS = (
 )
 
 
-def to_markdown(report: Report) -> str:
+def results_markdown(report: Report) -> str:
     """The tables of all that was found, the paper's rows beside ours where the model is the same."""
     findings = report.findings
     parts = ["# Evaluation report"]
     if findings.evaluations:
         parts += ["## Accuracy", _CELLS]
-        grids = [accuracy_grid(findings.evaluations, domain) for domain in ("in", "out")]
-        grids.append(quality_grid(findings.evaluations))
-        parts += [grid.to_markdown() for grid in grids if grid.rows]
+        tables = [accuracy_table(findings.evaluations, domain) for domain in ("in", "out")]
+        tables.append(quality_table(findings.evaluations))
+        parts += [to_markdown(table) for table in tables if table.rows]
         parts.append("## Beside the paper")
         backbones = paper.by_backbone(findings.evaluations)
-        parts += [paper_grid(ours, backbone).to_markdown() for backbone, ours in backbones.items()]
+        parts += [to_markdown(paper_table(ours, backbone)) for backbone, ours in backbones.items()]
         parts += [paper.CAVEAT] if backbones else []
         parts += map(markdown_text, paper.remarks(findings.evaluations))
     if report.pairs:
-        parts += ["## Paired comparisons", *(comparison_grid(pair).to_markdown() for pair in report.pairs)]
+        parts += ["## Paired comparisons", *(to_markdown(comparison_table(pair)) for pair in report.pairs)]
     if findings.pass_at_k:
-        parts += ["## pass@k", pass_at_k_grid(findings.pass_at_k).to_markdown()]
+        parts += ["## pass@k", to_markdown(pass_at_k_table(findings.pass_at_k))]
     if findings.training:
-        parts += ["## Training", training_grid(findings.training).to_markdown()]
+        parts += ["## Training", to_markdown(training_table(findings.training))]
     if findings.benchmarks:
         rows = paper.rows_beside(findings.benchmarks, findings.evaluations)
-        parts += ["## General benchmarks", benchmark_grid(findings.benchmarks, rows).to_markdown()]
+        parts += ["## General benchmarks", to_markdown(benchmark_table(findings.benchmarks, rows))]
         for entry in findings.benchmarks:
             notes = [f"- {markdown_text(note)}" for note in entry.notes]
             parts += (

@@ -18,6 +18,7 @@ from curr_reft.evaluation.report.gallery import Shelf, shelves
 from curr_reft.evaluation.report.record import Report
 from curr_reft.evaluation.report.svg import Chart
 from curr_reft.files.html import render_template
+from curr_reft.files.tables import Table, to_html
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -28,7 +29,7 @@ class Panel:
 
     title: str
     charts: Sequence[Chart]
-    grid: tables.Grid | None = None
+    table: Table | None = None
 
 
 def to_page(report: Report) -> str:
@@ -44,33 +45,33 @@ def to_page(report: Report) -> str:
         _TEMPLATE,
         lstrip_blocks=True,
         report=report,
+        to_html=to_html,
         findings=findings,
         accuracy=[
-            grid for domain in ("in", "out") if (grid := tables.accuracy_grid(evaluations, domain)).rows
+            table for domain in ("in", "out") if (table := tables.accuracy_table(evaluations, domain)).rows
         ],
         accuracy_charts=list(accuracy_charts(evaluations)),
-        quality=tables.quality_grid(evaluations),
+        quality=tables.quality_table(evaluations),
         series=[Panel(name, list(step_charts(series))) for name, series in checkpoint_series(evaluations)],
         comparisons=[
-            Panel("", list(gain_charts(pair)), tables.comparison_grid(pair)) for pair in report.pairs
+            Panel("", list(gain_charts(pair)), tables.comparison_table(pair)) for pair in report.pairs
         ],
-        paper_grids=[tables.paper_grid(ours, backbone) for backbone, ours in backbones.items()],
-        other_rows=[row for row in paper.visual_rows() if row.backbone is None] if backbones else [],
-        paper_header=[f"{column.task}, {column.domain}" for column in paper.columns()],
+        paper_tables=[tables.paper_table(ours, backbone) for backbone, ours in backbones.items()],
+        other_models=tables.paper_table([], None),
         paper_remarks=paper.remarks(evaluations),
         caveat=paper.CAVEAT,
         pass_at_k_charts=[pass_at_k_chart(group) for group in tables.pass_at_k_groups(findings.pass_at_k)],
-        pass_at_k=tables.pass_at_k_grid(findings.pass_at_k),
+        pass_at_k=tables.pass_at_k_table(findings.pass_at_k),
         training=[Panel(_training_title(run), list(training_charts(run))) for run in findings.training],
-        training_grid=tables.training_grid(findings.training),
-        benchmarks=tables.benchmark_grid(
+        training_table=tables.training_table(findings.training),
+        benchmarks=tables.benchmark_table(
             findings.benchmarks, paper.rows_beside(findings.benchmarks, evaluations)
         ),
         galleries=_galleries(report),
         facts=[
-            provenance.model_grid(evaluations),
-            provenance.data_grid(evaluations),
-            provenance.settings_grid(evaluations),
+            provenance.model_table(evaluations),
+            provenance.data_table(evaluations),
+            provenance.settings_table(evaluations),
         ],
         differing_data=provenance.differing_data(evaluations),
     )

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from curr_reft.evaluation.report.documents import Evaluation
-from curr_reft.evaluation.report.tables import Grid
+from curr_reft.files.tables import Table
 
 _SHOWN_OF_DIGEST = 10
 
 
-def model_grid(evaluations: Iterable[Evaluation]) -> Grid:
+def model_table(evaluations: Iterable[Evaluation]) -> Table:
     """The models behind the names."""
     rows = []
     for evaluation in evaluations:
@@ -19,10 +19,10 @@ def model_grid(evaluations: Iterable[Evaluation]) -> Grid:
         told += [record.get("training_run"), record.get("backend")]
         rows.append([evaluation.name, *("" if value is None else str(value) for value in told)])
     header = ["name", "model", "step", "architecture", "digest", "training run", "backend"]
-    return _without_empty(Grid("Models", header, rows, names=len(header)))
+    return _without_empty(Table("Models", header, rows, names=len(header)))
 
 
-def data_grid(evaluations: Sequence[Evaluation]) -> Grid:
+def data_table(evaluations: Sequence[Evaluation]) -> Table:
     """The files that suites were asked from; a suite of several digests has a line for each."""
     asked: dict[tuple[str, ...], list[str]] = {}
     for evaluation in evaluations:
@@ -34,7 +34,7 @@ def data_grid(evaluations: Sequence[Evaluation]) -> Grid:
         [*key, "all" if len(names) == len(evaluations) else ", ".join(names)] for key, names in asked.items()
     ]
     header = ["suite", "task", "domain", "rows", "file", "sha256", "asked of"]
-    return _without_empty(Grid("Data", header, sorted(rows), names=len(header)))
+    return _without_empty(Table("Data", header, sorted(rows), names=len(header)))
 
 
 def differing_data(evaluations: Iterable[Evaluation]) -> list[str]:
@@ -42,12 +42,11 @@ def differing_data(evaluations: Iterable[Evaluation]) -> list[str]:
     asked: dict[str, set[tuple[str | None, int, str | None]]] = {}
     for evaluation in evaluations:
         for score in evaluation.scores.values():
-            rows = evaluation.record["scores"][score.suite].get("rows_sha256")
-            asked.setdefault(score.suite, set()).add((score.sha256, score.n, rows))
+            asked.setdefault(score.suite, set()).add((score.sha256, score.n, score.rows_sha256))
     return [suite for suite, found in asked.items() if len(found) > 1]
 
 
-def settings_grid(evaluations: Sequence[Evaluation]) -> Grid:
+def settings_table(evaluations: Sequence[Evaluation]) -> Table:
     """Settings and versions: one value where all agree, else each with who had it."""
     told: dict[str, dict[str, list[str]]] = {}
     for evaluation in evaluations:
@@ -65,7 +64,7 @@ def settings_grid(evaluations: Sequence[Evaluation]) -> Grid:
             rows.append([key, next(iter(values))])
         else:
             rows.append([key, "; ".join(f"{value} ({', '.join(names)})" for value, names in values.items())])
-    return Grid("Settings and versions", ["name", "value"], rows, names=2)
+    return Table("Settings and versions", ["name", "value"], rows, names=2)
 
 
 def _tell(told: dict[str, dict[str, list[str]]], key: str, value: Any, who: str) -> None:
@@ -77,8 +76,8 @@ def _short(digest: Any) -> str:
     return str(digest)[:_SHOWN_OF_DIGEST] if digest else ""
 
 
-def _without_empty(grid: Grid) -> Grid:
-    """The grid without columns of which nothing is told."""
-    kept = [index for index in range(len(grid.header)) if any(row[index] for row in grid.rows)]
-    rows = [[row[index] for index in kept] for row in grid.rows]
-    return Grid(grid.title, [grid.header[index] for index in kept], rows, names=len(kept))
+def _without_empty(table: Table) -> Table:
+    """The table without columns of which nothing is told."""
+    kept = [index for index in range(len(table.columns)) if any(row[index] for row in table.rows)]
+    rows = [[row[index] for index in kept] for row in table.rows]
+    return Table(table.title, [table.columns[index] for index in kept], rows, names=len(kept))

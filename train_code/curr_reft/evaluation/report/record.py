@@ -46,13 +46,13 @@ def record(report: Report) -> dict[str, Any]:
             {
                 "name": run.name,
                 "stage": run.stage,
-                "status": run.manifest.get("status"),
+                "status": run.manifest.status if run.manifest else None,
                 "log_history": run.log,
             }
             for run in findings.training
         ],
         "pass_at_k": [{"name": each.name, **without(each.record, "name")} for each in findings.pass_at_k],
-        "general_benchmarks": [dataclasses.asdict(each) for each in findings.benchmarks],
+        "general_benchmarks": [each.model_dump() for each in findings.benchmarks],
         "paper": paper_record(report),
     }
 

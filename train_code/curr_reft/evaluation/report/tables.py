@@ -1,57 +1,27 @@
-"""The report's tables, once for console, Markdown and page.
+"""The report's tables, each for terminal, Markdown and page.
 
 Cells are text: accuracies in percent with one decimal, an empty cell where a model has no such number.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-from rich.table import Table
 
 from curr_reft.evaluation.compare import Comparison, Gain
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.comparisons import Pair
-from curr_reft.evaluation.report.documents import Benchmarks, Evaluation, PassAtK, SuiteScore, TrainingRun
-from curr_reft.files.text import visible
+from curr_reft.evaluation.report.documents import (
+    Benchmarks,
+    Evaluation,
+    PassAtK,
+    Point,
+    SuiteScore,
+    TrainingRun,
+)
+from curr_reft.files.tables import Table
 from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import known_tasks, task_title
 
 NOT_SCORED = "not scored"
 """By a reading or rules that were not there when an evaluation was made."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text. The first `names` columns name a row, the others hold its numbers."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    names: int = 1
-
-    def to_rich(self) -> Table:
-        """The table for the console."""
-        table = Table(title=self.title, title_justify="left")
-        for index, column in enumerate(self.header):
-            table.add_column(visible(column), justify="left" if index < self.names else "right")
-        for row in self.rows:
-            table.add_row(*map(visible, row))
-        return table
-
-    def to_markdown(self) -> str:
-        """The table as Markdown, under its title."""
-        rule = ["---" if index < self.names else "---:" for index in range(len(self.header))]
-        lines = [map(markdown_text, self.header), rule, *(map(markdown_text, row) for row in self.rows)]
-        return "\n".join(
-            [f"**{markdown_text(self.title)}**", "", *(f"| {' | '.join(line)} |" for line in lines)]
-        )
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows unchanged, on one line and in a table too."""
-    for mark in ("\\", "|", "`", "*", "_", "<", "](", "~", "$", "&"):
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(visible(text).split())
 
 
 def suites_of(evaluations: Sequence[Evaluation], domain: str) -> dict[str, list[SuiteScore]]:
@@ -61,12 +31,11 @@ def suites_of(evaluations: Sequence[Evaluation], domain: str) -> dict[str, list[
         for suite, score in evaluation.scores.items():
             if score.domain == domain:
                 found.setdefault(suite, []).append(score)
-    order = list(known_tasks())
-    rank = {task: order.index(task) for task in order}
+    rank = {task: place for place, task in enumerate(known_tasks())}
     return dict(sorted(found.items(), key=lambda item: rank.get(item[1][0].task, len(rank))))
 
 
-def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
+def accuracy_table(evaluations: Sequence[Evaluation], domain: str) -> Table:
     """Strict accuracy with its interval, the tolerant and the released, per evaluation and suite of a domain.
 
     The mean is of the strict ones, of evaluations that have them all.
@@ -86,10 +55,10 @@ def accuracy_grid(evaluations: Sequence[Evaluation], domain: str) -> Grid:
             mean = percent(sum(whole) / len(whole)) if len(whole) == len(found) else ""
             rows.append([evaluation.name, *map(accuracy_cell, found), mean])
     title = f"Strict accuracy in percent, {domain}-domain, [95 % interval], (tolerant, released)"
-    return Grid(title, [*header, "mean"], rows)
+    return Table(title, [*header, "mean"], rows)
 
 
-def quality_grid(evaluations: Iterable[Evaluation]) -> Grid:
+def quality_table(evaluations: Iterable[Evaluation]) -> Table:
     """What stands beside the accuracies: how well the answers could be read, and what went wrong."""
     rows = []
     for evaluation in evaluations:
@@ -98,24 +67,27 @@ def quality_grid(evaluations: Iterable[Evaluation]) -> Grid:
             told = ", ".join(f"{incident}: {count}" for incident, count in score.incidents.items())
             rows.append([evaluation.name, score.suite, str(score.n), *map(percent, shares), told])
     header = ["model", "suite", "rows", "overlap", "well-formed", "unparsed", "truncated", "incidents"]
-    return Grid("Beside the accuracies, in percent", header, rows, names=2)
+    return Table("Beside the accuracies, in percent", header, rows, names=2)
 
 
-def paper_grid(evaluations: Iterable[Evaluation], backbone: str) -> Grid:
-    """Our rows of one backbone, and the paper's under them."""
+def paper_table(evaluations: Iterable[Evaluation], backbone: str | None) -> Table:
+    """Our rows of one backbone, and the paper's under them; of models that we do not train for `None`."""
     columns = paper.columns()
     rows = [
         [evaluation.name, "ours", *(accuracy_cell(column.score(evaluation)) for column in columns)]
         for evaluation in evaluations
     ]
-    for row in paper.visual_rows():
-        if row.backbone == backbone:
-            rows.append([row.row, f"paper, {row.table}", *(f"{value:.1f}" for value in row.values)])
+    quoted = [
+        [row.row, f"paper, {row.table}", *(f"{value:.1f}" for value in row.values)]
+        for row in paper.visual_rows()
+        if row.backbone == backbone
+    ]
     header = ["model", "source", *(f"{task_title(column.task)}, {column.domain}" for column in columns)]
-    return Grid(f"{backbone}: accuracy in percent", header, rows, names=2)
+    title = f"{backbone or 'Other models'}: accuracy in percent"
+    return Table(title, header, [*rows, *quoted], names=2, quoted=len(quoted))
 
 
-def comparison_grid(pair: Pair) -> Grid:
+def comparison_table(pair: Pair) -> Table:
     """One evaluation against another on the rows that both answered, per suite; differences in points.
 
     The strict difference is the sum of two: the tolerant one, which is ability, and a rest, which is format.
@@ -133,23 +105,24 @@ def comparison_grid(pair: Pair) -> Grid:
         if found.format is not None:
             rows.insert(-1, ["", "of it format", "", "", "", _gain(found.format), "", "", ""])
     header = ["suite", "scoring", "rows", "A", "B", "B minus A", "only A right", "only B right", "p"]
-    return Grid(
+    return Table(
         f"A: {pair.a}, B: {pair.b} (ability: by tolerant scores; format: the rest)", header, rows, names=2
     )
 
 
-def pass_at_k_grid(results: Sequence[PassAtK]) -> Grid:
+def pass_at_k_table(results: Sequence[PassAtK]) -> Table:
     """pass@k in percent with its interval, a row per model and form of the questions."""
     results = [result for group in pass_at_k_groups(results) for result in group]
-    ks = sorted({point["k"] for result in results for point in result.points})
+    ks = sorted({point.k for result in results for point in result.points})
     rows = []
     for result in results:
-        points = {point["k"]: point for point in result.points}
+        points = {point.k: point for point in result.points}
         cells = [_interval(points[k]) if k in points else "" for k in ks]
-        counts = [str(result.record.get(key, "")) for key in ("problems", "num_samples", "unjudged")]
+        counts = [str(result.problems), str(result.num_samples)]
+        counts.append("" if result.unjudged is None else str(result.unjudged))
         rows.append([result.model, result.task_type, *counts, *cells])
     header = ["model", "questions", "problems", "samples", "unjudged", *(f"k={k}" for k in ks)]
-    return Grid("pass@k in percent, [95 % interval]", header, rows, names=2)
+    return Table("pass@k in percent, [95 % interval]", header, rows, names=2)
 
 
 def pass_at_k_groups(results: Sequence[PassAtK]) -> list[list[PassAtK]]:
@@ -166,21 +139,21 @@ def pass_at_k_groups(results: Sequence[PassAtK]) -> list[list[PassAtK]]:
     return groups
 
 
-def training_grid(runs: Iterable[TrainingRun]) -> Grid:
+def training_table(runs: Iterable[TrainingRun]) -> Table:
     """What each stage's training came to."""
     rows = []
     for run in runs:
-        config = run.manifest.get("config") or {}
+        config = run.manifest.config if run.manifest else {}
         steps, rewards = run.curve("reward")
         ends = f"{rewards[0]:.3g} to {rewards[-1]:.3g}" if rewards else ""
         settings = [str(config.get(key, "")) for key in ("learning_rate", "beta", "seed")]
-        status = str(run.manifest.get("status", "no manifest"))
+        status = run.manifest.status if run.manifest else "no manifest"
         rows.append([run.name, run.stage or "", status, str(max(steps, default="")), ends, *settings])
     header = ["run", "stage", "status", "last step", "reward, first to last", "learning rate", "beta", "seed"]
-    return Grid("Training", header, rows, names=3)
+    return Table("Training", header, rows, names=3)
 
 
-def benchmark_grid(benchmarks: Iterable[Benchmarks], rows_of_paper: Iterable[paper.PaperRow]) -> Grid:
+def benchmark_table(benchmarks: Iterable[Benchmarks], rows_of_paper: Iterable[paper.PaperRow]) -> Table:
     """General benchmarks, ours and the paper's; on each benchmark's own scale."""
     found = list(benchmarks)
     others = {name for entry in found for name in entry.results} - set(paper.benchmark_names())
@@ -190,11 +163,13 @@ def benchmark_grid(benchmarks: Iterable[Benchmarks], rows_of_paper: Iterable[pap
         values = [entry.results.get(name) for name in names]
         source = f"ours, {entry.harness}" if entry.harness else "ours"
         rows.append([entry.name, source, *("" if value is None else f"{value:.4g}" for value in values)])
+    quoted = []
     for row in rows_of_paper:
         values = dict(zip(paper.benchmark_names(), row.values, strict=True))
         cells = [f"{values[name]:.4g}" if name in values else "" for name in names]
-        rows.append([row.row, f"paper, {row.table}", *cells])
-    return Grid("General benchmarks", ["model", "source", *names], rows, names=2)
+        quoted.append([row.row, f"paper, {row.table}", *cells])
+    columns = ["model", "source", *names]
+    return Table("General benchmarks", columns, [*rows, *quoted], names=2, quoted=len(quoted))
 
 
 def accuracy_cell(score: SuiteScore | None) -> str:
@@ -223,5 +198,5 @@ def _gain(gain: Comparison | Gain) -> str:
     return f"{100 * gain.difference:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
-def _interval(point: dict) -> str:
-    return f"{percent(point['pass_at_k'])} [{percent(point['low'])}, {percent(point['high'])}]"
+def _interval(point: Point) -> str:
+    return f"{percent(point.pass_at_k)} [{percent(point.low)}, {percent(point.high)}]"

@@ -1,167 +1,133 @@
 """The report's numbers as a workbook: a sheet of each kind, numbers as numbers, text as text."""
 
+import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator
 from typing import Any
 
-from openpyxl import Workbook
-from openpyxl.cell import Cell
+import pandas as pd
 from openpyxl.styles import Font
-from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from curr_reft.evaluation.compare import Comparison
 from curr_reft.evaluation.report import paper
 from curr_reft.evaluation.report.documents import is_number
 from curr_reft.evaluation.report.record import Report
 from curr_reft.files.text import visible
 
-_PERCENT = "0.0%"
+Row = dict[str, Any]
+
+_SHARE = re.compile(
+    "(strict|tolerant|released|format|accuracy)([_/].*)?"
+    "|low|high|overlap|unparsed|truncated|pass_at_k|difference|frac_reward_zero_std"
+)
 _LONGEST_TEXT = 32_767
 """Characters that a cell takes."""
-_WIDTHS = (8, 48)
-_SCORE_COLUMNS = (
-    *("name", "source", "model", "step", "suite", "task", "domain", "n"),
-    *("strict", "low", "high", "tolerant", "released", "overlap", "format", "unparsed", "truncated"),
-    *("incidents", "json_path", "sha256"),
-)
-_SHARES = {
-    *(
-        "strict",
-        "low",
-        "high",
-        "tolerant",
-        "released",
-        "overlap",
-        "format",
-        "unparsed",
-        "truncated",
-        "pass_at_k",
-    ),
-    *("accuracy_a", "accuracy_b", "difference", "frac_reward_zero_std"),
-}
-_COMPARED = ("n", "accuracy_a", "accuracy_b", "difference", "low", "high", "only_a", "only_b", "p_value")
-_CHANGE = ("a", "b", "difference", "low", "high")
-_SPLIT = (
-    *(f"tolerant_{field}" for field in _CHANGE),
-    *(f"format_{field}" for field in _CHANGE[2:]),
-    *(f"released_{field}" for field in _CHANGE),
-)
-_LOGGED_FIRST = (
-    *("step", "reward", "reward_std", "accuracy/detection", "accuracy/classify", "accuracy/math"),
-    *("kl", "frac_reward_zero_std", "completions/mean_length"),
-)
+_WIDTH = 16
 
 
 def to_workbook(report: Report) -> bytes:
     """The workbook's bytes. The sheets are `scores`, `pass_at_k`, `training`, `comparisons`, `general`."""
-    book = Workbook()
-    book.remove(book.active)
-    _write(book.create_sheet("scores"), _SCORE_COLUMNS, _scores(report))
-    points = ["name", "model", "questions", "k", "pass_at_k", "low", "high", "problems", "samples", "judge"]
-    _write(book.create_sheet("pass_at_k"), points, _pass_at_k(report))
-    logged = {key: None for run in report.findings.training for entry in run.log for key in entry}
-    columns = ["name", "stage", *_LOGGED_FIRST, *(key for key in logged if key not in _LOGGED_FIRST)]
-    _write(book.create_sheet("training"), columns, _training(report, columns))
-    _write(book.create_sheet("comparisons"), ["a", "b", "suite", *_COMPARED, *_SPLIT], _comparisons(report))
-    _write(book.create_sheet("general"), ["name", "source", "model", "benchmark", "value"], _general(report))
+    sheets = {
+        "scores": _scores(report),
+        "pass_at_k": _pass_at_k(report),
+        "training": _training(report),
+        "comparisons": _comparisons(report),
+        "general": _general(report),
+    }
     file = io.BytesIO()
-    book.save(file)
+    with pd.ExcelWriter(file, engine="openpyxl") as writer:
+        for name, rows in sheets.items():
+            cells = [{_cell(key): _cell(value) for key, value in row.items()} for row in rows]
+            frame = pd.DataFrame(cells, dtype=object)
+            frame.to_excel(writer, sheet_name=name, index=False, freeze_panes=(1, 0), autofilter=True)
+            _format(writer.sheets[name])
     return file.getvalue()
 
 
-def _scores(report: Report) -> Iterator[Sequence[Any]]:
+def _scores(report: Report) -> Iterator[Row]:
     for evaluation in report.findings.evaluations:
         for score in evaluation.scores.values():
-            incidents = ", ".join(f"{incident}: {count}" for incident, count in score.incidents.items())
-            yield (
-                *(evaluation.name, "ours", evaluation.model, evaluation.step),
-                *(score.suite, score.task, score.domain, score.n),
-                *(
-                    score.accuracy,
-                    score.low,
-                    score.high,
-                    score.tolerant,
-                    score.released,
-                    score.overlap,
-                    score.format,
-                ),
-                *(score.unparsed, score.truncated, incidents, score.json_path, score.sha256),
-            )
+            fields = score.model_dump(exclude={"settings", "rows_sha256"})
+            told = ", ".join(f"{incident}: {count}" for incident, count in score.incidents.items())
+            yield {
+                "name": evaluation.name,
+                "source": "ours",
+                "model": evaluation.model,
+                "step": evaluation.step,
+                **{"strict" if key == "accuracy" else key: value for key, value in fields.items()},
+                "incidents": told,
+            }
     backbones = paper.by_backbone(report.findings.evaluations)
     for row in paper.visual_rows():
         if row.backbone in backbones:
             for column, value in zip(paper.columns(), row.values, strict=True):
-                place = ("", column.task, column.domain, None)
-                yield (row.row, f"paper, {row.table}", row.backbone, None, *place, value / 100)
+                yield {
+                    "name": row.row,
+                    "source": f"paper, {row.table}",
+                    "model": row.backbone,
+                    "task": column.task,
+                    "domain": column.domain,
+                    "strict": value / 100,
+                }
 
 
-def _pass_at_k(report: Report) -> Iterator[Sequence[Any]]:
+def _pass_at_k(report: Report) -> Iterator[Row]:
     for result in report.findings.pass_at_k:
         for point in result.points:
-            values = [point.get(key) for key in ("k", "pass_at_k", "low", "high", "problems")]
-            told = [result.record.get(key) for key in ("num_samples", "judge")]
-            yield result.name, result.model, result.task_type, *values, *told
+            yield {
+                "name": result.name,
+                "model": result.model,
+                "questions": result.task_type,
+                **point.model_dump(),
+                "samples": result.num_samples,
+                "judge": result.judge,
+            }
 
 
-def _training(report: Report, columns: Sequence[str]) -> Iterator[Sequence[Any]]:
+def _training(report: Report) -> Iterator[Row]:
     for run in report.findings.training:
         for entry in run.log:
-            yield run.name, run.stage, *(entry.get(key) for key in columns[2:])
+            yield {"name": run.name, "stage": run.stage, "step": entry["step"], **entry}
 
 
-def _comparisons(report: Report) -> Iterator[Sequence[Any]]:
+def _comparisons(report: Report) -> Iterator[Row]:
     for pair in report.pairs:
         for suite, found in pair.suites.items():
-            yield pair.a, pair.b, suite, *(getattr(found, key) for key in _COMPARED), *_split(found)
+            fields = dataclasses.asdict(found)
+            parts = {key: fields.pop(key) or {} for key in ("tolerant", "format", "released")}
+            split = {f"{key}_{name}": value for key, part in parts.items() for name, value in part.items()}
+            yield {"a": pair.a, "b": pair.b, "suite": suite, **fields, **split}
 
 
-def _split(found: Comparison) -> Iterator[float | None]:
-    for change, fields in ((found.tolerant, _CHANGE), (found.format, _CHANGE[2:]), (found.released, _CHANGE)):
-        yield from (None if change is None else getattr(change, field) for field in fields)
-
-
-def _general(report: Report) -> Iterator[Sequence[Any]]:
+def _general(report: Report) -> Iterator[Row]:
     findings = report.findings
     for entry in findings.benchmarks:
-        for name, value in entry.results.items():
-            yield entry.name, "ours", entry.model, name, value
+        about = {"name": entry.name, "source": "ours", "model": entry.model}
+        yield from ({**about, "benchmark": name, "value": value} for name, value in entry.results.items())
     for row in paper.rows_beside(findings.benchmarks, findings.evaluations):
+        about = {"name": row.row, "source": f"paper, {row.table}", "model": row.backbone}
         for name, value in zip(paper.benchmark_names(), row.values, strict=True):
-            yield row.row, f"paper, {row.table}", row.backbone, name, value
+            yield {**about, "benchmark": name, "value": value}
 
 
-def _write(sheet: Worksheet, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Fill a sheet under a header that stays in sight."""
-    widths = [len(name) for name in header]
-    for index, name in enumerate(header, start=1):
-        _set(sheet.cell(1, index), name)
-        sheet.cell(1, index).font = Font(bold=True)
-    for number, row in enumerate(rows, start=2):
-        for index, value in enumerate(row, start=1):
-            if value is not None and value != "":
-                cell = sheet.cell(number, index)
-                _set(cell, value)
-                widths[index - 1] = max(
-                    widths[index - 1], len(str(cell.value)) if cell.data_type == "s" else 8
-                )
-                if header[index - 1] in (*_SHARES, *_SPLIT) or header[index - 1].startswith(
-                    ("accuracy/", "format/")
-                ):
-                    cell.number_format = _PERCENT
-    for index, width in enumerate(widths, start=1):
-        low, high = _WIDTHS
-        sheet.column_dimensions[get_column_letter(index)].width = min(max(width + 2, low), high)
-    sheet.freeze_panes = "A2"
-    sheet.auto_filter.ref = sheet.dimensions
+def _cell(value: Any) -> Any:
+    """A number or nothing as it is, all else as text that a cell takes."""
+    return value if value is None or is_number(value) else visible(str(value))[:_LONGEST_TEXT]
 
 
-def _set(cell: Cell, value: Any) -> None:
-    """A number as a number, all else as text that no program takes for a formula."""
-    if is_number(value):
-        cell.value = value
-        return
-    cell.value = visible(str(value))[:_LONGEST_TEXT]
-    cell.data_type = "s"
-    # The mark that a user sets with a leading apostrophe: the text stays text when its cell is edited.
-    cell.quotePrefix = True
+def _format(sheet: Worksheet) -> None:
+    """A bold header, shares in percent, and text that no program takes for a formula."""
+    sheet.sheet_format.defaultColWidth = _WIDTH
+    for column in sheet.iter_cols():
+        is_share = _SHARE.fullmatch(str(column[0].value)) is not None
+        column[0].font = Font(bold=True)
+        for cell in column:
+            if cell.value == "":
+                cell.value = None
+            elif isinstance(cell.value, str):
+                cell.data_type = "s"
+                # The mark that a user sets with a leading apostrophe: it stays text when it is edited.
+                cell.quotePrefix = True
+            elif is_share:
+                cell.number_format = "0.0%"

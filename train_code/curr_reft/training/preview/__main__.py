@@ -71,7 +71,7 @@ def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> No
     with replacing(output_dir / "preview.html") as file:
         file.write(render_page(run, shown, found))
     cells = [(card.thumbnail, _caption(card)) for card in found]
-    title = f"{run.plan.stage.name}: {shown}. Solid, yellow: gold box; dashed, blue: another box"
+    title = f"{run.plan.stage.name}: {shown}. Yellow: gold box; blue: another box"
     with replacing(output_dir / "preview.png", binary=True) as file:
         contact_sheet(title, cells).save(file, "PNG")
     logger.info("wrote preview.html and preview.png to %s: %s", output_dir, shown)

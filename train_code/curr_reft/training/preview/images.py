@@ -16,7 +16,7 @@ from curr_reft.boxes import Box, Size, boxes_in_text, round_box, scale_box
 from curr_reft.tasks.registry import find_task
 
 GOLD, OTHER = (255, 214, 0), (70, 200, 255)
-"""Colours of right boxes, whose line is solid, and of other ones, whose line is dashed."""
+"""Colours of right boxes, and of other ones."""
 _INK, _GROUND, _PAPER = (0, 0, 0), (128, 128, 128), (255, 255, 255)
 
 _PAGE_SIDES = (480, 1280)
@@ -117,65 +117,45 @@ def _drawn(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Imag
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((left - 1, margin - 1, left + image.width, margin + image.height), outline=_INK)
     canvas.paste(image, (left, margin))
-    boxes = []
-    # Gold comes last, so that nothing covers it.
-    for mark in sorted(marks, key=lambda mark: mark.is_gold):
+    marks_by_box: dict[Box, list[Mark]] = {}
+    for mark in sorted(marks, key=lambda mark: not mark.is_gold):
         x1, y1, x2, y2 = round_box(scale_box(mark.box, frame, image.size), image.size)
+        # Around what the box holds, none of which is hidden.
         outer = (x1 + left - line - 2, y1 + margin - line - 2, x2 + left + line + 1, y2 + margin + line + 1)
-        _outline(draw, outer, line, mark.is_gold)
-        boxes.append((mark, outer))
-    taken: list[tuple[int, int, int, int]] = []
-    for mark, outer in reversed(boxes):
-        taken.append(_label(draw, mark, outer, taken, font, canvas.size))
+        marks_by_box.setdefault(outer, []).append(mark)
+    # Gold is drawn last, so that nothing covers it, and labelled first.
+    for (x1, y1, x2, y2), each in reversed(marks_by_box.items()):
+        draw.rectangle((x1, y1, x2, y2), outline=_INK, width=line + 2)
+        draw.rectangle((x1 + 1, y1 + 1, x2 - 1, y2 - 1), outline=_colour(each), width=line)
+    taken: list[Box] = []
+    for outer, each in marks_by_box.items():
+        label = ", ".join(dict.fromkeys(mark.label for mark in each))
+        place = _label_place(font.getlength(label), unit, outer, taken, canvas.size)
+        taken.append(place)
+        draw.rectangle(place, fill=_colour(each), outline=_INK)
+        centre = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
+        draw.text(centre, label, _INK, font, anchor="mm")
     return canvas
 
 
-def _outline(draw: ImageDraw.ImageDraw, outer: tuple[int, int, int, int], line: int, solid: bool) -> None:
-    """A line around a box, between two black ones that set it off from any image; hides nothing inside."""
-    x1, y1, x2, y2 = outer
-    draw.rectangle(outer, outline=_INK, width=line + 2)
-    if solid:
-        draw.rectangle((x1 + 1, y1 + 1, x2 - 1, y2 - 1), outline=GOLD, width=line)
-        return
-    dash = 4 * line
-    for start in range(x1 + 1, x2, 2 * dash):
-        end = min(start + dash, x2) - 1
-        draw.rectangle((start, y1 + 1, end, y1 + line), fill=OTHER)
-        draw.rectangle((start, y2 - line, end, y2 - 1), fill=OTHER)
-    for start in range(y1 + 1, y2, 2 * dash):
-        end = min(start + dash, y2) - 1
-        draw.rectangle((x1 + 1, start, x1 + line, end), fill=OTHER)
-        draw.rectangle((x2 - line, start, x2 - 1, end), fill=OTHER)
+def _colour(marks: Iterable[Mark]) -> tuple[int, int, int]:
+    return GOLD if any(mark.is_gold for mark in marks) else OTHER
 
 
-def _label(
-    draw: ImageDraw.ImageDraw,
-    mark: Mark,
-    outer: tuple[int, int, int, int],
-    taken: Sequence[tuple[int, int, int, int]],
-    font: ImageFont.FreeTypeFont,
-    canvas: Size,
-) -> tuple[int, int, int, int]:
-    """Write a mark's label at a corner of its box where none stands yet; returns the place it takes."""
+def _label_place(length: float, unit: int, outer: Box, taken: Sequence[Box], canvas: Size) -> Box:
+    """Outside a corner of a box, where no other label stands if there is one."""
+    width, height = math.ceil(length) + 2 * _LABEL_PADDING, unit + 2 * _LABEL_PADDING
     x1, y1, x2, y2 = outer
-    width = math.ceil(font.getlength(mark.label)) + 2 * _LABEL_PADDING
-    height = math.ceil(font.size) + 2 * _LABEL_PADDING
-    above, below = y1 - height, y2 + 1
     places = []
-    # Outside the box, then inside, then further away.
-    for top in (above, below, y1, y2 - height, above - height, below + height, below + 2 * height):
+    for top in (y1 - height, y2 + 1):
         for left in (x1, x2 - width):
             x = min(max(left, 0), canvas[0] - width - 1)
             y = min(max(top, 0), canvas[1] - height - 1)
             places.append((x, y, x + width, y + height))
-    place = next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
-    draw.rectangle(place, fill=GOLD if mark.is_gold else OTHER, outline=_INK)
-    centre = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
-    draw.text(centre, mark.label, _INK, font, anchor="mm")
-    return place
+    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
 
 
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
