@@ -76,4 +76,4 @@ def read_plain_pickle(path: Path) -> Any:
         *(pickle.UnpicklingError, struct.error, EOFError),
         *(ValueError, IndexError, TypeError, AttributeError),
     ) as error:
-        raise InputError(f"{path}: broken pickle ({' '.join(str(error).split())[:120]})") from error
+        raise InputError(f"{path}: broken pickle ({error})") from error
