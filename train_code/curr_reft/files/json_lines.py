@@ -16,8 +16,8 @@ class BrokenLine(str):
 def read_json_lines(path: Path, **options: Any) -> Iterator[tuple[int, Any]]:
     """The values of a file with their line numbers (from 1), read one by one; blank lines are passed over.
 
-    A line that is no JSON comes as a `BrokenLine`. `options` are others of `json.loads`; a `ValueError` that a
-    hook among them raises breaks the line, too.
+    A line that is no JSON comes as a `BrokenLine`. `options` are others of `json.loads`; a `ValueError` that
+    a hook among them raises breaks the line, too.
 
     Raises:
         InputError: when the file cannot be read, or is not UTF-8 text from its first line on.
