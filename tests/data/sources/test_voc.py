@@ -24,7 +24,7 @@ def test_rows_in_the_order_of_the_names(voc, check_written):
     assert [row["id"] for row in rows] == ["voc:000001", "voc:2007_000027"]
     assert rows[0]["image"] == "images/voc/JPEGImages/000001.jpg"
     assert rows[0]["solution"] == "<answer>dog, person</answer>"
-    assert f"in the image: {', '.join(CLASSES)}?" in rows[0]["problem"]
+    assert f"in the picture: {', '.join(CLASSES)}?" in rows[0]["problem"]
     assert len(CLASSES) == 20
     check_written(build, voc)
 

@@ -41,7 +41,7 @@ def read_json_lines(path: Path, **options: Any) -> Iterator[tuple[int, Any]]:
 
 def _value(line: bytes, options: dict[str, Any]) -> Any:
     try:
-        return json.loads(line.rstrip().decode(), **options)
+        return json.loads(line.rstrip(b"\r\n").decode(), **options)
     except UnicodeDecodeError as error:
         return BrokenLine(f"not UTF-8 text ({error.reason})")
     except json.JSONDecodeError as error:
