@@ -19,7 +19,7 @@ is_made() { # ENVIRONMENT PINS
 install() { # ENVIRONMENT LOCK
     UV=$(bash scripts/uv.sh)
     if [[ ! -x $1/bin/python ]]; then
-        "$UV" venv --quiet --python ">=3.11" "$1"
+        "$UV" venv --quiet --python ">=3.11.4" "$1"
     fi
     echo "installing the pinned environment into $1" >&2
     # Compiled once here: each process that imports torch and transformers would spend 20 seconds on it.

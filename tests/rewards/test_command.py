@@ -128,14 +128,14 @@ def test_bad_lines_are_named_and_the_others_scored(tmp_path, capsys):
     assert [line.split(": ")[0] for line in errors[:-1]] == [f"{path}:{number}" for number in range(2, 11)]
     for text, line in zip(
         (
-            "not JSON",
+            "broken JSON",
             "found list",
             "solution: expected str",
             "completion: expected str",
             "unknown task 'maths'",
             "holds no gold",
             "not UTF-8",
-            "not JSON",
+            "broken JSON",
         ),
         errors,
         strict=False,
@@ -156,11 +156,13 @@ def test_binary_missing_and_empty_files(tmp_path, capsys, main):
     flags = ("--stage", "open") if main is score_rewards else ("--suite", "math_in")
     code, rows, errors = run(capsys, main, tmp_path / "r.jsonl", [b"\x1f\x8b\x08\x00\n\xff" * 500], *flags)
     assert (code, rows) == (2, [])
-    assert errors == [f"error: {tmp_path / 'r.jsonl'}: a binary file, not JSON lines"]
+    assert errors == [
+        f"error: {tmp_path / 'r.jsonl'}: not UTF-8 text (invalid start byte), so not a JSON file"
+    ]
     assert run(capsys, main, tmp_path / "r.jsonl", [], *flags) == (0, [], [])
     with pytest.raises(SystemExit, match="2"):
         main([*flags, str(tmp_path / "nowhere.jsonl")])
-    assert "nowhere.jsonl: cannot be read (No such file or directory)" in capsys.readouterr().err
+    assert "nowhere.jsonl: No such file or directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

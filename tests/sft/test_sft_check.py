@@ -73,7 +73,7 @@ def test_all_faults_are_counted_and_the_first_named(rows_file, image, tmp_path):
 def test_a_key_that_stands_there_twice_is_a_fault(key, once, rows_file):
     row = json.dumps(message_row("a", "b", None))
     twice = row.replace(once, f'"{key}": "user", {once}')
-    with pytest.raises(InputError, match=f"1 fault: .*:2: {key}: the key stands there twice"):
+    with pytest.raises(InputError, match=f"1 fault: .*:2: broken JSON: {key}: the key stands there twice"):
         check_file(rows_file(row, twice))
 
 

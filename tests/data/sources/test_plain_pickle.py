@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curr_reft.data.sources.plain_pickle import read_plain_pickle
 from curr_reft.errors import InputError
 
-KEYS = st.one_of(st.text(), st.integers(-(2**63), 2**63), st.binary(), st.none(), st.booleans())
+KEYS = st.one_of(st.text(), st.integers(-(2**70), 2**70), st.binary(), st.none(), st.booleans())
 LEAVES = st.one_of(KEYS, st.floats(allow_nan=False))
 PLAIN = st.recursive(
     LEAVES,
@@ -34,16 +34,23 @@ def read(tmp_path_factory):
     return read_bytes
 
 
+def listed(value):
+    """The value with lists for tuples."""
+    if isinstance(value, dict):
+        return {key: listed(inner) for key, inner in value.items()}
+    return [listed(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 @given(PLAIN, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_data_comes_back(read, value, protocol):
     data = pickle.dumps(value, protocol)
     if any(opcode.name == "GLOBAL" for opcode, _, _ in pickletools.genops(data)):
         # Before protocol 3, bytes are pickled as a call of codecs.encode.
-        with pytest.raises(InputError, match="refused: opcode GLOBAL"):
+        with pytest.raises(InputError, match="refused: it names"):
             read(data)
     else:
-        assert read(data) == value
-        assert repr(read(data)) == repr(value)
+        assert read(data) == listed(value)
+        assert repr(read(data)) == repr(listed(value))
 
 
 def test_shared_parts_stay_shared(read):
@@ -54,19 +61,19 @@ def test_shared_parts_stay_shared(read):
 
 # What Python 2.7 writes for {'sent': 'caf\xc3\xa9', 'raw': u'caf\xe9', 'n': 7L}, protocols 0 and 2.
 PYTHON_2 = [
-    b"(dp0\nS'sent'\np1\nS'cafe'\np2\nsS'raw'\np3\nVcaf\xe9\np4\nsS'n'\np5\nL7L\ns.",
+    b"(dp0\nS'sent'\np1\nS'caf\\xc3\\xa9'\np2\nsS'raw'\np3\nVcaf\xe9\np4\nsS'n'\np5\nL7L\ns.",
     b"\x80\x02}q\x00(U\x04sentq\x01U\x05caf\xc3\xa9q\x02U\x03rawq\x03X\x05\x00\x00\x00caf\xc3\xa9q\x04U\x01nq\x05"
     b"\x8a\x01\x07u.",
 ]
 
 
-@pytest.mark.parametrize(("data", "sent"), list(zip(PYTHON_2, ["cafe", "café"], strict=True)))
-def test_python_2_strings_are_text(read, data, sent):
-    assert read(data) == {"sent": sent, "raw": "café", "n": 7}
+@pytest.mark.parametrize("data", PYTHON_2)
+def test_python_2_strings_are_text(read, data):
+    assert read(data) == {"sent": "café", "raw": "café", "n": 7}
 
 
-def test_python_2_string_that_is_no_text_stays_bytes(read):
-    assert read(b"\x80\x02U\x02\xff\xfe.") == b"\xff\xfe"
+def test_python_2_string_that_is_no_text_spoils_itself_alone(read):
+    assert read(b"\x80\x02]U\x02\xff\xfeaU\x01xa.") == ["\udcff\udcfe", "x"]
 
 
 class Call:
@@ -83,7 +90,7 @@ class Call:
 def test_code_in_a_pickle_does_not_run(read, tmp_path, protocol):
     target = tmp_path / "made_by_the_pickle"
     poisoned = pickle.dumps([{"ref_id": 1}, Call(os.mkdir, str(target))], protocol)
-    with pytest.raises(InputError, match=r"refused: opcode (STACK_)?GLOBAL") as raised:
+    with pytest.raises(InputError, match=r"refused: it names 'posix\.mkdir'") as raised:
         read(poisoned)
     assert "\n" not in str(raised.value)
     assert not target.exists()
@@ -92,30 +99,33 @@ def test_code_in_a_pickle_does_not_run(read, tmp_path, protocol):
 
 
 @pytest.mark.parametrize(
-    ("data", "opcode"),
+    ("data", "reason"),
     [
-        (b"cos\nsystem\n(S'true'\ntR.", "GLOBAL 'os system'"),
-        (b"(ios\nsystem\n.", "INST"),
-        (b"(S'true'\nos\nsystem\n.", "OBJ"),
-        (b"Pos\n.", "PERSID"),
-        (b"\x80\x02K\x01Q.", "BINPERSID"),
-        (b"\x80\x02\x82\x01.", "EXT1"),
-        (b"\x80\x02}}b.", "BUILD"),
-        (b"\x80\x02]]R.", "REDUCE"),
-        (b"\x80\x02])\x81.", "NEWOBJ"),
-        (b"\x80\x04\x8f.", "EMPTY_SET"),
-        (b"\x80\x05\x97.", "NEXT_BUFFER"),
-        (b"\x80\x02\x8a\x09" + bytes(8) + b"\x01.", "an integer of 65 bits"),
+        (b"cos\nsystem\n(S'true'\ntR.", "it names 'os.system'"),
+        (b"\x80\x04\x8c\x02o\n\x8c\x06system\x93.", r"it names 'o\\n.system'"),
+        (b"(ios\nsystem\n.", "opcode INST"),
+        (b"(S'true'\no.", "opcode OBJ"),
+        (b"Pos\n.", "opcode PERSID"),
+        (b"\x80\x02K\x01Q.", "opcode BINPERSID"),
+        (b"\x80\x02\x82\x01.", "opcode EXT1"),
+        (b"\x80\x02}}b.", "opcode BUILD"),
+        (b"\x80\x02]]R.", "opcode REDUCE"),
+        (b"\x80\x02])\x81.", "opcode NEWOBJ"),
+        (b"\x80\x04\x8f.", "opcode EMPTY_SET"),
+        (b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x.", "opcode BYTEARRAY8"),
+        (b'{"refs": []}', "opcode 0x7b"),
     ],
 )
-def test_anything_but_plain_data_is_refused(read, data, opcode):
-    with pytest.raises(InputError, match=f"refused: (opcode )?{opcode}"):
+def test_anything_but_plain_data_is_refused(read, data, reason):
+    with pytest.raises(InputError, match=f"refused: {reason}") as raised:
         read(data)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [decimal.Decimal(1), datetime.date(2020, 1, 1), {1}, 1j, bytearray(2)])
 def test_other_types_are_refused(read, value):
-    with pytest.raises(InputError, match="is no plain data"):
+    with pytest.raises(InputError, match="refused"):
         read(pickle.dumps(value))
 
 
@@ -126,18 +136,12 @@ HUGE = 2**62
     "data",
     [
         *(b"", b"\x80\x02", b"not a pickle", b"{}", b'[{"ref_id": 1}]', b"\x80\x02."),
-        b"\x80\x02]a.",
-        b"\x80\x02]q\x01h\x02.",
-        b"\x80\x02K\x01K\x02a.",
-        b"\x80\x02]K\x01K\x02s.",
-        b"\x80\x02}(K\x01u.",
-        b"\x80\x02}](K\x01su.",
-        b"\x80\x02}]K\x01s.",
-        b"\x80\x02e.",
-        b"\x80\x02K\x01\x86.",
+        *(b"\x80\x02]a.", b"\x80\x02]q\x01h\x02.", b"\x80\x02K\x01K\x02a.", b"\x80\x02]K\x01K\x02s."),
+        *(b"\x80\x02}(K\x01u.", b"\x80\x02}](K\x01su.", b"\x80\x02}]K\x01s.", b"\x80\x02e."),
         b"\x80\x02X\x02\x00\x00\x00\xff\xfe.",
         b"\x80\x04\x8d" + struct.pack("<Q", HUGE) + b"x.",
         b"\x80\x04\x8e" + struct.pack("<Q", HUGE) + b"x.",
+        b"\x80\x04\x95" + struct.pack("<Q", HUGE) + b"]x.",
         b"\x80\x04\x8b" + struct.pack("<i", 2**31 - 1) + b"x.",
         b"T" + struct.pack("<i", -1) + b"x.",
         b"I" + b"9" * 10_000 + b"\n.",
@@ -153,10 +157,18 @@ def test_declared_memo_index_takes_no_memory(read):
     assert read(b"\x80\x02]r\xff\xff\xff\x7f.") == []
 
 
-def test_key_that_takes_for_ever_to_hash_is_refused(read):
-    pair_of_the_same = b"q\x00h\x00\x86"
-    with pytest.raises(InputError, match="a key that is no text, number or None"):
-        read(b"\x80\x02})" + pair_of_the_same * 60 + b"Ns.")
+@pytest.mark.parametrize("nested", [b"q\x00h\x00\x86" * 60, b"\x85" * 200_000])
+def test_tuples_that_cannot_be_hashed_are_no_keys(read, nested):
+    with pytest.raises(InputError, match=r"broken pickle \(unhashable type: 'list'"):
+        read(b"\x80\x02})" + nested + b"Ns.")
+
+
+def test_deep_nesting_is_read(read):
+    depth = 100_000
+    value = read(b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
+    for _ in range(depth - 1):
+        (value,) = value
+    assert value == []
 
 
 def test_every_cut_of_a_pickle_is_one_line(read):
@@ -164,6 +176,10 @@ def test_every_cut_of_a_pickle_is_one_line(read):
     for end in range(len(data)):
         with pytest.raises(InputError, match="broken pickle"):
             read(data[:end])
+
+
+def test_what_follows_the_value_is_not_read(read):
+    assert read(b"\x80\x02K\x01.cos\nsystem\n(S'true'\ntR.") == 1
 
 
 @given(st.binary(max_size=60))

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from curr_reft.data.row_fields import (
     text_of,
 )
 from curr_reft.errors import InputError
+from curr_reft.files.json_lines import BrokenLine, read_json_lines
 from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
@@ -74,22 +75,14 @@ class Query(NamedTuple):
 def iter_objects(path: Path) -> Iterator[tuple[int, Any]]:
     """The values of a `.jsonl` file with their line numbers, or of a `.json` array with their indices.
 
-    A line that is no JSON comes as a `BrokenLine`. Lines are read one by one, an array is read as a whole.
+    Lines are read one by one (see `read_json_lines`), an array is read as a whole.
 
     Raises:
         InputError: when the file cannot be read.
     """
     if path.suffix not in (".jsonl", ".json"):
         raise InputError(f"{path}: expected a .jsonl file (one object a line) or a .json file (an array)")
-    try:
-        # Windows editors start a file with a byte order mark, which is no part of its JSON. Lines end at
-        # newlines alone: U+2028 and others, at which text is also split, may stand in JSON strings.
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            yield from _array(path, file.read()) if path.suffix == ".json" else _lines(file)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason}), so not a JSON file") from error
+    yield from enumerate(_read_array(path)) if path.suffix == ".json" else read_json_lines(path)
 
 
 def place(path: Path, number: int) -> str:
@@ -191,35 +184,20 @@ class _Ids:
         return sorted((int(numbers[order[i]]), int(numbers[order[i + 1]])) for i in same)
 
 
-class BrokenLine(str):
-    """The reason why a line is no JSON."""
-
-
-def _lines(file: TextIO) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield number, _decode(line)
-
-
-def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _read_array(path: Path) -> list[Any]:
     try:
-        rows = json.loads(text)
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason}), so not a JSON file") from error
     # A ValueError that is no JSONDecodeError comes from an integer of thousands of digits.
     except (ValueError, RecursionError) as error:
         hint = "a file with one object a line must be named .jsonl"
         raise InputError(f"{path}: broken JSON: {error} ({hint})") from error
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected an array of rows, found {kind(rows)}")
-    yield from enumerate(rows)
-
-
-def _decode(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return BrokenLine(f"broken JSON: {error.msg} at column {error.colno}")
-    except (ValueError, RecursionError) as error:
-        return BrokenLine(f"broken JSON: {error}")
+    return rows
 
 
 def _question(row_id: str, row: Any, image_root: str) -> Question:

@@ -15,6 +15,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.json import read_object
+from curr_reft.files.json_lines import read_json_lines
 
 FILE_NAME = "general_benchmarks.json"
 _MOST_UNGRADED = 0.01  # share of the rows that still leaves a result standing
@@ -118,7 +119,7 @@ def _grades(path: Path, benchmark: Benchmark) -> list[str]:
         return []
     column, key = benchmark.grade
     try:
-        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        rows = [row for _, row in read_json_lines(log)]
         return [str(row[column][key]) for row in rows if row["filtered_resps"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{log}: not a log of {benchmark.task} ({error!r})") from error

@@ -1,16 +1,16 @@
 """Reading a file of JSON lines, adding scores to every row, and writing it out, one row at a time."""
 
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from tqdm import tqdm
 
 from curr_reft.errors import InputError
+from curr_reft.files.json_lines import BrokenLine, read_json_lines
 from curr_reft.tasks.score import MATH_TIMEOUT, Score, incidents
 
 Row = dict[str, Any]
@@ -28,14 +28,11 @@ def annotate_file(path: Path, score_row: Callable[[Row], dict[str, Score]], expl
     """
     counts: Counter[str] = Counter()
     bad_lines = 0
-    with tqdm(unit="B", unit_scale=True, disable=None) as progress:
-        for number, line in enumerate(_lines(path, progress), start=1):
-            if line.isspace():
-                continue
+    with tqdm(read_json_lines(path), unit=" rows", disable=None) as progress:
+        for number, row in progress:
             where = f"{path}:{number}"
             try:
-                row = _parse(line)
-                scores = score_row(row)
+                scores = score_row(_checked(row))
                 text = _encode(add_scores(row, scores, explain))
             except InputError as error:
                 bad_lines += 1
@@ -74,40 +71,9 @@ def required(row: Row, field: str, kind: type) -> Any:
     return row[field]
 
 
-def _lines(path: Path, progress: tqdm) -> Iterator[bytes]:
-    """The lines of a text file; blank ones come too, so that they are counted."""
-    try:
-        with path.open("rb") as file:
-            progress.reset(total=os.fstat(file.fileno()).st_size)
-            _check_text(path, file)
-            for line in file:
-                progress.update(len(line))
-                yield line
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _check_text(path: Path, file: BinaryIO) -> None:
-    start = file.peek(1024)[:1024]
-    try:
-        start.partition(b"\n")[0].decode()
-    except UnicodeDecodeError as error:
-        # A character may have been cut by the limit.
-        if error.start < len(start) - 4:
-            raise InputError(f"{path}: a binary file, not JSON lines") from error
-    if b"\0" in start:
-        raise InputError(f"{path}: a binary file, not JSON lines")
-
-
-def _parse(line: bytes) -> Row:
-    try:
-        row = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text ({error.reason})") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON ({error.msg}, column {error.pos + 1})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON that can be read ({error})") from error
+def _checked(row: Any) -> Row:
+    if isinstance(row, BrokenLine):
+        raise InputError(row)
     if not isinstance(row, dict):
         raise InputError(f"expected a JSON object, found {type(row).__name__}")
     return row

@@ -4,7 +4,6 @@ Checks the form of every row, that its images are there and can be decoded, that
 (ms-swift leaves longer ones out without naming them), and that no held-out row is given away.
 """
 
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -15,9 +14,10 @@ from typing import Any
 from curr_reft.boxes import boxes_in_text
 from curr_reft.data.images import ImageError
 from curr_reft.data.row_fields import BadRowError
-from curr_reft.data.schema import iter_objects, place
+from curr_reft.data.schema import place
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.json_lines import read_json_lines
 from curr_reft.files.manifest import sha256_of
 from curr_reft.sft.images import DecodedImage, image_path, look_at, rescaled
 from curr_reft.sft.messages import MessageRow, read_row
@@ -113,7 +113,7 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
     if path.suffix != ".jsonl":
         raise InputError(f"{path}: expected a .jsonl file, one row a line")
     rows, faults, count = [], [], 0
-    for number, value in iter_objects(path):
+    for number, value in read_json_lines(path, object_pairs_hook=_without_repeats):
         count += 1
         where = place(path, number)
         try:
@@ -123,25 +123,11 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
             faults.append(f"{where}: {error}")
     if not count:
         raise InputError(f"{path}: the file has no rows")
-    return rows, faults + _repeated_keys(path)
-
-
-def _repeated_keys(path: Path) -> list[str]:
-    """Objects with a key twice: here the last one counts, ms-swift's reader makes something else of them."""
-    faults = []
-    # Lines are those of `iter_objects`, which has read the file before.
-    with path.open(encoding="utf-8-sig", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                json.loads(line, object_pairs_hook=_without_repeats)
-            except BadRowError as error:
-                faults.append(f"{place(path, number)}: {error}")
-            except (ValueError, RecursionError):
-                continue
-    return faults
+    return rows, faults
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses an object with a key twice, of which ms-swift's reader makes something of its own."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.data.row_fields import IMAGE_TAG, BadRowError, path_fault
-from curr_reft.data.schema import BrokenLine
 from curr_reft.errors import InputError
+from curr_reft.files.json_lines import BrokenLine
 from curr_reft.files.text import special_token_fault, surrogate_fault
 
 _OTHER_TAGS = ("<video>", "<audio>", "<bbox>", "<ref-object>", "<cot-process>", "<start-image>")
@@ -86,7 +86,7 @@ def message_row(prompt: str, answer: str, image: Path | None) -> dict[str, Any]:
 
 
 def read_row(row: Any) -> MessageRow:
-    """Check one value of a file of rows (see `curr_reft.data.schema.iter_objects`).
+    """Check one value of a file of rows (see `curr_reft.files.json_lines.read_json_lines`).
 
     Raises:
         BadRowError: for the first thing wrong in it.

@@ -9,6 +9,7 @@ from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.files.json import read_object
+from curr_reft.files.json_lines import read_json_lines
 from curr_reft.files.manifest import checkpoints_below
 from curr_reft.models.weights import weights_fault
 from curr_reft.training.checkpoint_state import is_whole, state_fault, state_files
@@ -88,13 +89,12 @@ def _kept_steps(log: Path, last: int) -> str:
     if not log.is_file():
         return ""
     kept = []
-    for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            step = str(json.loads(line)["global_step/max_steps"]).partition("/")[0]
-        except (ValueError, KeyError, TypeError):
+    for _, row in read_json_lines(log):
+        if not isinstance(row, dict) or "train_runtime" in row:
             continue
-        if step.isdecimal() and int(step) <= last and "train_runtime" not in line:
-            kept.append(line)
+        step = str(row.get("global_step/max_steps")).partition("/")[0]
+        if step.isdecimal() and int(step) <= last:
+            kept.append(json.dumps(row) + "\n")
     return "".join(kept)
 
 

@@ -4,7 +4,7 @@ What is fetched is checked against the hub's digests and kept in `.download` bel
 another run fetches nothing twice; once all is there it may be deleted. Archives are unpacked, and the rows'
 image paths, which are the authors', are made relative to `grpo_data` or `SFT_data`. A row file here that
 was edited, or not written by this command, stays unless `--overwrite` is given. A report says what is missing
-and where to get it; `download.json` records source, commit, digests and counts.
+and where to get it; `download.json` records source, commit, counts and the row files' digests.
 
 Exit code 0: every row file that the configurations name is there, though separate downloads may be missing;
 1: some are not in the source; 2: something is broken, or a row file here stayed.
@@ -14,13 +14,9 @@ folders and archives are taken as they come; the tests speak the hub's protocol 
 """
 
 import argparse
-import fcntl
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -33,8 +29,7 @@ from curr_reft.data.download.snapshot import fetch
 from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing, room_below
 from curr_reft.files.cli import CommandParser
-
-logger = logging.getLogger(__name__)
+from curr_reft.files.journal import sole_writer
 
 RECORD = "download.json"
 _WORK = ".download"
@@ -54,12 +49,13 @@ def download(
     work = data_root / _WORK
     if Path(source).is_dir() and data_root.resolve().is_relative_to(Path(source).resolve()):
         raise InputError(f"--output_dir {data_root}: is in the folder that is read ({source}); give another")
-    with _alone(work):
-        snapshot = fetch(source, revision, work / "hub", rows_only)
-        layout = lay_out(snapshot, data_root, work / "unpacked")
-        outcome = Outcome(snapshot, layout, rows_only, written=_written_before(data_root / RECORD))
+    with sole_writer(work):
+        folder, commit = fetch(source, revision, work / "hub", rows_only)
+        row_files, not_taken = lay_out(folder, data_root, work / "unpacked", rows_only)
+        written = _written_before(data_root / RECORD)
+        outcome = Outcome(source, commit, rows_only, not_taken, written=written)
         images = {tree: Images(data_root / tree) for tree in TREES}
-        for place, released in layout.rows.items():
+        for place, released in row_files.items():
             recorded = outcome.written.get(str(place))
             try:
                 rows = rewrite_rows(released, data_root / place, images[place.parts[0]], recorded, overwrite)
@@ -68,26 +64,9 @@ def download(
             else:
                 outcome.rows[place] = rows
                 outcome.written[str(place)] = rows.sha256
-        _write_record(data_root / RECORD, record_of(outcome))
+        with replacing(data_root / RECORD) as file:
+            file.write(json.dumps(record_of(outcome), indent=1) + "\n")
     return outcome
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Keep two commands from unpacking into one folder."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    except OSError as error:
-        raise InputError(f"{work}: cannot be written ({error.strerror})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{work}: another download is at work there; wait for it") from error
-        except OSError as error:
-            logger.warning("%s: no locks there (%s); start no second download", work, error.strerror)
-        yield
 
 
 def _written_before(record: Path) -> dict[str, str]:
@@ -96,15 +75,6 @@ def _written_before(record: Path) -> dict[str, str]:
         return dict(json.loads(record.read_text("utf-8"))["written"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def _write_record(path: Path, record: dict) -> None:
-    """Write the record with the time, unless the one that is there differs in the time alone."""
-    text = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **record}, indent=1) + "\n"
-    if path.is_file() and path.read_text("utf-8", "replace").split("\n")[2:] == text.split("\n")[2:]:
-        return
-    with replacing(path) as file:
-        file.write(text)
 
 
 @command

@@ -1,92 +1,123 @@
-"""Released files in the layout of `grpo_sft_data`: images linked or unpacked into place, rows found."""
+"""Released files in the layout of `grpo_sft_data`: archives unpacked, images put into place, rows found."""
 
 import filecmp
-import hashlib
-import json
+import logging
+import lzma
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import tarfile
+import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
-from curr_reft.data.download.archives import Archive, find_archives, unpack
-from curr_reft.data.download.released_files import ROW_SUFFIXES, place_of, row_places
-from curr_reft.data.download.snapshot import Snapshot
+from curr_reft.data.download.released_files import IMAGE_SUFFIXES, is_rows, place_of, row_places
+from curr_reft.data.download.snapshot import files_below
 from curr_reft.errors import InputError
-from curr_reft.files.atomic import replacing
 
-_PLACED = ".placed"
+logger = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class Layout:
-    """What became of the files of a snapshot, apart from the images."""
-
-    rows: dict[PurePosixPath, Path] = field(default_factory=dict)
-    """The released row file for each place under the data root."""
-    not_unpacked: list[Path] = field(default_factory=list)
-    """Archives of other formats, and archives within archives."""
-    unplaced: list[PurePosixPath] = field(default_factory=list)
-    """Cards, licences, and whatever else has no place, or one that is taken."""
+_ARCHIVE = re.compile(r"(.+)\.(zip|tar|tar\.gz|tgz|tar\.bz2|tbz2|tar\.xz|txz)", re.IGNORECASE)
 
 
-def lay_out(snapshot: Snapshot, data_root: Path, unpacked: Path) -> Layout:
-    """Put everything but rows into place, from archives too, and say which released row file goes where.
+def lay_out(
+    folder: Path, data_root: Path, unpacked: Path, rows_only: bool
+) -> tuple[dict[PurePosixPath, Path], list[Path]]:
+    """Put the images of a folder of released files into place, and find the rows.
 
-    Row files of archives stay in `unpacked`, in a folder named by the archive's digest; an archive that is
-    there and whose files are all in place is not unpacked again.
+    Archives are unpacked below `unpacked`, once; their files take the places of files beside the archive.
+
+    Returns:
+        The released row file for each place under the data root, and the files that were not taken: cards,
+        licences, archives of other formats or within archives, and rows whose place is taken.
 
     Raises:
         InputError: when an archive cannot be unpacked or a file not be written.
     """
-    archives, unsupported = find_archives(snapshot.digests)
-    layout = Layout(not_unpacked=[snapshot.folder / path for path in unsupported])
-    apart = {*unsupported, *(piece for archive in archives for piece in archive.pieces)}
     rows: dict[PurePosixPath, Path] = {}
+    not_taken = []
     try:
-        for path in sorted(snapshot.digests.keys() - apart):
-            if path.suffix in ROW_SUFFIXES:
-                rows[path] = snapshot.folder / path
-            elif (place := place_of(path)) is not None:
-                _link(snapshot.folder / path, data_root / place)
+        for path, file in sorted(_all_files(folder, unpacked, rows_only).items()):
+            if is_rows(path):
+                rows[path] = file
+            elif path.suffix.lower() in IMAGE_SUFFIXES and (place := place_of(path)):
+                _link(file, data_root / place)
             else:
-                layout.unplaced.append(path)
-        for archive in archives:
-            digests = "".join(snapshot.digests[piece] for piece in archive.pieces)
-            folder = unpacked / hashlib.sha256(digests.encode()).hexdigest()
-            if not _is_placed(folder, data_root):
-                shutil.rmtree(folder, ignore_errors=True)
-                unpack(archive, snapshot.folder, folder)
-                _move_into_place(archive, folder, data_root)
-            members = list(_files(folder))
-            layout.not_unpacked += [folder / name for name in _nested(members)]
-            rows |= {archive.place(name): folder / name for name in members if name.suffix in ROW_SUFFIXES}
+                not_taken.append(file)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be put into place ({error.strerror})") from error
     places = row_places(rows)
-    for path in sorted(rows):
-        if path not in places or places[path] in layout.rows:
-            layout.unplaced.append(path)
+    placed: dict[PurePosixPath, Path] = {}
+    for path, file in rows.items():
+        if path not in places or places[path] in placed:
+            not_taken.append(file)
         else:
-            layout.rows[places[path]] = rows[path]
-    return layout
+            placed[places[path]] = file
+    return placed, not_taken
 
 
-def _files(folder: Path) -> Iterator[PurePosixPath]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield PurePosixPath(path.relative_to(folder).as_posix())
+def _all_files(folder: Path, unpacked: Path, rows_only: bool) -> dict[PurePosixPath, Path]:
+    """Released paths and where they lie, those in archives as if they lay beside the archive.
+
+    What an archive holds goes below a folder of the archive's name, which it may bring along itself.
+    """
+    files = {}
+    for path in files_below(folder):
+        if rows_only and not is_rows(path):
+            continue
+        file = folder / path
+        archive = _ARCHIVE.fullmatch(path.name)
+        if archive is None:
+            files[path] = file
+            continue
+        status = file.stat()
+        target = unpacked / f"{path}-{status.st_size}-{status.st_mtime_ns}"
+        if not target.is_dir():
+            _unpack(file, target)
+        for member in files_below(target):
+            beside = path.parent if member.parts[0] == archive[1] else path.parent / archive[1]
+            files[beside / member] = target / member
+    return files
 
 
-def _nested(members: list[PurePosixPath]) -> list[PurePosixPath]:
-    archives, unsupported = find_archives(members)
-    return [*unsupported, *(piece for archive in archives for piece in archive.pieces)]
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack an archive that nobody has looked into; `target` is whole or not there.
+
+    zipfile writes regular files below the target alone, whatever members are called.
+    """
+    logger.info("unpacking %s", archive)
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        if archive.suffix.lower() == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(part)
+        else:
+            with tarfile.open(archive) as opened:
+                opened.extractall(part, filter=_regular)
+        part.rename(target)
+    # What damaged or encrypted archives raise, beyond the modules' own errors.
+    except (
+        *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+        *(OSError, EOFError, ValueError, OverflowError, RuntimeError),
+    ) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{archive}: cannot be unpacked ({reason}); if broken, fetch it again") from error
+
+
+def _regular(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo:
+    # Stricter than the filter of tarfile, which lets links within the target pass.
+    if not (member.isfile() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, target)
 
 
 def _link(source: Path, target: Path) -> None:
     # Of a mirror made by huggingface_hub the files are links themselves.
     source = source.resolve()
-    if target.is_file() and (target.samefile(source) or filecmp.cmp(source, target, shallow=False)):
+    if target.is_file() and (target.samefile(source) or filecmp.cmp(source, target)):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
@@ -94,24 +125,5 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, part)
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, part)
+        shutil.copy2(source, part)
     part.replace(target)
-
-
-def _is_placed(folder: Path, data_root: Path) -> bool:
-    record = folder / _PLACED
-    return record.is_file() and all((data_root / place).is_file() for place in json.loads(record.read_text()))
-
-
-def _move_into_place(archive: Archive, folder: Path, data_root: Path) -> None:
-    members = list(_files(folder))
-    places = []
-    for name in set(members) - set(_nested(members)):
-        place = place_of(archive.place(name))
-        if name.suffix not in ROW_SUFFIXES and place is not None:
-            (data_root / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).replace(data_root / place)
-            places.append(str(place))
-    # The last step: without it the next run unpacks again.
-    with replacing(folder / _PLACED) as file:
-        json.dump(sorted(places), file, indent=1)

@@ -24,8 +24,6 @@ class RowFile:
     path: str
     reported: tuple[int, ...] = ()
     """How many rows it has; paper, card and released file contradict each other. Empty: no source says."""
-    completed_by: str = ""
-    """A `_val` file, also trained on, whose rows the reported number may include."""
     optional: bool = False
     """Only a small or single-task mixture names it, so nothing is amiss without it."""
 
@@ -53,18 +51,10 @@ EXPECTED = (
     RowFile("grpo_data/train/choice/choice_classify_v2_coco_val.jsonl"),
     RowFile("grpo_data/train/choice/choice_detection_coco_train.jsonl"),
     RowFile("grpo_data/train/choice/choice_detection_coco_val.jsonl"),
-    RowFile(
-        f"{_OPEN}/coco_3k_2task/detection_coco_train.jsonl",
-        _TRAINED,
-        f"{_OPEN}/coco_3k_2task/detection_coco_val.jsonl",
-    ),
+    RowFile(f"{_OPEN}/coco_3k_2task/detection_coco_train.jsonl", _TRAINED),
     RowFile(f"{_OPEN}/coco_3k_2task/detection_coco_val.jsonl"),
     RowFile(f"{_OPEN}/coco_3k_2task/detection_coco_test.jsonl", (1000,)),
-    RowFile(
-        f"{_OPEN}/coco_3k_2task/classify_v2_coco_train.jsonl",
-        _TRAINED,
-        f"{_OPEN}/coco_3k_2task/classify_v2_coco_val.jsonl",
-    ),
+    RowFile(f"{_OPEN}/coco_3k_2task/classify_v2_coco_train.jsonl", _TRAINED),
     RowFile(f"{_OPEN}/coco_3k_2task/classify_v2_coco_val.jsonl"),
     RowFile(f"{_OPEN}/coco_3k_2task/classify_v2_coco_test.jsonl", (1000,)),
     RowFile(f"{_OPEN}/openr1_8k/math_math_train.jsonl", _TRAINED),
@@ -99,6 +89,11 @@ SEPARATE = (
         "https://www.cs.jhu.edu/~zhuowan/zhuowan/SuperCLEVR/to_be_released/images.zip",
     ),
 )
+
+
+def is_rows(path: PurePosixPath) -> bool:
+    """Whether a file holds rows; a `.json` file can be anything, and counts when it is one of `EXPECTED`."""
+    return path.suffix == ".jsonl" or path.name in {PurePosixPath(file.path).name for file in EXPECTED}
 
 
 def separate_images(row_file: str, image: str) -> SeparateImages | None:

@@ -8,12 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from curr_reft.data.download.image_paths import KeptFileError, RewrittenRows
-from curr_reft.data.download.layout import Layout
-from curr_reft.data.download.released_files import EXPECTED, RowFile, separate_images
-from curr_reft.data.download.snapshot import Snapshot
+from curr_reft.data.download.released_files import EXPECTED, separate_images
 from curr_reft.errors import InputError
 
-_EXAMPLES = 3
+_EXAMPLES = 5
 _EXPECTED = {PurePosixPath(file.path): file for file in EXPECTED}
 
 
@@ -21,9 +19,12 @@ _EXPECTED = {PurePosixPath(file.path): file for file in EXPECTED}
 class Outcome:
     """Everything one download did."""
 
-    snapshot: Snapshot
-    layout: Layout
+    source: str
+    commit: str | None
+    """The hub's; `None` for a folder."""
     rows_only: bool
+    not_taken: list[Path]
+    """Released files that are neither rows nor images of a known place."""
     rows: dict[PurePosixPath, RewrittenRows] = field(default_factory=dict)
     """By place under the data root."""
     broken: dict[PurePosixPath, InputError] = field(default_factory=dict)
@@ -55,34 +56,12 @@ class Outcome:
         return groups
 
 
-def _deviates(file: RowFile, outcome: Outcome) -> bool:
-    counted = outcome.rows[PurePosixPath(file.path)].rows
-    completing = outcome.rows.get(PurePosixPath(file.completed_by))
-    with_val = (counted or 0) + ((completing.rows or 0) if completing else 0)
-    return bool(file.reported) and counted not in file.reported and with_val not in file.reported
-
-
-def _numbers(numbers: tuple[int, ...]) -> str:
-    return " or ".join(map(str, numbers))
-
-
-def _needs_images(place: PurePosixPath) -> bool:
-    # Rows of SFT_data may be text only.
-    return place.parts[0] == "grpo_data"
-
-
-def _left_out(error: InputError | None) -> str:
-    if error is None:
-        return "absent"
-    return "kept" if isinstance(error, KeptFileError) else "broken"
-
-
 def file_table(outcome: Outcome) -> Table:
     """A line for each expected row file, then for each other one; optional ones only when they are there."""
-    title = f"{outcome.snapshot.source}, {outcome.snapshot.commit or 'a folder'}"
+    title = f"{outcome.source}, {outcome.commit or 'a folder'}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("row file", overflow="fold")
-    for column in ("rows", "reported", "images", "missing", "no image"):
+    for column in ("rows", "reported", "images", "missing"):
         table.add_column(column, justify="right")
     folder = None
     expected = [path for path, file in _EXPECTED.items() if path in outcome.found or not file.optional]
@@ -90,28 +69,24 @@ def file_table(outcome: Outcome) -> Table:
         if path.parent != folder:
             folder = path.parent
             table.add_row(f"{folder}/", style="bold")
-        reported = _numbers(_EXPECTED[path].reported) if path in _EXPECTED else ""
-        if path in outcome.rows:
-            rows = outcome.rows[path]
-            count = "no rows" if rows.rows is None else str(rows.rows)
-            missing = len(rows.missing) + len(rows.ambiguous)
-            without = str(len(rows.no_image)) if _needs_images(path) else ""
-            table.add_row(path.name, count, reported, str(len(rows.found)), str(missing), without)
+        reported = " or ".join(map(str, _EXPECTED[path].reported)) if path in _EXPECTED else ""
+        if rows := outcome.rows.get(path):
+            table.add_row(path.name, str(rows.rows), reported, str(len(rows.found)), str(len(rows.missing)))
         else:
-            table.add_row(path.name, _left_out(outcome.broken.get(path)), reported)
+            error = outcome.broken.get(path)
+            left_out = "kept" if isinstance(error, KeptFileError) else "broken" if error else "absent"
+            table.add_row(path.name, left_out, reported)
     return table
 
 
 def notes(outcome: Outcome, data_root: Path) -> Iterator[str]:
     """What is not as expected, and what to do about it."""
+    left_out = "left out by --only rows" if outcome.rows_only else ""
     if outcome.absent:
         yield (
             f"absent: {len(outcome.absent)} row files that the configurations name; the source has them under"
-            " no folder" + (" (archives were left out by --only rows)" if outcome.rows_only else "")
+            " no folder" + (f" (archives were {left_out})" if left_out else "")
         )
-    for path, file in _EXPECTED.items():
-        if path in outcome.rows and _deviates(file, outcome):
-            yield f"{path}: {outcome.rows[path].rows} rows; reported are {_numbers(file.reported)}"
     for (name, url), images in sorted(outcome.missing().items()):
         if name:
             yield (
@@ -119,27 +94,13 @@ def notes(outcome: Outcome, data_root: Path) -> Iterator[str]:
                 f" unpack it anywhere below {data_root}/grpo_data/images and run this command again"
             )
         else:
-            reason = "left out by --only rows" if outcome.rows_only else "the source has no such files"
+            reason = left_out or "the source has no such files, or several of the name"
             yield f"missing: {len(images)} other images ({reason}), such as {_some(images)}"
-    for path, rows in outcome.rows.items():
-        if rows.no_image and _needs_images(path):
-            first = rows.no_image[0]
-            yield f"{path}: {len(rows.no_image)} rows name no image in `image`; the first: {first}"
-        if rows.ambiguous:
-            yield (
-                f"{path}: {len(rows.ambiguous)} images have namesakes that their paths do not tell apart;"
-                f" none was chosen, such as for {_some(rows.ambiguous)}"
-            )
-        if rows.by_name_alone:
-            released, here = next(iter(rows.by_name_alone.items()))
-            yield (
-                f"{path}: {len(rows.by_name_alone)} images were found by file name alone; check one:"
-                f" {here} for {released}"
-            )
-    for path in outcome.layout.not_unpacked:
-        yield f"not unpacked: {path}; unpack it by hand below {data_root} and run this command again"
-    if outcome.layout.unplaced:
-        yield f"not taken, having no place of their own: {_some(set(map(str, outcome.layout.unplaced)))}"
+    if outcome.not_taken:
+        yield (
+            f"not taken, being neither rows nor images: {_some(set(map(str, outcome.not_taken)))}; unpack"
+            f" archives among them by hand below {data_root} and run this command again"
+        )
 
 
 def _some(paths: set[str]) -> str:
@@ -148,26 +109,13 @@ def _some(paths: set[str]) -> str:
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
-    """What `download.json` holds: source, commit, digests of what was fetched, what became of it."""
+    """What `download.json` holds: source, commit, counts, and the digests of the row files written."""
     return {
-        "source": outcome.snapshot.source,
-        "commit": outcome.snapshot.commit,
-        "rows_only": outcome.rows_only,
-        "sha256": {str(path): digest for path, digest in sorted(outcome.snapshot.digests.items())},
+        "source": outcome.source,
+        "commit": outcome.commit,
         "rows": {
-            str(place): {
-                "rows": rows.rows,
-                "found": len(rows.found),
-                "found_by_name_alone": len(rows.by_name_alone),
-                "ambiguous": len(rows.ambiguous),
-                "missing": len(rows.missing),
-                **({"no_image": len(rows.no_image)} if _needs_images(place) else {}),
-            }
+            str(place): {"rows": rows.rows, "found": len(rows.found), "missing": len(rows.missing)}
             for place, rows in sorted(outcome.rows.items())
         },
-        "broken": {str(place): str(error) for place, error in sorted(outcome.broken.items())},
         "written": dict(sorted(outcome.written.items())),
-        "absent": [str(path) for path in outcome.absent],
-        "missing": {name or "other": len(images) for (name, _), images in outcome.missing().items()},
-        "not_unpacked": [path.name for path in outcome.layout.not_unpacked],
     }

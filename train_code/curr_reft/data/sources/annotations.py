@@ -28,10 +28,9 @@ _KINDS = {
     int: "a whole number",
     float: "a number",
     str: "a string",
-    bytes: "bytes that are no UTF-8 text",
+    bytes: "bytes",
     dict: "an object",
     list: "an array",
-    tuple: "an array",
 }
 
 
@@ -123,7 +122,9 @@ def text(record: Any, key: str) -> str:
 def identifier(record: Any, key: str) -> int | str:
     """An id field: an integer or a printable text, of a length to show; raises `RecordError` otherwise."""
     value = field(record, key, int, str)
-    if not 0 < len(str(value)) <= _MAX_ID_CHARACTERS or not str(value).isprintable():
+    # In hex, for Python refuses to spell thousands of decimal digits.
+    shown = value if isinstance(value, str) else f"{value:x}"
+    if not 0 < len(shown) <= _MAX_ID_CHARACTERS or not shown.isprintable():
         raise RecordError(f"{key}: expected 1 to {_MAX_ID_CHARACTERS} printable characters")
     return value
 
@@ -172,7 +173,7 @@ def corners(record: Any, key: str, size: Size) -> PixelBox:
         RecordError: for anything but four finite numbers, and for a box that is inverted, leaves the image
             by more, or covers no whole pixel.
     """
-    box = field(record, key, list, tuple)
+    box = field(record, key, list)
     if len(box) != 4 or not all(_is_coordinate(number) for number in box):
         raise RecordError(f"{key}: expected four numbers up to {_MAX_PIXELS}: x, y, width, height")
     x, y, width, height = box

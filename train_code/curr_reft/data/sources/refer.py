@@ -90,7 +90,7 @@ def _expressions(
     box = corners(annotation, "bbox", size)
     # The ref's own file_name carries the annotation's id, and is no file.
     path = image_path(image_prefix, text(image, "file_name"))
-    found = field(ref, "sentences", list, tuple)
+    found = field(ref, "sentences", list)
     if not found:
         raise RecordError("sentences: empty")
     for index, sentence in enumerate(found[:1] if sentences == "first" else found):

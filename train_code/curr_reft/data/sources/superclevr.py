@@ -5,12 +5,10 @@ or the released test file `superclevr_test200_counting_problems.jsonl`, whose go
 image paths are those of another machine.
 """
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from curr_reft.answers.counts import parse_number
 from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
@@ -20,12 +18,12 @@ from curr_reft.data.sources.annotations import (
     identifier,
     image_path,
     read_json,
-    read_text,
     records,
     text,
 )
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import command
+from curr_reft.files.json_lines import BrokenLine, read_json_lines
 
 COUNT_ALL = "How many different items are there in the image?"
 """The problem of every row of the released test file."""
@@ -78,22 +76,14 @@ def released_rows(released: Path, image_prefix: str) -> Iterator[Row | BadRecord
 
     Raises `InputError` when the file cannot be read.
     """
-    for number, line in enumerate(read_text(released).split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, row in read_json_lines(released):
         try:
-            row = _loaded(line)
+            if isinstance(row, BrokenLine):
+                raise RecordError(row)
             image = image_path(image_prefix, PurePosixPath(text(row, "image")).name)
             yield _row(str(number), text(row, "problem"), field(row, "solution", int), image)
         except RecordError as error:
             yield BadRecord(f"{released}:{number}", str(error))
-
-
-def _loaded(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"broken JSON: {error}") from error
 
 
 def _is_in(split: str, image: str) -> bool:
