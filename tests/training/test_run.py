@@ -171,7 +171,7 @@ def test_strict_prompt_length_names_the_row(stage_flags, trainers):
         ("--model_name_or_path", "./nowhere", "./nowhere: no such directory"),
         ("--image_root", "./nowhere", "nowhere"),
         ("--dataset_name", "./nowhere.yaml", "nowhere.yaml"),
-        ("--reward_funcs", "accuracy iou", "--reward_funcs accuracy iou"),
+        ("--reward_funcs", "accuracy iou", "--reward_funcs iou"),
         ("--torch_dtype", "bf16", "invalid choice: 'bf16'"),
         ("--attn_implementation", "flash", "--attn_implementation flash: use one of eager, sdpa"),
         ("--report_to", "wandbb", "--report_to wandbb: use one of none"),

@@ -344,7 +344,7 @@ def server(tmp_path):
     def run(*arguments, **environment):
         names = ("MODEL", "GPUS", "HOST", "PORT", "MAX_LENGTH", "MIN_PIXELS", "MAX_PIXELS")
         inherited = {key: value for key, value in os.environ.items() if key not in names}
-        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join((str(tmp_path), os.path.dirname(sys.executable), os.environ["PATH"]))
         result = subprocess.run(
             ["bash", ROOT / "scripts/vllm_server.sh", *arguments],
             capture_output=True,

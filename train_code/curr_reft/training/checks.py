@@ -1,18 +1,29 @@
-"""What is checked of a mixture's rows before a run: golds, and whether they give test rows away."""
+"""What is checked before a run: flags, weights, golds, and whether rows give test rows away."""
 
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+
+from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
+from trl import get_peft_config
 
 from curr_reft.data.leaks import find_overlaps, read_suites, summaries
 from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.data.suites import load_suites
 from curr_reft.errors import InputError
+from curr_reft.models.weights import adapter_model, check_finite, skeleton
+from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage
 from curr_reft.tasks.score import GoldError
-from curr_reft.training.arguments import DataArguments
+from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments
+
+_FLASH_ATTENTIONS = {
+    "flash_attention_2": is_flash_attn_2_available,
+    "flash_attention_3": is_flash_attn_3_available,
+}
+_ATTENTIONS = ("eager", "sdpa", *_FLASH_ATTENTIONS)
 
 
 def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
@@ -61,3 +72,63 @@ def rows_in_both(train: Iterable[Example], val: Iterable[Example]) -> int:
     keys = Counter((row.problem, row.image) for row in val)
     found = {key for row in train if (key := (row.problem, row.image)) in keys}
     return sum(keys[key] for key in found)
+
+
+def check_attention(model: ModelArguments) -> str | None:
+    """What this machine lacks for the attention implementation asked for, or `None`.
+
+    Raises:
+        InputError: for an implementation that is none.
+    """
+    name = model.attn_implementation
+    if name is not None and name not in _ATTENTIONS:
+        raise InputError(f"--attn_implementation {name}: use one of {', '.join(_ATTENTIONS)}")
+    if name in _FLASH_ATTENTIONS and not _FLASH_ATTENTIONS[name]():
+        return (
+            f"--attn_implementation {name}: not usable here; on a GPU 'bash scripts/setup.sh --flash-attn'"
+            " installs flash_attention_2, elsewhere pass --attn_implementation sdpa"
+        )
+    return None
+
+
+def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
+    """Refuse flags that contradict one another or need what is not there, before weights load.
+
+    Raises:
+        InputError: for the first one.
+    """
+    weights = config.reward_weights
+    if weights is not None and len(weights) != len(data.reward_funcs):
+        raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
+    if config.max_packed_tokens is not None and not config.shared_prefix:
+        raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
+    steps = config.rollout_steps
+    if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
+        raise InputError(
+            f"--save_steps {config.save_steps:g}: a rollout is learned from in {steps} steps"
+            " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
+            f" give a multiple of {steps}"
+        )
+    if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
+        raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
+    if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
+        raise InputError(
+            "--use_peft needs --lora_target_modules, such as q_proj k_proj v_proj o_proj gate_proj up_proj"
+            " down_proj, or all-linear"
+        )
+
+
+def check_weights(weights: Path, model: ModelArguments, processes: ProcessGroup) -> None:
+    """Refuse weights that are not all there, and adapters that fit nowhere.
+
+    The first process also reads all of them.
+
+    Raises:
+        InputError: for the first fault.
+    """
+    flag = "--model_name_or_path"
+    bones = skeleton(weights, flag)
+    adapter = get_peft_config(model)
+    if adapter is not None:
+        adapter_model(bones, adapter, "--use_peft")
+    processes.shared(lambda: check_finite(weights, flag))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
-from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
 from trl import get_peft_config, get_quantization_config
 
 from curr_reft.data.dataset import Split, build_split
@@ -31,10 +30,7 @@ from curr_reft.files.tables import console
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
 from curr_reft.models.weights import (
-    adapter_model,
-    check_finite,
     local_folder,
-    skeleton,
     weights_fault,
 )
 from curr_reft.processes import ProcessGroup
@@ -42,7 +38,14 @@ from curr_reft.rewards.functions import reward_files, reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
 from curr_reft.training.checkpoint_state import STATE_FILE
-from curr_reft.training.checks import check_golds, held_out_warnings, rows_in_both
+from curr_reft.training.checks import (
+    check_attention,
+    check_flags,
+    check_golds,
+    check_weights,
+    held_out_warnings,
+    rows_in_both,
+)
 from curr_reft.training.failures import failures_in_words
 from curr_reft.training.memory_plan import memory_of
 from curr_reft.training.plan import Plan, print_plan, step_counts, time_left
@@ -53,12 +56,6 @@ from curr_reft.training.trainer import CurriculumGRPOTrainer
 from curr_reft.training.vllm_rollouts import check_vllm
 
 logger = logging.getLogger(__name__)
-
-_FLASH_ATTENTIONS = {
-    "flash_attention_2": is_flash_attn_2_available,
-    "flash_attention_3": is_flash_attn_3_available,
-}
-_ATTENTIONS = ("eager", "sdpa", *_FLASH_ATTENTIONS)
 
 
 @dataclass(frozen=True)
@@ -82,50 +79,6 @@ class Run:
     def resume_from(self) -> str | None:
         """The checkpoint it goes on from, `None` for the beginning."""
         return None if self.start.checkpoint is None else str(self.start.checkpoint)
-
-
-def check_attention(model: ModelArguments) -> str | None:
-    """What this machine lacks for the attention implementation asked for, or `None`.
-
-    Raises:
-        InputError: for an implementation that is none.
-    """
-    name = model.attn_implementation
-    if name is not None and name not in _ATTENTIONS:
-        raise InputError(f"--attn_implementation {name}: use one of {', '.join(_ATTENTIONS)}")
-    if name in _FLASH_ATTENTIONS and not _FLASH_ATTENTIONS[name]():
-        return (
-            f"--attn_implementation {name}: not usable here; on a GPU 'bash scripts/setup.sh --flash-attn'"
-            " installs flash_attention_2, elsewhere pass --attn_implementation sdpa"
-        )
-    return None
-
-
-def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
-    """Refuse flags that contradict one another or need what is not there, before weights load.
-
-    Raises:
-        InputError: for the first one.
-    """
-    weights = config.reward_weights
-    if weights is not None and len(weights) != len(data.reward_funcs):
-        raise InputError(f"--reward_weights {weights}: expected one for each of {data.reward_funcs}")
-    if config.max_packed_tokens is not None and not config.shared_prefix:
-        raise InputError("--max_packed_tokens is for --shared_prefix true: without it, nothing is packed")
-    steps = config.rollout_steps
-    if steps > 1 and config.save_strategy == "steps" and config.save_steps % steps:
-        raise InputError(
-            f"--save_steps {config.save_steps:g}: a rollout is learned from in {steps} steps"
-            " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
-            f" give a multiple of {steps}"
-        )
-    if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
-        raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
-    if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
-        raise InputError(
-            "--use_peft needs --lora_target_modules, such as q_proj k_proj v_proj o_proj gate_proj up_proj"
-            " down_proj, or all-linear"
-        )
 
 
 def prepare(stage: Stage, argv: Sequence[str]) -> Run:
@@ -230,22 +183,6 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         notes=[*unsupported, *warnings],
     )
     return Run(data, config, model, processes, mixture, processor, plan, record, weights, start)
-
-
-def check_weights(weights: Path, model: ModelArguments, processes: ProcessGroup) -> None:
-    """Refuse weights that are not all there, and adapters that fit nowhere.
-
-    The first process also reads all of them.
-
-    Raises:
-        InputError: for the first fault.
-    """
-    flag = "--model_name_or_path"
-    bones = skeleton(weights, flag)
-    adapter = get_peft_config(model)
-    if adapter is not None:
-        adapter_model(bones, adapter, "--use_peft")
-    processes.shared(lambda: check_finite(weights, flag))
 
 
 def _find_start(config: CurriculumConfig, record: dict[str, Any], weights: Path | None, steps: int) -> Start:
