@@ -13,9 +13,9 @@ from matplotlib.ticker import NullLocator
 
 from curr_reft.stages import STAGES
 
-COLOURS = dict(zip(STAGES, ("#0072B2", "#E69F00", "#009E73"), strict=True))
+COLOURS = dict(zip(STAGES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9"), strict=False))
 """Of each task type; colour-blind readers tell them apart (Okabe and Ito's palette)."""
-_MARKERS = dict(zip(STAGES, "osD", strict=True))
+_MARKERS = dict(zip(STAGES, "osD^vP", strict=False))
 _CLOSEST_TICKS = 1.3
 _MARGIN = 1.15
 
