@@ -6,6 +6,9 @@ from typing import Any
 
 from curr_reft.errors import InputError
 
+Row = dict[str, Any]
+"""A JSON object that stands in a file of such, one a line as a rule."""
+
 
 def read_object(path: Path, **options: Any) -> dict[str, Any]:
     """The object that a JSON file holds; `options` are others of `json.loads`.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.answers.labels import parse_labels
-from curr_reft.data.rows import BadRecord, Row, write_rows
+from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.sources.annotations import (
     RecordError,
     by_id,
@@ -24,6 +24,7 @@ from curr_reft.data.sources.annotations import (
 from curr_reft.data.sources.classification import classification_row
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
+from curr_reft.files.json import Row
 
 SUPERCATEGORIES = (
     *("person", "vehicle", "outdoor", "animal", "accessory", "sports"),
