@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,10 +118,14 @@ def test_shell_script_parses(script):
 
 @pytest.fixture
 def started(tmp_path):
-    """Run a script with a stand-in for Python that writes its arguments down; returns exit code and lines."""
+    """Run a script with a stand-in for Python that writes its arguments down; returns exit code and lines.
+
+    The order of the stages alone comes from Python itself.
+    """
     stub = tmp_path / "bin/python"
     stub.parent.mkdir()
-    stub.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$*"\n')
+    order = f'[[ $* != "-m curr_reft.stages" ]] || exec {sys.executable} "$@"'
+    stub.write_text(f'#!/usr/bin/env bash\n{order}\nprintf "%s\\n" "$*"\n')
     stub.chmod(0o755)
 
     def run(script, *arguments, **environment):
@@ -146,7 +151,7 @@ def test_stage_script_starts_a_run_that_plans(
     code, lines, _ = started(
         script, "--dry_run", MODEL=str(tiny_base), DATA_ROOT=str(stand_in), OUTPUT=str(tmp_path), **nodes
     )
-    launch, flags = lines[0].split(f" train_code/grpo/{script.stem}.py ")
+    launch, flags = lines[0].split(f" train_code/grpo/stage.py {script.stem} ")
     assert code == 0
     assert launch.startswith("-m curr_reft.training.launch ")
     assert "--nproc_per_node=8" in launch
