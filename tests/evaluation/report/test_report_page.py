@@ -288,7 +288,7 @@ def test_rows_that_are_gone_or_broken(write_evaluation, report, fails, tmp_path)
     for line, message in [
         ("{", "not a JSON object"),
         ("[]", "not a JSON object"),
-        ('{"strict": 2}', "no strict and released score"),
+        ('{"strict": 2}', "no score of 0 or 1"),
         ('{"strict": 1, "released": 0}', "no model_output or no example"),
     ]:
         path.write_text(whole + line + "\n")
