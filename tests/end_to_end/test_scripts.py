@@ -88,20 +88,11 @@ def test_run_configuration_writes_the_objective_out(path):
     assert settings["reward_variant"] == data.reward_variant == "paper"
     objective = ("loss_type", "beta", "use_bias_correction_kl", "scale_rewards", "num_iterations", "epsilon")
     sampling = (
-        "temperature",
-        "top_k",
-        "top_p",
-        "repetition_penalty",
-        "max_completion_length",
+        *("temperature", "top_k", "top_p", "repetition_penalty", "max_completion_length"),
         "num_generations",
     )
     optimiser = (
-        "optim",
-        "learning_rate",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
+        *("optim", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm"),
     )
     for name in (*objective, *sampling, *optimiser, "seed", "data_seed"):
         assert name in settings, f"{name} is left to a default"

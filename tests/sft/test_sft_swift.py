@@ -45,11 +45,7 @@ def run_flags(rows, tiny_base):
     def flags(output: Path, dataset: Path = rows) -> list[str]:
         return [
             *(
-                "--config",
-                "configs/tiny/reject_sft.yaml",
-                "--model",
-                str(tiny_base),
-                "--dataset",
+                *("--config", "configs/tiny/reject_sft.yaml", "--model", str(tiny_base), "--dataset"),
                 str(dataset),
             ),
             *("--output_dir", str(output), "--max_steps", "2", "--logging_steps", "1"),

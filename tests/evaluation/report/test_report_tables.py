@@ -189,7 +189,7 @@ def test_the_json_is_strict_and_whole(everything):
 
     record = json.loads((everything / "results.json").read_text(), parse_constant=refuse)
     assert set(record) == {
-        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper"),
+        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper")
     }
     assert [each["name"] for each in record["evaluations"]] == ["+1", "-1", "=1+1", "@SUM(A1)"]
     assert record["evaluations"][0]["scores"]["math_in"]["accuracy"] == pytest.approx(0.3)
@@ -199,15 +199,7 @@ def test_the_json_is_strict_and_whole(everything):
 
 def test_markdown_shows_names_as_they_are():
     names = [
-        "a|b",
-        "*x*",
-        "`c`",
-        "<script>",
-        "[a](http://x)",
-        "two\nlines",
-        "\u202eback",
-        "\ud800",
-        "$x$",
+        *("a|b", "*x*", "`c`", "<script>", "[a](http://x)", "two\nlines", "\u202eback", "\ud800", "$x$"),
         "&lt;",
     ]
     text = to_markdown(Table("t_t", ["model", "n"], [[name, "1"] for name in names]))

@@ -23,11 +23,7 @@ _MIN_PIXELS = 4 * _PIXELS_OF_TOKEN
 
 
 def row_tokens(
-    rows: Sequence["Row"],
-    sizes: Mapping[Path, Size],
-    model: str,
-    system: str | None,
-    max_pixels: int | None,
+    rows: Sequence["Row"], sizes: Mapping[Path, Size], model: str, system: str | None, max_pixels: int | None
 ) -> list[int]:
     """Tokens of each row as ms-swift counts them against `max_length`.
 

@@ -1,9 +1,8 @@
 """See the rows of a run before it: ``python -m curr_reft.training.preview --config … --output_dir DIR``.
 
-Writes ``preview.html``, one page that needs nothing else, and ``preview.png``, a contact sheet. Every row is
-shown as the model will read it: image after all resizing, boxes, whole prompt, gold, and what the gold
-answer and a wrong one earn. All flags of the stage scripts may follow, and are checked as for training; no
-weights are loaded.
+Writes ``preview.html``, one page that needs nothing else. Every row is shown as the model will read it: image
+after all resizing, boxes, whole prompt, gold, and what the gold answer and a wrong one earn. All flags of the
+stage scripts may follow, and are checked as for training; no weights are loaded.
 """
 
 import logging
@@ -18,8 +17,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.stages import STAGES, Stage
-from curr_reft.training.preview.images import contact_sheet
-from curr_reft.training.preview.page import Card, cards, render_page
+from curr_reft.training.preview.page import cards, render_page
 from curr_reft.training.run import Run, prepare
 
 logger = logging.getLogger(__name__)
@@ -55,7 +53,7 @@ def choose_rows(tasks: Sequence[str], rows: int, seed: int | None) -> list[int]:
 
 
 def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> None:
-    """Write page and contact sheet of some training rows; all of them when there are fewer than `rows`.
+    """Write the page of some training rows; all of them when there are fewer than `rows`.
 
     Raises:
         InputError: when they cannot be written.
@@ -67,26 +65,9 @@ def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> No
     else:
         how = "the first of each task" if seed is None else f"drawn from each task with seed {seed}"
         shown = f"{rows} of {len(tasks)} train rows, {how}"
-    found = list(cards(run, indices))
     with replacing(output_dir / "preview.html") as file:
-        file.write(render_page(run, shown, found))
-    cells = [(card.thumbnail, _caption(card)) for card in found]
-    title = f"{run.plan.stage.name}: {shown}. Yellow: gold box; blue: another box"
-    with replacing(output_dir / "preview.png", binary=True) as file:
-        contact_sheet(title, cells).save(file, "PNG")
-    logger.info("wrote preview.html and preview.png to %s: %s", output_dir, shown)
-
-
-def _caption(card: Card) -> list[str]:
-    (_, gold), (_, wrong) = card.answers
-    return [
-        f"{card.number}. {card.row['task']}, {Path(card.row['id']).name}",
-        card.row["prompt"][0]["content"],
-        f"gold: {card.row['solution']}",
-        f"earns {gold}",
-        f"wrong answer earns {wrong}",
-        *(f"! {fault}" for fault in card.faults[:1]),
-    ]
+        file.write(render_page(run, shown, list(cards(run, indices))))
+    logger.info("wrote preview.html to %s: %s", output_dir, shown)
 
 
 @command

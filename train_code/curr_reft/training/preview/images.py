@@ -1,8 +1,7 @@
-"""The images of the preview: boxes drawn on what the model sees, and the contact sheet."""
+"""The images of the preview: boxes drawn on what the model sees."""
 
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
-from curr_reft.boxes import Box, Size, boxes_in_text, round_box, scale_box
+from curr_reft.boxes import Box, Size, boxes_in_text, iou, round_box, scale_box
 from curr_reft.tasks.registry import find_task
 
 GOLD, OTHER = (255, 214, 0), (70, 200, 255)
 """Colours of right boxes, and of other ones."""
-_INK, _GROUND, _PAPER = (0, 0, 0), (128, 128, 128), (255, 255, 255)
+_INK, _GROUND = (0, 0, 0), (128, 128, 128)
 
-_PAGE_SIDES = (480, 1280)
-_SHEET_SIDES = (360, 360)
-_COLUMNS = 4
-_CAPTION_LINES = 3
+_SHORTEST, _LONGEST = 480, 1280
+"""Pixels of the longer side of an image on the page."""
 _LABEL_PADDING = 3
 _NARROWEST = 120
 """Pixels that a label needs beside an image of few columns."""
@@ -60,51 +57,18 @@ def marks_of(row: Mapping[str, Any]) -> list[Mark]:
 
 
 def page_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[Image.Image, float]:
-    """An image for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
-    drawn = _shown(image, *_PAGE_SIDES)
-    return _drawn(drawn, marks, frame), max(drawn.size) / max(image.size)
+    """An image for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged.
 
-
-def sheet_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
-    """An image for the contact sheet with its marks drawn, whose boxes are in `frame`."""
-    return _drawn(_shown(image, *_SHEET_SIDES), marks, frame)
-
-
-def contact_sheet(title: str, captions: Sequence[tuple[Image.Image, Sequence[str]]]) -> Image.Image:
-    """Images in a grid, each above the texts of its caption, which are cut after a few lines."""
-    font, margin, line = ImageFont.load_default(16), 12, 22
-    columns = max(min(len(captions), _COLUMNS), math.isqrt(len(captions)))
-    width = max(_SHEET_SIDES[1], *(image.width for image, _ in captions)) + margin
-    cells = [
-        (image, [part for text in texts for part in _lines(text, width - margin, font)])
-        for image, texts in captions
-    ]
-    sheet_width = max(columns * width + margin, 900)
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [max(image.height + len(lines) * line for image, lines in row) + 2 * margin for row in rows]
-    sheet = Image.new("RGB", (sheet_width, 2 * margin + line + sum(heights)), _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((margin, margin), _cut(title, sheet_width - 2 * margin, font), _INK, font)
-    top = 2 * margin + line
-    for row, height in zip(rows, heights, strict=True):
-        for column, (image, lines) in enumerate(row):
-            left = margin + column * width
-            sheet.paste(image, (left, top))
-            for number, text in enumerate(lines):
-                at = (left, top + image.height + 4 + number * line)
-                draw.text(at, text, _INK, font)
-        top += height
-    return sheet
-
-
-def _shown(image: Image.Image, shortest: int, longest: int) -> Image.Image:
-    """The image with a longer side of about `shortest` to `longest`; enlarged in whole steps only."""
+    Small images are enlarged in whole steps.
+    """
     side = max(image.size)
-    if side > longest:
-        size = [max(1, round(length * longest / side)) for length in image.size]
-        return image.resize(size, Image.Resampling.LANCZOS)
-    step = max(1, shortest // side)
-    return image.resize([length * step for length in image.size], Image.Resampling.NEAREST)
+    if side > _LONGEST:
+        size = [max(1, round(length * _LONGEST / side)) for length in image.size]
+        shown = image.resize(size, Image.Resampling.LANCZOS)
+    else:
+        step = max(1, _SHORTEST // side)
+        shown = image.resize([length * step for length in image.size], Image.Resampling.NEAREST)
+    return _drawn(shown, marks, frame), max(shown.size) / side
 
 
 def _drawn(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
@@ -152,25 +116,4 @@ def _label_place(length: float, unit: int, outer: Box, taken: Sequence[Box], can
             x = min(max(left, 0), canvas[0] - width - 1)
             y = min(max(top, 0), canvas[1] - height - 1)
             places.append((x, y, x + width, y + height))
-    return next((place for place in places if not any(_overlap(place, other) for other in taken)), places[0])
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
-
-
-def _lines(text: str, width: int, font: ImageFont.FreeTypeFont) -> list[str]:
-    """The text on a few lines of at most `width` pixels."""
-    # A letter is 8 pixels wide, or a little less; where letters are wider, lines are cut.
-    lines = textwrap.wrap(text[:1000], width // 8, max_lines=_CAPTION_LINES, placeholder=" ...")
-    return [_cut(line, width, font) for line in lines]
-
-
-def _cut(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """The text on one line of at most `width` pixels."""
-    # No letter but a few is narrower than 4 pixels, and measuring takes time.
-    text = whole = " ".join(text.split())[: width // 4]
-    while font.getlength(text) > width:
-        whole = whole[:-1]
-        text = f"{whole}..."
-    return text
+    return next((place for place in places if not any(iou(place, other) for other in taken)), places[0])

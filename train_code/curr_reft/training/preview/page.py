@@ -15,7 +15,7 @@ from curr_reft.files.html import jpeg_uri, render_template
 from curr_reft.stages import Stage
 from curr_reft.tasks.registry import find_task, known_tasks
 from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards
-from curr_reft.training.preview.images import Mark, marks_of, page_image, sheet_image
+from curr_reft.training.preview.images import Mark, marks_of, page_image
 from curr_reft.training.run import Run
 
 _TEMPLATE = Path(__file__).with_name("preview.html.j2")
@@ -35,7 +35,6 @@ class Card:
     zoom: float
     shown: str
     """A data URI; JPEG, so that a page of many photographs stays small."""
-    thumbnail: Image.Image
     marks: list[Mark]
     prompt: str
     answers: list[tuple[str, str]]
@@ -67,7 +66,6 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
             sizes=sizes,
             zoom=zoom,
             shown=jpeg_uri(on_page, quality=90, subsampling=0),
-            thumbnail=sheet_image(image, marks, frame),
             marks=marks,
             prompt=render_prompt(run.processor, row["prompt"][0]["content"]),
             answers=[(completion, spell_rewards(rewards)) for completion, rewards in answers],
