@@ -13,9 +13,15 @@ from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
 
-PARSERS = (
-    *(extract_answer, parse_yes_no, parse_options, parse_labels, parse_boxes, is_no_objects, parse_number),
-)
+PARSERS = [
+    extract_answer,
+    parse_yes_no,
+    parse_options,
+    parse_labels,
+    parse_boxes,
+    is_no_objects,
+    parse_number,
+]
 
 
 @pytest.mark.parametrize(

@@ -377,14 +377,9 @@ GOLDS = [
     ("open", "math", "A"),
 ]
 PIECES = [
-    *(
-        *("<think>", "</think>", "<answer>", "</answer>", r"\boxed{", "}", "$", "**", "```json\n", "```"),
-        *("\n", " ", "=", ","),
-    ),
-    *(
-        *("35", "yes", "A", "C", "A. ", "(C) ", "person", "traffic light", "[10, 20, 110, 220]", "5 cm"),
-        *("x", "9", "10", "and"),
-    ),
+    *("<think>", "</think>", "<answer>", "</answer>", r"\boxed{", "}", "$", "**", "```json\n", "```"),
+    *("\n", " ", "=", ",", "35", "yes", "A", "C", "A. ", "(C) ", "person", "traffic light"),
+    *("[10, 20, 110, 220]", "5 cm", "x", "9", "10", "and"),
     *("The answer is ", "Answer: ", "or ", "not ", "35°", "[10, 20, 110, 220],"),
 ]
 

@@ -22,12 +22,8 @@ def launch(root, tmp_path_factory, world, tiny_base):
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
             str(root / "train_code/grpo/stage1_judge.py"),
             *("--model_name_or_path", str(tiny_base), "--output_dir", str(out)),
-            *(
-                "--dataset_name",
-                str(root / "configs/data/stage1_judge/shapes.yaml"),
-                "--image_root",
-                str(world),
-            ),
+            *("--dataset_name", str(root / "configs/data/stage1_judge/shapes.yaml")),
+            *("--image_root", str(world)),
             *("--num_generations", "2", "--per_device_train_batch_size", str(prompts), "--max_steps", "5"),
             *("--max_completion_length", "24", "--log_completions", "--num_completions_to_print", "0"),
             *("--learning_rate", "1e-4", "--save_steps", "5", "--save_only_model", "true"),
@@ -89,8 +85,6 @@ def test_math_verify_keeps_its_clock_under_torchrun(tmp_path):
         "pairs = [('0.5', '1/2'), ('(x+y+z+w)^{99}', '35'), ('2', '2.0')]\n"
         "sys.stdout.write(' '.join(compare(*pair).name for pair in pairs) + '\\n')\n"
     )
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run([*launcher, str(script)], capture_output=True, text=True, check=True, timeout=300)
     assert sorted(result.stdout.splitlines()) == ["EQUAL TIMEOUT EQUAL"] * 2

@@ -25,9 +25,7 @@ def test_the_value_is_the_one_the_reward_reads(text, value):
     assert maths.compare(f"{value:.9f}", text) is maths.Verdict.EQUAL
 
 
-NOT_SIMPLE = [
-    *("", "-", "yes", "x", "9, 10", "50%", "1 2", "2\\frac{1}{2}", "1/2\\pi", "1/0", "2^3", "1+1", "/2")
-]
+NOT_SIMPLE = "", "-", "yes", "x", "9, 10", "50%", "1 2", "2\\frac{1}{2}", "1/2\\pi", "1/0", "2^3", "1+1", "/2"
 TOO_LONG = ["9" * 10, "9" * 5000, "0.0000001"]
 
 
