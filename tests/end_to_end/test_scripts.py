@@ -88,23 +88,9 @@ def test_run_configuration_writes_the_objective_out(path):
     data, config, _ = parse_arguments(["--config", str(path), *required])
     assert settings["reward_variant"] == data.reward_variant == "paper"
     objective = ("loss_type", "beta", "use_bias_correction_kl", "scale_rewards", "num_iterations", "epsilon")
-    sampling = (
-        "temperature",
-        "top_k",
-        "top_p",
-        "repetition_penalty",
-        "max_completion_length",
-        "num_generations",
-    )
-    optimiser = (
-        "optim",
-        "learning_rate",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-    )
-    for name in (*objective, *sampling, *optimiser, "seed", "data_seed"):
+    sampling = ("temperature", "top_k", "top_p", "repetition_penalty", "max_completion_length")
+    optimiser = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm")
+    for name in (*objective, *sampling, "num_generations", "optim", *optimiser, "seed", "data_seed"):
         assert name in settings, f"{name} is left to a default"
         value = getattr(config, name)
         assert type(value)(settings[name]) == value

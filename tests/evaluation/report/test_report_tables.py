@@ -188,7 +188,7 @@ def test_the_json_is_strict_and_whole(everything):
 
     record = json.loads((everything / "results.json").read_text(), parse_constant=refuse)
     assert set(record) == {
-        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper"),
+        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper")
     }
     assert [each["name"] for each in record["evaluations"]] == ["+1", "-1", "=1+1", "@SUM(A1)"]
     assert record["evaluations"][0]["scores"]["math_in"]["accuracy"] == pytest.approx(0.3)
