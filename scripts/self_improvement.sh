@@ -10,6 +10,7 @@
 #   JUDGE       rule, or llm (the default), which needs JUDGE_URL and JUDGE_MODEL, and JUDGE_API_KEY where the
 #               server wants a key
 #   JUDGE_FLAGS more flags of python -m curr_reft.self_improvement.judge, such as "--threads 32 --no_images"
+#   TASKS       Python files of tasks of your own, for all three steps
 #   NPROC       processes that sample with --backend transformers (default: this machine's GPUs, 1 without any)
 # Each step goes on where it stopped when this is started again.
 set -euo pipefail
@@ -38,6 +39,7 @@ if [[ $JUDGE == llm ]]; then
     fi
     ASK_JUDGE+=(--judge_url "$JUDGE_URL" --judge_model "$JUDGE_MODEL")
 fi
+read -ra OWN_TASKS <<<"${TASKS:+--tasks $TASKS}"
 read -ra MORE_JUDGE_FLAGS <<<"${JUDGE_FLAGS:-}"
 ASKED=(--model "$MODEL")
 NPROC=${NPROC:-$((GPUS > 0 ? GPUS : 1))}
@@ -49,6 +51,8 @@ esac
 cd "$ROOT"
 python -m curr_reft.training.launch --standalone --nproc_per_node="$NPROC" --module \
     curr_reft.self_improvement.candidates --config "$CONFIG" --data_root "$DATA_ROOT" --output_dir "$OUTPUT" \
-    "${ASKED[@]}" "$@"
-python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${ASK_JUDGE[@]}" "${MORE_JUDGE_FLAGS[@]}"
-exec python -m curr_reft.self_improvement.select --config "$CONFIG" --output_dir "$OUTPUT" --output "$DATA"
+    "${ASKED[@]}" "${OWN_TASKS[@]}" "$@"
+python -m curr_reft.self_improvement.judge --output_dir "$OUTPUT" "${ASK_JUDGE[@]}" "${MORE_JUDGE_FLAGS[@]}" \
+    "${OWN_TASKS[@]}"
+exec python -m curr_reft.self_improvement.select --config "$CONFIG" --output_dir "$OUTPUT" --output "$DATA" \
+    "${OWN_TASKS[@]}"

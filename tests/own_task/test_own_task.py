@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image, ImageDraw
@@ -13,13 +14,18 @@ from curr_reft.evaluation.report.command import main as report
 from curr_reft.rewards.functions import reward_functions
 from curr_reft.stages import STAGES, Stage
 from curr_reft.tasks import registry
+from curr_reft.training.preview.__main__ import find_stage
 from curr_reft.training.preview.__main__ import main as preview
 from curr_reft.training.run import prepare, run_stage
 
 TEXTS = ("EXIT 12", "STOP", "MILK 2%", "GATE B", "OPEN", "NO ENTRY", "Room 7", "PUSH")
 REWARD = """
-def brevity(completions, max_words=20, **_):
-    return [float(len(messages[0]["content"].split()) <= max_words) for messages in completions]
+import numpy as np
+
+def brevity(completions, image, log_metric, max_words=20, **_):
+    assert all(each.size == (84, 84) for each in image)
+    log_metric("words", 1.0)
+    return [np.float32(len(messages[0]["content"].split()) <= max_words) for messages in completions]
 """
 
 
@@ -103,9 +109,13 @@ def test_a_fourth_stage_is_a_row(signs, root, tiny_base, own_tasks, tmp_path, mo
         *("--tasks", str(root / "tests/own_task/ocr.py")),
     ]
     run = prepare(STAGES["spell"], flags)
-    # The task's own ending for answers that are open goes before the stage's.
+    # The task's own ending for answers that are open goes before the stage's, and the stage's for this task
+    # before both.
     assert run.plan.train.dataset[0]["prompt"][0]["content"].endswith("and nothing else.")
-    assert STAGES["spell"].title == "stage4_spell"
+    stage = replace(STAGES["spell"], endings={"ocr": " Letter by letter."})
+    assert registry.asking_of(stage, "ocr").instruction.endswith(" Letter by letter.")
+    assert registry.asking_of(stage, "math").instruction.endswith(" Spell it out.")
+    assert find_stage(None, f"configs/tiny/{stage.title}.yaml") is STAGES["spell"]
 
 
 @pytest.mark.parametrize(
@@ -122,14 +132,25 @@ def test_a_fourth_stage_is_a_row(signs, root, tiny_base, own_tasks, tmp_path, mo
         ),
         (
             "from curr_reft.tasks.task import Task\n"
-            "TASKS = Task(name='math', title='m', rules=(), distractors=1)\n",
+            "TASKS = Task(name='math', title='m', rules=(1,), distractors=1)\n",
             "'math' is the name of another task",
         ),
         (
             "from curr_reft.tasks.task import Task\n"
-            "TASKS = [Task(name='a', title='a', rules=(), distractors=1, aliases=['classification'])]\n",
+            "TASKS = [Task(name='a', title='a', rules=(1,), distractors=1, aliases=['classification'])]\n",
             "'classification' is the name of another task",
         ),
+        (
+            "from curr_reft.tasks.task import Task\n"
+            "TASKS = Task(name='a', title='a', rules=(), distractors=1)\n",
+            r"mine\.py:2: ValueError: rules: expected a tuple of one or more Rule",
+        ),
+        (
+            "from curr_reft.tasks.task import Task\n"
+            "TASKS = Task(name='a', title='a', rules=(1,), distractors=1, endings={'opne': ''})\n",
+            r"mine\.py:2: ValueError: endings and budgets: 'opne' is none of verdict, letters, open",
+        ),
+        ("import sys\nsys.exit(3)\n", r"mine\.py:2: SystemExit: 3"),
     ],
 )
 def test_bad_task_files_are_one_line(text, message, own_tasks, tmp_path):
@@ -175,5 +196,28 @@ def test_rewards_that_are_not_there_are_named(tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             reward_functions(STAGES["open"], [name], "paper")
+    (tmp_path / "late.py").write_text("async def one(completions, **_):\n    return [0]\n")
+    with pytest.raises(InputError, match="an async function"):
+        reward_functions(STAGES["open"], [f"{tmp_path / 'late.py'}:one"], "paper")
     with pytest.raises(InputError, match="one is there twice"):
         reward_functions(STAGES["open"], [f"{tmp_path / 'mine.py'}:one"] * 2, "paper")
+
+
+def test_tasks_lend_each_other_no_answers(own_tasks, signs, tmp_path):
+    ocr = "from curr_reft.tasks.distractors import Texts\nfrom curr_reft.tasks.task import Task\n"
+    ocr += "from curr_reft.tasks.math import TASK\n"
+    ocr += "TASKS = [Task(name=n, title=n, rules=TASK.rules, distractors=lambda row: Texts) for n in 'ab']\n"
+    (tmp_path / "two.py").write_text(ocr)
+    rows = [
+        {"problem": "?", "solution": f"<answer>{first + n}</answer>", "task": task, "image": f"{n}.png"}
+        for task, first in (("a", 100), ("b", 900))
+        for n in range(8)
+    ]
+    (signs / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    choice = signs / "choice.jsonl"
+    flags = ("--image_root", str(signs), "--choice", str(choice), "--tasks", str(tmp_path / "two.py"))
+    reformat([str(signs / "two.jsonl"), *flags])
+    for row in map(json.loads, choice.read_text().splitlines()):
+        assert {number[0] for number in re.findall(r"\d{3}", row["problem"])} == {
+            "1" if row["task"] == "a" else "9"
+        }

@@ -5,7 +5,8 @@ trained elsewhere on the released prompts must see the same ones here.
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 AnswerKind = Literal["verdict", "letters", "open"]
@@ -58,6 +59,10 @@ class Stage:
     ending: str = ""
     """What its prompts end in."""
     budget: ImageBudget | None = None
+    endings: Mapping[str, str] = field(default_factory=dict)
+    """What prompts of single tasks end in; these go before what the task itself says."""
+    budgets: Mapping[str, ImageBudget | None] = field(default_factory=dict)
+    """Of single tasks' images; these go before the task's own."""
 
     @property
     def title(self) -> str:

@@ -13,6 +13,9 @@ def main() -> None:
     """Train the stage that the first argument names."""
     stages = {name: stage for stage in STAGES.values() for name in (stage.name, stage.title)}
     name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in ("-h", "--help"):
+        sys.stdout.write(f"usage: stage.py {{{','.join(STAGES)}}} [flags; NAME --help lists them]\n")
+        return
     if name not in stages:
         raise InputError(f"{name or 'no stage'}: name one of {', '.join(STAGES)} before the flags")
 

@@ -20,7 +20,7 @@ from curr_reft.data.prompts import image_token_count, prompt_token_counts, reque
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
 from curr_reft.stages import STAGES, ImageBudget, Stage
-from curr_reft.tasks.registry import find_task
+from curr_reft.tasks.registry import asking_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def build_split(
     """
     prompt_tokens, image_tokens = array("i"), array("i")
     too_long: list[str] = []
-    _open_shown.cache_clear()
+    _open.cache_clear()
 
     def rows() -> Iterator[dict[str, Any]]:
         remaining = iter(examples)
@@ -129,11 +129,14 @@ def _measured(
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
     rows = zip(batch["image"], batch["task"], strict=True)
-    stage = STAGES[stage_name]
-    budgets = {task: find_task(task).asking(stage).budget for task in set(batch["task"])}
-    return {**batch, "image": [_open_shown(path, budgets[task]) for path, task in rows]}
+    return {**batch, "image": [open_shown(path, STAGES[stage_name], task) for path, task in rows]}
+
+
+def open_shown(path: str, stage: Stage, task: str) -> Image.Image:
+    """A row's image as its stage shows it to the processor."""
+    return _open(path, asking_of(stage, task).budget)
 
 
 @lru_cache(maxsize=_OPEN_IMAGES)
-def _open_shown(path: str, budget: ImageBudget | None) -> Image.Image:
+def _open(path: str, budget: ImageBudget | None) -> Image.Image:
     return fit_to_budget(open_image(Path(path)), budget)

@@ -51,7 +51,7 @@ class ImageError(InputError):
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode an image to RGB with its EXIF orientation applied (the *stored* frame of `data.boxes`).
+    """Decode an image to RGB with its EXIF orientation applied (the *stored* frame of `curr_reft.boxes`).
 
     What is transparent is put on white, as Qwen's own tools do; the release dropped transparency, which turns
     drawings black. Of an animation the first frame is taken, of 16 bits the upper eight. Raises `ImageError`

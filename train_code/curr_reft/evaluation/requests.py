@@ -81,7 +81,7 @@ def read_suite(
             except ValueError as error:
                 raise InputError(f"{row.id}: {error} ({row.image})") from error
         elif has_boxes:
-            golds = {"solution": asked.solution}
+            golds = {**golds, "solution": asked.solution}
         requests.append(replace(asked, golds=golds, image_digest=images.digests[row.image]))
     return requests
 
@@ -96,7 +96,7 @@ def _read_rows(suite: Suite, data_root: Path, prompts: Prompts) -> list[tuple[Qu
         image = os.path.relpath(question.image, data_root)
         if prompts == "released":
             image = suite.rules.released_image(image)
-        solution = golds["solution"]
+        solution = golds.get("solution", "")
         text = solution if isinstance(solution, str) else json.dumps(solution)
         where = place(Path(suite.json_path), number)
         rows.append((Query(where, question.problem, text, data_root / image), golds))

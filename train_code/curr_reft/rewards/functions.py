@@ -1,9 +1,11 @@
 """Rewards in the shape TRL calls them: one function per reward, one value per completion."""
 
 import functools
+import inspect
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,8 @@ def _checked(function: Callable[..., Any], name: str) -> Reward:
     """A user's function whose result is looked at: TRL would stop at another in the middle of a tensor."""
 
     path = Path(name.rpartition(":")[0])
+    if inspect.iscoroutinefunction(function):
+        raise InputError(f"--reward_funcs {name}: an async function; only ordinary ones are taken")
 
     @functools.wraps(function)
     def reward(completions, **columns) -> list[float | None]:
@@ -111,9 +115,9 @@ def _checked(function: Callable[..., Any], name: str) -> Reward:
                 f"--reward_funcs {name}: returned {str(scores)[:60]} for {len(completions)} completions;"
                 " it must return a list with a number for each, or None for one that it leaves to the others"
             )
-        if wrong := [score for score in scores if not isinstance(score, int | float | None)]:
+        if wrong := [score for score in scores if not isinstance(score, Real | None)]:
             raise InputError(f"--reward_funcs {name}: returned {wrong[0]!r}, which is no number")
-        return list(scores)
+        return [None if score is None else float(score) for score in scores]
 
     return reward
 

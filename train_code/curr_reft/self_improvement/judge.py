@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     listed = read_candidates(flags.output_dir / CANDIDATES)
     if judge is None:
         rule_judge.check_golds(listed)
-        name, settings = rule_judge.NAME, rule_judge.SETTINGS
+        name, settings = rule_judge.NAME, rule_judge.settings()
     else:
         name, settings = judge.name, judge.settings
     path, candidates = flags.output_dir / SCORES, {each.id: each for each in listed}
@@ -98,7 +98,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--output_dir", type=Path, required=True, metavar="WORK", help=f"folder of {CANDIDATES}"
     )
     parser.add_argument("--judge", choices=("rule", "llm"), required=True)
-    parser.add_argument("--no_images", action="store_true", help="do not send images to the judge")
+    parser.add_argument(
+        "--no_images", "--no_pictures", action="store_true", help="do not send images to the judge"
+    )
     parser.add_argument("--ask_again", action="store_true", help="also for what was rejected")
     add_tasks_flag(parser)
     add_judge_flags(parser, PROMPT)

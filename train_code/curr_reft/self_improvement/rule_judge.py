@@ -28,10 +28,12 @@ from tqdm import tqdm
 from curr_reft.errors import InputError
 from curr_reft.evaluation.judge_reply import CRITERIA, TOTAL
 from curr_reft.evaluation.judgements import Judgements, Verdict, digest_of
+from curr_reft.files.manifest import sha256_of
 from curr_reft.rewards import paper
 from curr_reft.rewards.format import score_format
 from curr_reft.self_improvement.judge_consistency import score_consistency
 from curr_reft.self_improvement.records import Candidate
+from curr_reft.tasks.registry import loaded_files
 from curr_reft.tasks.score import MATH_TIMEOUT
 
 logger = logging.getLogger(__name__)
@@ -39,7 +41,6 @@ logger = logging.getLogger(__name__)
 NAME = "rule"
 _VERSION = 2
 """To be raised with every change of a rule: scores of other versions are not kept."""
-SETTINGS = digest_of([NAME, _VERSION])
 # Waiting for the disk after every one would take longer than judging.
 _BATCH = 32
 _TAGS = re.compile(r"</?(?:think|answer)>")
@@ -56,6 +57,11 @@ class Fluency(NamedTuple):
     """Of four words."""
     repeated: int = 0
     """Of them, those that were there before."""
+
+
+def settings() -> str:
+    """Digest of the rules, and of tasks of the user's own."""
+    return digest_of([NAME, _VERSION, *map(sha256_of, loaded_files())])
 
 
 def check_golds(candidates: Sequence[Candidate]) -> None:

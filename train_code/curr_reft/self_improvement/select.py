@@ -24,6 +24,7 @@ from curr_reft.self_improvement.selection import check_judgements, select
 from curr_reft.self_improvement.sources import load_composition
 from curr_reft.self_improvement.statistics import selection_table, write_statistics
 from curr_reft.sft.images import default_image_dir
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         " folder of --output)",
     )
     parser.add_argument("--seed", type=int, default=42, help="of the order of equals (default: 42)")
+    add_tasks_flag(parser)
     flags = parser.parse_args(argv)
     if flags.output.suffix != ".jsonl":
         raise InputError(f"--output {flags.output}: expected a .jsonl file")

@@ -21,6 +21,7 @@ from curr_reft.files.json_lines import read_json_lines
 from curr_reft.files.manifest import sha256_of
 from curr_reft.sft.images import DecodedImage, image_path, look_at, rescaled
 from curr_reft.sft.messages import MessageRow, read_row
+from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--max_pixels", type=int, help="as MAX_PIXELS of the run")
     parser.add_argument("--suites", type=Path, help="suites YAML of what is held out, see configs/eval")
     parser.add_argument("--data_root", type=Path, help="folder that the suites' files are below")
+    add_tasks_flag(parser)
     flags = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if (flags.suites is None) != (flags.data_root is None):
@@ -189,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("max_length", "max_pixels"):
         if getattr(flags, name) is not None and getattr(flags, name) < 1:
             raise InputError(f"--{name} {getattr(flags, name)}: expected 1 or more")
-    options = {name: value for name, value in vars(flags).items() if name != "files"}
+    options = {name: value for name, value in vars(flags).items() if name not in ("files", "tasks")}
     for path in flags.files:
         checked = check_file(path, **options)
         for warning in checked.warnings:

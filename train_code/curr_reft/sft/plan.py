@@ -25,6 +25,7 @@ from curr_reft.sft.flags import (
 from curr_reft.sft.images import ROOT_VARIABLE
 from curr_reft.sft.output import check_named_start, find_own_start, is_last
 from curr_reft.sft.swift import find_swift, versions_beside
+from curr_reft.tasks.registry import load_task_file
 from curr_reft.training.checkpoint_state import KEEP_VARIABLE
 from curr_reft.training.resume import Start, check_settings, check_unfinished
 from curr_reft.training.stopping import GRACE_SECONDS, GRACE_VARIABLE
@@ -176,6 +177,8 @@ def going_on(run: SftRun) -> SftRun:
 
 
 def _held_out(flags: Flags) -> tuple[Path | None, Path]:
+    for path in flags.pop("tasks", []):
+        load_task_file(Path(path))
     defaults = {"held_out_suites": "none", "data_root": "grpo_sft_data/grpo_data"}
     asked = {name: flags.pop(name, [default]) for name, default in defaults.items()}
     suites, data_root = (one_value(asked, name) for name in asked)

@@ -31,6 +31,7 @@ usage: {script}.py [--config FILE.yaml] [--dry_run] [flags of `swift sft`, of 4.
   --accept_changes         go on with an unfinished run although settings differ; the manifest says which
   --stop_grace_seconds N   time from SIGTERM to the end, for the step at work and a checkpoint (300)
   --resumable_checkpoints N   newest checkpoints that a run can go on from; older ones keep weights (all)
+  --tasks FILE.py ...      tasks of your own, which the suites may be of
   --held_out_suites FILE   suites YAML; rows that give a held-out row away stop the run (none: no comparison)
   --data_root DIR          folder that the suites' files are below
 

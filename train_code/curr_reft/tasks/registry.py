@@ -54,6 +54,11 @@ def scorings() -> dict[str, tuple[Task, Scoring]]:
     return {scoring.name: (task, scoring) for task in _tasks.values() for scoring in task.scorings}
 
 
+def loaded_files() -> tuple[Path, ...]:
+    """The task files that were loaded."""
+    return tuple(sorted(_files))
+
+
 def load_task_file(path: Path) -> None:
     """Add the tasks of a Python file that defines ``TASKS``, a `Task` or a list of them.
 
@@ -86,21 +91,21 @@ def load_module(path: Path, flag: str) -> ModuleType:
     """
     if path.suffix != ".py" or not path.is_file():
         raise InputError(f"{flag} {path}: no such Python file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.absolute())
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's code raises is about their file
+    except (Exception, SystemExit) as error:  # whatever the user's code raises is about their file
         raise InputError(f"{flag} {fault_in(path, error)}") from error
     return module
 
 
-def fault_in(path: Path, error: Exception) -> str:
+def fault_in(path: Path, error: BaseException) -> str:
     """What a user's file raised, as ``FILE:LINE: what``."""
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
-    return f"{path}:{line}: {type(error).__name__}: {error}"
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+    return f"{path}{f':{line}' if line else ''}: {type(error).__name__}: {error}"
 
 
 def add_tasks_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -108,7 +113,8 @@ def add_tasks_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) ->
     parser.add_argument(
         "--tasks",
         type=_task_file,
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="FILE.py",
         help="tasks of your own (see train_code/README.md)",

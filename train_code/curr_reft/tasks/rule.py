@@ -7,6 +7,7 @@ from typing import Any
 
 from curr_reft.answers.reading import Answer, Kind, Reading, read_strictly, read_tolerantly
 from curr_reft.answers.region import extract_answer
+from curr_reft.errors import InputError
 from curr_reft.tasks.score import GoldError, Score
 
 _LONGEST_SHOWN = 80
@@ -76,6 +77,8 @@ def score_completion(completion: str, gold: Any, rule: Rule, reading: Reading, p
 def _compare(gold: Any, rule: Rule, answer: Answer) -> Score:
     if answer.value is not None:
         result = rule.score(answer.value, gold)
+        if not isinstance(result, Score):
+            raise InputError(f"the rule for a {rule.wanted} returned {result!r:.60}; it must return a Score")
     elif answer.text is None:
         result = Score(0.0, answer.rule, None, gold)
     else:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, get_args
 
 from curr_reft.answers.reading import Reading, read_strictly
 from curr_reft.boxes import Size
@@ -96,10 +96,17 @@ class Task:
     """How evaluation may score it, the usual way first; without any, the rules decide under its own name."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rules, tuple) or not self.rules:
+            raise ValueError("rules: expected a tuple of one or more Rule")
+        if unknown := (self.endings.keys() | self.budgets.keys()) - set(get_args(AnswerKind)):
+            kinds = ", ".join(get_args(AnswerKind))
+            raise ValueError(f"endings and budgets: {min(unknown)!r} is none of {kinds}")
         if not self.scorings:
             object.__setattr__(self, "scorings", (Scoring(name=self.name, rules=self.rules),))
 
     def asking(self, stage: Stage) -> Asking:
-        """How a stage asks about its rows."""
-        ending = self.endings.get(stage.answer, stage.ending)
-        return Asking(THINK_FIRST + ending, self.budgets.get(stage.answer, stage.budget))
+        """How a stage asks about its rows: as the stage says of this task, the task of this kind of answer,
+        or the stage of all."""
+        ending = stage.endings.get(self.name, self.endings.get(stage.answer, stage.ending))
+        budget = stage.budgets.get(self.name, self.budgets.get(stage.answer, stage.budget))
+        return Asking(THINK_FIRST + ending, budget)

@@ -12,7 +12,7 @@ from rich.console import Console
 from transformers import ProcessorMixin
 
 from curr_reft.answers.region import extract_answer
-from curr_reft.data.dataset import Split
+from curr_reft.data.dataset import Split, open_shown
 from curr_reft.data.prompts import render_prompt
 from curr_reft.files.tables import Table, to_rich
 from curr_reft.rewards.functions import reward_functions
@@ -97,6 +97,9 @@ def rewards_of(
             solution=[row["solution"]] * 2,
             task=[row["task"]] * 2,
             id=[row["id"]] * 2,
+            image=[open_shown(row["image"], stage, row["task"])] * 2,
+            log_metric=lambda name, value: None,
+            log_extra=lambda column, values: None,
         )
         for function in reward_functions(stage, names, variant)
     }

@@ -31,11 +31,16 @@ class Images:
                 for start in range(len(image.parts)):
                     self._by_end.setdefault(image.parts[start:], []).append(str(image))
 
-    def find(self, released: tuple[str, ...]) -> str | None:
-        """The image whose path ends like the released one for longest, if there is one such image."""
-        ends = (self._by_end.get(released[start:]) for start in range(len(released)))
-        nearest = next(filter(None, ends), [])
-        return nearest[0] if len(nearest) == 1 else None
+    def find(self, released: tuple[str, ...]) -> tuple[str, bool] | None:
+        """The image whose path ends like the released one for longest, if there is one such image.
+
+        The second value says whether no more than the file's name is alike.
+        """
+        for start in range(len(released)):
+            if nearest := self._by_end.get(released[start:]):
+                by_name = start == len(released) - 1 > 0
+                return (nearest[0], by_name) if len(nearest) == 1 else None
+        return None
 
 
 @dataclass(slots=True)
@@ -46,6 +51,8 @@ class RewrittenRows:
     found: set[str] = field(default_factory=set)
     missing: set[str] = field(default_factory=set)
     """Released paths of images that are not here, or of whose name there are several that match as well."""
+    by_name: set[str] = field(default_factory=set)
+    """Images here of which no more than the file's name is that of the released path."""
     sha256: str = ""
     """Of the file as it was written."""
 
@@ -111,8 +118,11 @@ def _here(released: str, images: Images, result: RewrittenRows) -> str:
     parts = _parts(released)
     if "://" in released or not parts:
         return released
-    if (path := images.find(parts)) is not None:
+    if (match := images.find(parts)) is not None:
+        path, by_name = match
         result.found.add(path)
+        if by_name:
+            result.by_name.add(path)
         return path
     result.missing.add(released)
     root = next((root for root in RELEASED_ROOTS if released.startswith(root)), "")

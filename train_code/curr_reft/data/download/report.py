@@ -87,6 +87,9 @@ def notes(outcome: Outcome, data_root: Path) -> Iterator[str]:
             f"absent: {len(outcome.absent)} row files that the configurations name; the source has them under"
             " no folder" + (f" (archives were {left_out})" if left_out else "")
         )
+    by_name = set().union(*(rows.by_name for rows in outcome.rows.values()))
+    if by_name:
+        yield f"found by file name alone: {len(by_name)} images, such as {_some(by_name)}; check one"
     for (name, url), images in sorted(outcome.missing().items()):
         if name:
             yield (

@@ -116,18 +116,19 @@ def _build(
     ],
 ) -> Iterator[Row | BadRecord]:
     """Ask about all rows, kind by kind and block by block; rows come in the order of their open rows."""
-    kinds: defaultdict[type[Distractors], list[Example]] = defaultdict(list)
+    # By task as well: tasks that spell their answers alike would lend each other what gives them away.
+    kinds: defaultdict[tuple[str, type[Distractors]], list[Example]] = defaultdict(list)
     outcomes: list[tuple[int, Row | BadRecord]] = []
     order = {example.id: place for place, example in enumerate(examples)}
     for example in examples:
         row = _open_row(example, sizes)
         fault = _fault(example, row)
         if fault is None:
-            kinds[find_task(example.task).distractors(row)].append(example)
+            kinds[example.task, find_task(example.task).distractors(row)].append(example)
         else:
             outcomes.append((order[example.id], BadRecord(example.id, fault)))
     progress = tqdm(total=len(order) - len(outcomes), desc=stage, unit="row", disable=None)
-    for kind, rows in kinds.items():
+    for (_, kind), rows in kinds.items():
         rng = np.random.default_rng(random.Random(f"{seed}:{stage}:{kind.name}").getrandbits(64))
         for indices in blocks(len(rows), rng):
             block = [rows[index] for index in indices]

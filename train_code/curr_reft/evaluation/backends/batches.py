@@ -17,7 +17,7 @@ def batches_of(
 ) -> list[list[Request]]:
     """This process's share, in batches of like length, the longest first, so that memory runs out early.
 
-    Turns about one image stay together, and a process gets the same images of every suite that asks about
+    Requests about one image stay together, and a process gets the same images of every suite that asks about
     them: what it has seen of them (`model_inputs`) is there when they are asked about again.
 
     Args:

@@ -34,7 +34,9 @@ def find_stage(name: str | None, config: str | None) -> Stage:
         InputError: when neither says.
     """
     if name is None:
-        named = [part for part in re.split(r"[\W_]", Path(config or "").stem) if part in STAGES]
+        stem = Path(config or "").stem
+        named = [stage.name for stage in STAGES.values() if stage.title == stem]
+        named = named or [part for part in re.split(r"[\W_]", stem) if part in STAGES]
         if len(named) != 1:
             raise InputError(f"no stage: pass --stage {{{','.join(STAGES)}}}, or a --config named after one")
         name = named[0]

@@ -9,11 +9,12 @@ from typing import Any
 from PIL import Image
 
 from curr_reft.boxes import Size, box_fault
-from curr_reft.data.images import fit_to_budget, open_image
+from curr_reft.data.dataset import open_shown
+from curr_reft.data.images import open_image
 from curr_reft.data.prompts import processed_size, render_prompt
 from curr_reft.files.html import jpeg_uri, render_template
 from curr_reft.stages import Stage
-from curr_reft.tasks.registry import find_task, known_tasks
+from curr_reft.tasks.registry import known_tasks
 from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards
 from curr_reft.training.preview.images import Mark, marks_of, page_image, sheet_image
 from curr_reft.training.run import Run
@@ -80,7 +81,7 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
 def processed_image(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[str, Size]]:
     """A row's image as the processor resizes it, and its size in each frame."""
     stored = open_image(Path(row["image"]))
-    budget = fit_to_budget(stored, find_task(row["task"]).asking(run.plan.stage).budget)
+    budget = open_shown(row["image"], run.plan.stage, row["task"])
     resample = Image.Resampling(run.processor.image_processor.resample)
     processed = budget.resize(processed_size(budget.size, run.processor), resample)
     return processed, {"stored": stored.size, "budget": budget.size, "processed": processed.size}
