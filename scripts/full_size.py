@@ -4,11 +4,11 @@
     python scripts/full_size.py --size 3b --output outputs/full_size/3b [--tokenizer DIR] [--seed 0]
 
 Names, shapes, special token ids, config.json, preprocessor_config.json and generation_config.json are those
-of Qwen/Qwen2.5-VL-3B-Instruct and Qwen/Qwen2.5-VL-7B-Instruct, so that the way from a published checkpoint to
-a scored adapter can be rehearsed where nothing can be downloaded; the answers are noise. Weights are bfloat16,
-written shard by shard, of 2 GB at most, of which memory holds one and a copy. Without --tokenizer the
-tokenizer of the embedded world is taken, padded so that special tokens have their published ids. Size tiny has
-the same form, and is for trying this.
+of Qwen/Qwen2.5-VL-3B-Instruct and Qwen/Qwen2.5-VL-7B-Instruct, so that the way from a published checkpoint
+to a scored adapter can be rehearsed where nothing can be downloaded; the answers are noise. Weights are
+bfloat16, written shard by shard, of 2 GB at most, of which memory holds one and a copy. Without --tokenizer
+the tokenizer of the embedded world is taken, padded so that special tokens have their published ids. Size
+tiny has the same form, and is for trying this.
 """
 
 import json

@@ -23,7 +23,7 @@ class Part:
 
     name: str
     seconds: int
-    """What it is thought to take with the 3B preset, which nobody has measured. With less left it is skipped."""
+    """What it is thought to take with the 3B, which nobody has measured. With less left it is skipped."""
     commands: tuple[Command, ...]
     findings: Callable[[Path], dict[str, Any]] = lambda log: {}
     """What the part's log and files say, once its commands are done."""
@@ -58,7 +58,7 @@ class Trial:
             *("open", self.base, self.folder / "vllm", "--max_steps", "3"),
             *("--config", f"{_CONFIGS}/vllm_colocate.yaml"),
         )
-        scores = [self.folder / f"batch_{size}" for size in (1, _ROWS)]
+        batches = {size: self.folder / f"batch_{size}" for size in (1, _ROWS)}
         return [
             Part("weights and rows", 90, (self._weights(), self._rows())),
             self._benchmark("sdpa", None),
@@ -74,10 +74,8 @@ class Trial:
             Part(
                 f"evaluation, batch 1 against {_ROWS}",
                 80,
-                tuple(
-                    self._evaluation(size, output) for size, output in zip((1, _ROWS), scores, strict=True)
-                ),
-                lambda log: answers_in_common(*scores),
+                tuple(self._evaluation(size, output) for size, output in batches.items()),
+                lambda log: answers_in_common(*batches.values()),
             ),
             self._benchmark("flash_attention_2", no_gpu or _not_installed("flash_attn")),
             Part(
@@ -111,7 +109,7 @@ class Trial:
         return Part(f"three stages, {name}", seconds, tuple(commands), lambda log: steps(log, runs), missing)
 
     def _stage(self, stage: str, model: Path, output: Path, *more: str) -> Command:
-        """Five steps on the embedded world, on a GPU with its images enlarged to the tokens of photographs."""
+        """Five steps on the embedded world; on a GPU its images have the tokens of photographs."""
         pixels = 401408 if self.has_gpu else 3136
         flags = {
             "config": f"{_CONFIGS}/{STAGES[stage].title}.yaml",

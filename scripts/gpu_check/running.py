@@ -24,11 +24,11 @@ class Ended:
     """`DONE`; `KILLED`, as was wanted; else what went wrong."""
     seconds: float
     peak_gib: float | None
-    """Most of the GPU's memory on top of what was taken before, as the driver counts it; `None` without one."""
+    """Most memory of the GPU on top of what was taken before, as its driver counts it; `None` without one."""
 
 
 def run(command: Sequence[str], log: Path, limit: float, kill_at: Path | None = None) -> Ended:
-    """Run a command, what it prints going to `log`, and end it with all that it started after `limit` seconds.
+    """Run a command, and end it with all that it started after `limit` seconds; what it prints goes to `log`.
 
     Args:
         kill_at: A file; when it is there, the command is killed.
