@@ -82,11 +82,21 @@ def tried(part: Part, log: Path, deadline: float) -> dict[str, Any]:
     return record
 
 
+def rounded(value: Any) -> Any:
+    """The value with three significant digits in its numbers."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def table(record: dict[str, Any]) -> str:
     """The record as a table in Markdown."""
-    machine = ", ".join(f"{name} {record['versions'][name]}" for name in ("gpu", "cuda", "python", "date"))
+    about = {**record["versions"], **record["versions"]["packages"]}
+    machine = ", ".join(f"{name} {value}" for name, value in about.items() if name != "packages")
     lines = [
-        f"`scripts/gpu_check.sh --preset {record['preset']}`; {machine}",
+        f"`scripts/gpu_check.sh --preset {record['preset']}`: {machine}",
         "",
         "| part | outcome | seconds | GPU memory, GiB | planned, GiB | findings |",
         "|---|---|---:|---:|---:|---|",
@@ -97,7 +107,7 @@ def table(record: dict[str, Any]) -> str:
             part["outcome"],
             " + ".join(f"{seconds:.0f}" for seconds in part.get("seconds", [])),
             *(f"{part[key]:.1f}" if part.get(key) else "" for key in ("gpu_peak_gib", "memory_plan_gib")),
-            json.dumps(part["findings"]) if part.get("findings") else "",
+            json.dumps(rounded(part["findings"])) if part.get("findings") else "",
         ]
         lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ from curr_reft.files.json import read_object
 from curr_reft.files.json_lines import read_json_lines
 
 _PLANNED = re.compile(r"memory per device, estimated\W+([\d.]+) GiB")
-_MEASURED = ("max_logp_diff", "policy_speedup", "step_speedup", "memory_ratio", "policy_bytes", "step_bytes")
+_MEASURED = ("max_logp_diff", "policy_speedup", "step_speedup", "memory_ratio", "policy_bytes")
 
 
 def planned_gib(log: Path) -> float | None:
@@ -23,7 +23,8 @@ def benchmark(log: Path) -> dict[str, Any]:
     """The object that the step benchmark printed among its progress."""
     text = log.read_text("utf-8", errors="replace")
     found, _ = json.JSONDecoder().raw_decode(text, text.rindex("\n{\n") + 1)
-    return {name: found[name] for name in _MEASURED} | {"step_seconds": found["step_seconds"]["step"]}
+    step = {name: found[name]["step"] for name in ("step_seconds", "step_bytes")}
+    return {name: found[name] for name in _MEASURED} | step
 
 
 def steps(log: Path, runs: Sequence[Path]) -> dict[str, Any]:

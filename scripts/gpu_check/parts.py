@@ -127,11 +127,14 @@ class Trial:
             "max_pixels": pixels,
             "max_completion_length": 64 if self.has_gpu else 8,
             "max_steps": 5,
+            # At the configuration's own, weights without float32 masters would not move.
+            "learning_rate": 1e-4,
             "save_strategy": "no",
         }
         pairs = (text for name, value in flags.items() for text in (f"--{name}", value))
         launch = ("-m", "curr_reft.training.launch", "--standalone", "--nproc_per_node=1")
-        return _python(*launch, "train_code/grpo/stage.py", stage, *pairs, *more)
+        rewards = ("--reward_funcs", "accuracy", "format", "scripts/gpu_check/rewards.py:token_sum")
+        return _python(*launch, "train_code/grpo/stage.py", stage, *pairs, *rewards, *more)
 
     def _evaluation(self, batch_size: int, output: Path) -> Command:
         suites = ("--suites", "detection_in", "--suites_config", "configs/eval/shapes.yaml")

@@ -142,8 +142,8 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
         reference=0 if sharing.host_weights else reference,
         gradients=0 if sharing.host_optimizer else gradients,
         optimizer=0 if sharing.host_optimizer else optimizer,
-        activations=_kept(shape.text, work.tokens, sharing)
-        + _kept(shape.vision, work.patches, sharing)
+        activations=_kept(shape, shape.text, work.tokens, sharing)
+        + _kept(shape, shape.vision, work.patches, sharing)
         + copies,
         head=min(work.predicted, TOKEN_CHUNK_SIZE)
         * min(shape.vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE)
@@ -157,15 +157,22 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
     )
 
 
-def _kept(tower: Tower, tokens: int, sharing: Sharing) -> int:
+def _kept(shape: ModelShape, tower: Tower, tokens: int, sharing: Sharing) -> int:
     """Bytes that a tower keeps for its backward pass; what is recomputed is one layer at a time.
 
     The terms were set by what torch saves for the tiny model (a test repeats that); a norm keeps its input in
-    float32, its product and its output.
+    float32, its product and its output. Frozen weights keep no inputs, but each adapter keeps its own, in the
+    adapter's type, and a byte for each number that dropout may drop.
     """
     unit = sharing.compute_bytes
     norm = (14 if sharing.autocast else FLOAT32 + 2 * unit) * tower.hidden
     layer = 2 * norm + (tower.attention + 4 * tower.intermediate) * unit
+    if shape.frozen:
+        if tower is shape.vision and not tower.adapted:
+            return 0
+        adapter = (unit if sharing.autocast else sharing.trained_bytes) + shape.dropout
+        layer = 2 * FLOAT32 * tower.hidden + (tower.attention + 3 * tower.intermediate) * unit
+        layer += adapter * tower.adapted // tower.layers
     if not sharing.checkpointing:
         return tokens * (tower.layers * layer + tower.ends * unit)
     inputs = tower.layers * tower.hidden * (FLOAT32 if sharing.autocast else unit)
