@@ -148,14 +148,7 @@ def served(sampling_base, tmp_path_factory):
     with log.open("w") as file:
         process = subprocess.Popen(
             [
-                command,
-                "serve",
-                sampling_base,
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(port),
-                "--dtype",
+                *(command, "serve", sampling_base, "--host", "127.0.0.1", "--port", str(port), "--dtype"),
                 "float32",
             ],
             stdout=file,

@@ -37,6 +37,19 @@ def golden():
     return rows
 
 
+@pytest.fixture
+def refused(capsys):
+    """Calls a command that must end with exit code 2, and returns what it says on standard error."""
+
+    def error_of(call) -> str:
+        with pytest.raises(SystemExit) as ended:
+            call()
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    return error_of
+
+
 @pytest.fixture(scope="session")
 def tiny_base() -> Path:
     return ROOT / "train_code/curr_reft/data/shapes/tiny/base"

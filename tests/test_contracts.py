@@ -33,7 +33,7 @@ METHODS = {
     "trl.trainer.utils unsplit_pixel_values_by_grid": ["batch"],
     "trl.trainer.utils split_tensor_dict": ["tensor_dict", "num_chunks"],
     "trl.trainer.utils RepeatSampler.__init__": [
-        *("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed"),
+        *("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
     ],
     "transformers Trainer._run_epoch": ["epoch"],
     "transformers Trainer._load_from_checkpoint": ["resume_from_checkpoint", "model"],

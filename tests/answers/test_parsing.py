@@ -13,7 +13,7 @@ from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
 
-PARSERS = (
+PARSERS = [
     extract_answer,
     parse_yes_no,
     parse_options,
@@ -21,7 +21,7 @@ PARSERS = (
     parse_boxes,
     is_no_objects,
     parse_number,
-)
+]
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,8 @@ def test_no(answer):
 @pytest.mark.parametrize(
     "answer",
     [
-        "",
-        "not correct",
-        "correct",
-        "yes or no",
-        "yes no",
-        "No, it is not correct",
-        "Yes, correct.",
-        "y",
-        "A",
-        "1",
+        *("", "not correct", "correct", "yes or no", "yes no", "No, it is not correct", "Yes, correct."),
+        *("y", "A", "1"),
     ],
 )
 def test_no_verdict(answer):
@@ -79,22 +71,9 @@ def test_no_verdict(answer):
 @pytest.mark.parametrize(
     ("answer", "letters"),
     [
-        ("A", "A"),
-        ("b", "B"),
-        ("F", "F"),
-        ("(A)", "A"),
-        ("A.", "A"),
-        ("[B]", "B"),
-        ("(A.)", "A"),
-        ("A,C", "AC"),
-        ("C, A", "AC"),
-        ("A; C", "AC"),
-        ("A C", "AC"),
-        ("A\nC", "AC"),
-        ("A and C", "AC"),
-        ("A, B, and C", "ABC"),
-        ("A & C", "AC"),
-        ("A/C", "AC"),
+        *(("A", "A"), ("b", "B"), ("F", "F"), ("(A)", "A"), ("A.", "A"), ("[B]", "B"), ("(A.)", "A")),
+        *(("A,C", "AC"), ("C, A", "AC"), ("A; C", "AC"), ("A C", "AC"), ("A\nC", "AC"), ("A and C", "AC")),
+        *(("A, B, and C", "ABC"), ("A & C", "AC"), ("A/C", "AC")),
         ("A，C", "AC"),  # noqa: RUF001
         ("A、C；E", "ACE"),  # noqa: RUF001
         ("[A, C]", "AC"),
@@ -111,21 +90,8 @@ def test_options(answer, letters):
 @pytest.mark.parametrize(
     "answer",
     [
-        "",
-        "a dog",
-        "It is C",
-        "It is a C",
-        "ACE",
-        "AB",
-        "I'd guess 30",
-        "∠D = 35°",
-        "and",
-        "[]",
-        "A.C",
-        "1",
-        "Ä",
-        "\u017f",
-        "35",
+        *("", "a dog", "It is C", "It is a C", "ACE", "AB", "I'd guess 30", "∠D = 35°", "and", "[]", "A.C"),
+        *("1", "Ä", "\u017f", "35"),
     ],
 )
 def test_no_options(answer):
@@ -254,18 +220,8 @@ def test_number(answer, number):
 @pytest.mark.parametrize(
     "answer",
     [
-        "",
-        "3.5",
-        "3 4 5 6 7 8 9 10",
-        "1 2 3 4",
-        "three four",
-        "3 objects",
-        "there are 3",
-        "٣",
-        "3..",
-        "twenty-one",
-        "9" * 5000,
-        ".",
+        *("", "3.5", "3 4 5 6 7 8 9 10", "1 2 3 4", "three four", "3 objects", "there are 3", "٣", "3.."),
+        *("twenty-one", "9" * 5000, "."),
     ],
 )
 def test_no_number(answer):

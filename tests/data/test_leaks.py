@@ -39,11 +39,7 @@ def held_out(*questions: tuple[str, str]) -> dict[str, list[Question]]:
 
 @pytest.mark.parametrize(
     ("text", "same"),
-    [
-        ("<image>\nFind  the AREA.", "Find the area"),
-        ("ﬁnd x²", "find x2"),
-        ("How many?", "how many"),
-    ],
+    [("<image>\nFind  the AREA.", "Find the area"), ("ﬁnd x²", "find x2"), ("How many?", "how many")],
 )
 def test_texts_that_are_the_same(text, same):
     assert normalised(text) == normalised(same)
@@ -146,7 +142,7 @@ def flags(roots: Path, mixture: str, *more: str) -> list[str]:
     ("mixture", "kind", "row"),
     [("copied.yaml", "question", "test.jsonl:1"), ("same.yaml", "question", "test.jsonl:2")],
 )
-def test_command_reports_and_forbids(roots, mixture, kind, row, capsys, caplog):
+def test_command_reports_and_forbids(roots, mixture, kind, row, refused, caplog):
     report = roots / "report.jsonl"
     main(flags(roots, mixture, "--report", str(report)))
     (overlap,) = map(json.loads, report.read_text().splitlines())
@@ -154,10 +150,7 @@ def test_command_reports_and_forbids(roots, mixture, kind, row, capsys, caplog):
     assert "gives away 1 of the 2 held-out rows of math_in (1 with their question)" in caplog.text
     assert "not_there.jsonl" in caplog.text
     only_one_suite(roots)
-    with pytest.raises(SystemExit) as stopped:
-        main(flags(roots, mixture, "--forbid_leaks"))
-    assert stopped.value.code == 2
-    assert "held-out rows are in training" in capsys.readouterr().err
+    assert "held-out rows are in training" in refused(lambda: main(flags(roots, mixture, "--forbid_leaks")))
 
 
 def test_command_finds_nothing_in_clean_rows(roots, caplog):
@@ -167,15 +160,13 @@ def test_command_finds_nothing_in_clean_rows(roots, caplog):
     assert "no leak found in 1 training rows" in caplog.text
 
 
-def test_forbidding_leaks_needs_everything_to_be_compared(roots, capsys, caplog):
-    with pytest.raises(SystemExit):
-        main(flags(roots, "clean.yaml", "--forbid_leaks"))
-    assert "not all could be compared (named above), first other" in capsys.readouterr().err
+def test_forbidding_leaks_needs_everything_to_be_compared(roots, refused, caplog):
+    assert "not all could be compared (named above), first other" in refused(
+        lambda: main(flags(roots, "clean.yaml", "--forbid_leaks"))
+    )
     only_one_suite(roots)
     (roots / "train/3.png").unlink()
-    with pytest.raises(SystemExit):
-        main(flags(roots, "clean.yaml", "--forbid_leaks"))
-    assert "train/3.png" in capsys.readouterr().err
+    assert "train/3.png" in refused(lambda: main(flags(roots, "clean.yaml", "--forbid_leaks")))
     caplog.set_level("INFO")
     main(flags(roots, "clean.yaml"))
     assert "no leak found in what could be compared" in caplog.text
@@ -205,17 +196,16 @@ def test_a_look_alike_is_a_leak_only_with_a_question_of_its_own():
     assert "gives away 1 of the 3 held-out rows" in summaries(overlaps, suites)[0]
 
 
-def test_a_negative_distance_is_refused(roots, capsys):
-    with pytest.raises(SystemExit):
-        main(flags(roots, "clean.yaml", "--max_distance", "-5"))
-    assert capsys.readouterr().err == "error: --max_distance -5: expected 0 or more bits\n"
+def test_a_negative_distance_is_refused(roots, refused):
+    assert (
+        refused(lambda: main(flags(roots, "clean.yaml", "--max_distance", "-5")))
+        == "error: --max_distance -5: expected 0 or more bits\n"
+    )
 
 
-def test_command_without_any_suite_file(roots, capsys):
+def test_command_without_any_suite_file(roots, refused):
     (roots / "test.jsonl").unlink()
-    with pytest.raises(SystemExit):
-        main(flags(roots, "clean.yaml"))
-    assert "none of its files could be read below" in capsys.readouterr().err
+    assert "none of its files could be read below" in refused(lambda: main(flags(roots, "clean.yaml")))
 
 
 def run_flags(roots: Path, tiny_base: Path, mixture: str, *more: str) -> list[str]:

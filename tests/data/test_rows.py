@@ -15,11 +15,7 @@ def row(row_id, problem="What?"):
 
 def test_rows_are_those_that_are_read(tmp_path):
     texts = [
-        "plain",
-        "naïve ☃ 𝄞",
-        'quotes " and \\',
-        "lines\r\nand \u2028 and \u0085",
-        "</answer>",
+        *("plain", "naïve ☃ 𝄞", 'quotes " and \\', "lines\r\nand \u2028 and \u0085", "</answer>"),
         "\x00\x1f",
     ]
     for name in ("rows.jsonl", "rows.json"):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pandas
 import pytest
@@ -23,12 +22,8 @@ def launch(root, tmp_path_factory, world, tiny_base):
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
             str(root / "train_code/grpo/stage1_judge.py"),
             *("--model_name_or_path", str(tiny_base), "--output_dir", str(out)),
-            *(
-                "--dataset_name",
-                str(root / "configs/data/stage1_judge/shapes.yaml"),
-                "--image_root",
-                str(world),
-            ),
+            *("--dataset_name", str(root / "configs/data/stage1_judge/shapes.yaml")),
+            *("--image_root", str(world)),
             *("--num_generations", "2", "--per_device_train_batch_size", str(prompts), "--max_steps", "5"),
             *("--max_completion_length", "24", "--log_completions", "--num_completions_to_print", "0"),
             *("--learning_rate", "1e-4", "--save_steps", "5", "--save_only_model", "true"),
@@ -90,53 +85,6 @@ def test_math_verify_keeps_its_clock_under_torchrun(tmp_path):
         "pairs = [('0.5', '1/2'), ('(x+y+z+w)^{99}', '35'), ('2', '2.0')]\n"
         "sys.stdout.write(' '.join(compare(*pair).name for pair in pairs) + '\\n')\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        str(script),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run([*launcher, str(script)], capture_output=True, text=True, check=True, timeout=300)
     assert sorted(result.stdout.splitlines()) == ["EQUAL TIMEOUT EQUAL"] * 2
-
-
-def test_a_killed_run_goes_on_when_started_again(root, world, tiny_base, tmp_path):
-    out = tmp_path / "run"
-    command = [
-        *(sys.executable, str(root / "train_code/grpo/stage1_judge.py"), "--output_dir", str(out)),
-        *("--model_name_or_path", str(tiny_base), "--image_root", str(world)),
-        *("--dataset_name", str(root / "configs/data/stage1_judge/shapes.yaml")),
-        *(
-            "--num_generations",
-            "2",
-            "--max_completion_length",
-            "24",
-            "--max_steps",
-            "12",
-            "--save_steps",
-            "1",
-        ),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as run:
-        deadline = time.monotonic() + 300
-        while not (out / "checkpoint-2/trainer_state.json").exists():
-            assert run.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        run.kill()
-    assert json.loads((out / "manifest.json").read_text())["status"] == "running"
-
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert again.returncode == 0, again.stderr[-3000:]
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["status"] == "finished"
-    assert len(manifest["earlier_starts"]) == 1
-    step = int(manifest["resumed_from"].rsplit("-", 1)[1])
-    assert 2 <= step < 12
-    logs = json.loads((out / "trainer_state.json").read_text())["log_history"]
-    assert [entry["step"] for entry in logs if "grad_norm" in entry] == list(range(1, 13))

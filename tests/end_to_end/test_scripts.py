@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,23 +88,9 @@ def test_run_configuration_writes_the_objective_out(path):
     data, config, _ = parse_arguments(["--config", str(path), *required])
     assert settings["reward_variant"] == data.reward_variant == "paper"
     objective = ("loss_type", "beta", "use_bias_correction_kl", "scale_rewards", "num_iterations", "epsilon")
-    sampling = (
-        "temperature",
-        "top_k",
-        "top_p",
-        "repetition_penalty",
-        "max_completion_length",
-        "num_generations",
-    )
-    optimiser = (
-        "optim",
-        "learning_rate",
-        "lr_scheduler_type",
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-    )
-    for name in (*objective, *sampling, *optimiser, "seed", "data_seed"):
+    sampling = ("temperature", "top_k", "top_p", "repetition_penalty", "max_completion_length")
+    optimiser = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm")
+    for name in (*objective, *sampling, "num_generations", "optim", *optimiser, "seed", "data_seed"):
         assert name in settings, f"{name} is left to a default"
         value = getattr(config, name)
         assert type(value)(settings[name]) == value
@@ -123,10 +110,14 @@ def test_shell_scripts_pass_shellcheck():
 
 @pytest.fixture
 def started(tmp_path):
-    """Run a script with a stand-in for Python that writes its arguments down; returns exit code and lines."""
+    """Run a script with a stand-in for Python that writes its arguments down; returns exit code and lines.
+
+    The order of the stages alone comes from Python itself.
+    """
     stub = tmp_path / "bin/python"
     stub.parent.mkdir()
-    stub.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$*"\n')
+    order = f'[[ $* != "-m curr_reft.stages" ]] || exec {sys.executable} "$@"'
+    stub.write_text(f'#!/usr/bin/env bash\n{order}\nprintf "%s\\n" "$*"\n')
     stub.chmod(0o755)
 
     def run(script, *arguments, **environment):
@@ -152,7 +143,7 @@ def test_stage_script_starts_a_run_that_plans(
     code, lines, _ = started(
         script, "--dry_run", MODEL=str(tiny_base), DATA_ROOT=str(stand_in), OUTPUT=str(tmp_path), **nodes
     )
-    launch, flags = lines[0].split(f" train_code/grpo/{script.stem}.py ")
+    launch, flags = lines[0].split(f" train_code/grpo/stage.py {script.stem} ")
     assert code == 0
     assert launch.startswith("-m curr_reft.training.launch ")
     assert "--nproc_per_node=8" in launch

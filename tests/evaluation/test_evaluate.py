@@ -406,25 +406,6 @@ def test_an_endpoint_is_asked_the_same(evaluated, flags, server, tmp_path, monke
     assert "sk-very-secret" not in written + capsys.readouterr().err
 
 
-def test_an_endpoint_that_goes_down_loses_nothing(flags, server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("curr_reft.evaluation.models.ChatEndpoint", hurried)
-    server.answer = lambda body: "<think>t</think><answer>4</answer>"
-    server.faults.extend(["none", "none", "none", "none", *["500"] * 9])
-    argv = flags(
-        model=None, backend="endpoint", model_url=server.url, model_name="tested", threads=1, attempts=3
-    )
-    error = refused(argv, capsys)
-    assert "no answer after 3 attempts: status 500" in error
-    assert "1 of 3 answers" in error
-    saved = answers(tmp_path / "out")
-    assert sum(map(len, saved.values())) == 4
-    server.faults.clear()
-    asked = len(server.requests)
-    main(argv)
-    assert len(server.requests) - asked == 18 - 4
-    assert {name: len(found) for name, found in answers(tmp_path / "out").items()} == dict.fromkeys(SUITES, 3)
-
-
 def hurried(*fields: object) -> ChatEndpoint:
     return ChatEndpoint(*fields, first_wait=0.001)
 

@@ -136,7 +136,7 @@ def test_strange_files_are_refused(write, tmp_path):
     with pytest.raises(InputError, match="not a log of mmvet"):
         convert(tmp_path, "runs/stage2")
     path.write_text("{")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="broken JSON"):
         convert(tmp_path, "runs/stage2")
 
 
@@ -158,10 +158,6 @@ def script(root, tmp_path):
         )
 
     return script
-
-
-def test_script_parses(root):
-    assert subprocess.run(["bash", "-n", root / "scripts/general_benchmarks.sh"], check=False).returncode == 0
 
 
 def test_dry_run_prints_the_commands(script, tiny_base, tmp_path):

@@ -10,7 +10,7 @@ from curr_reft.data.images import budget_size
 from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends import model_inputs
 from curr_reft.evaluation.backends.generation import TransformersBackend
-from curr_reft.evaluation.backends.model_inputs import Features, KeptFeatures, ModelInputs
+from curr_reft.evaluation.backends.model_inputs import ModelInputs
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
 from curr_reft.models.processor import load_processor
@@ -132,15 +132,3 @@ def test_the_tower_takes_fewer_images_where_memory_runs_out(requests, backend, c
     assert answers(short, requests) == found
     assert sizes == [3, 1, 2, 1, 1]
     assert "out of memory with 3 images" in caplog.text
-
-
-def test_what_was_longest_not_asked_for_is_given_up():
-    features = Features(torch.ones(3, dtype=torch.long), torch.zeros(10, 4))
-    kept = KeptFeatures(2 * features.embeddings.nbytes)
-    kept.keep("a", features)
-    kept.keep("b", features)
-    assert kept.find(["a", "c"]).keys() == {"a"}
-    kept.keep("c", features)
-    assert kept.find(["a", "b", "c"]).keys() == {"a", "c"}
-    kept.keep("large", Features(features.grid, torch.zeros(21, 4)))
-    assert kept.find(["a", "b", "c", "large"]) == {}

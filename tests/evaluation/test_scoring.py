@@ -84,10 +84,7 @@ def test_without_a_closed_answer_nothing_is_parsed():
 @pytest.mark.parametrize(
     "text",
     [
-        "a: [",
-        "suits: {}",
-        "suites: {}",
-        "suites: {a: {task: math, domain: in}}",
+        *("a: [", "suits: {}", "suites: {}", "suites: {a: {task: math, domain: in}}"),
         "suites: {a: {task: maths, domain: in, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: inside, json_path: x, scoring: math_in}}",
         "suites: {a: {task: math, domain: in, json_path: x, scoring: maths}}",

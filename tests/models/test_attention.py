@@ -13,11 +13,7 @@ MODULE = SimpleNamespace(num_key_value_groups=4, is_causal=True)
 
 def states(tokens, keys, rows=1):
     torch.manual_seed(0)
-    return (
-        torch.randn(rows, 8, tokens, 16),
-        torch.randn(rows, 2, keys, 16),
-        torch.randn(rows, 2, keys, 16),
-    )
+    return (torch.randn(rows, 8, tokens, 16), torch.randn(rows, 2, keys, 16), torch.randn(rows, 2, keys, 16))
 
 
 @pytest.mark.parametrize("masked", [False, True])

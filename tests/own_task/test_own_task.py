@@ -74,7 +74,7 @@ def test_from_rows_to_report(root, signs, tiny_base, trainers, own_tasks, tmp_pa
         files = json.loads((model / "manifest.json").read_text())["code"]
         assert [re.sub(r".*/", "", name) for name in files] == ["ocr.py", "my_rewards.py"]
 
-    asked = ("--suites_config", str(signs / "suites.yaml"), "--data_root", str(signs))
+    asked = ("--final_only", "--suites_config", str(signs / "suites.yaml"), "--data_root", str(signs))
     evaluate(
         [
             "--model",

@@ -128,14 +128,8 @@ def test_bad_lines_are_named_and_the_others_scored(tmp_path, capsys):
     assert [line.split(": ")[0] for line in errors[:-1]] == [f"{path}:{number}" for number in range(2, 11)]
     for text, line in zip(
         (
-            "broken JSON",
-            "found list",
-            "solution: expected str",
-            "completion: expected str",
-            "unknown task 'maths'",
-            "holds no gold",
-            "not UTF-8",
-            "broken JSON",
+            *("broken JSON", "found list", "solution: expected str", "completion: expected str"),
+            *("unknown task 'maths'", "holds no gold", "not UTF-8", "broken JSON"),
         ),
         errors,
         strict=False,

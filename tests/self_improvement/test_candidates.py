@@ -145,19 +145,6 @@ def test_an_endpoint_is_asked_with_a_seed_and_text_alone_has_no_image(flags, ser
     assert {(body["temperature"], body["top_p"]) for body in server.requests} == {(1.0, 1.0)}
 
 
-def test_a_query_that_an_endpoint_refuses_does_not_block_the_others(flags, server, tmp_path, caplog):
-    server.answer = lambda body: "<think>t</think><answer>4</answer>"
-    server.faults.extend(["400", "none", "none"])
-    argv = flags(
-        model=None, backend="endpoint", model_url=server.url, model_name="m", threads=1, num_samples=1
-    )
-    main(argv)
-    found = read_candidates(tmp_path / "work" / CANDIDATES)
-    assert [each.completion == "" for each in found] == [True, False, False, False, False]
-    assert "boxes/queries/boxes.jsonl:1#0: " in caplog.text
-    assert "refused, which counts as an empty answer" in caplog.text
-
-
 def test_a_relative_data_root_gives_the_same_ids(flags, data, tmp_path, monkeypatch):
     main(flags(num_samples=1))
     monkeypatch.chdir(data.parent)

@@ -75,13 +75,6 @@ def record(work) -> dict:
     return json.loads((work / "selection.json").read_text())
 
 
-def failure(run, capsys) -> str:
-    with pytest.raises(SystemExit) as caught:
-        run()
-    assert caught.value.code == 2
-    return capsys.readouterr().err
-
-
 def test_the_best_of_each_query_is_taken_and_of_equals_the_first(run, make_candidate):
     candidates = [make_candidate(sample=n, completion=f" say {n} \n") for n in range(4)]
     rows = run(candidates, [86, 95, 95, 90])
@@ -235,51 +228,49 @@ def test_the_record_adds_up(run, make_candidate, work):
     assert "12.7 % in the paper" in (work / "selection.md").read_text()
 
 
-def test_scores_that_are_missing_or_stale_are_refused(run, make_candidate, write_scores, work, capsys):
+def test_scores_that_are_missing_or_stale_are_refused(run, make_candidate, write_scores, work, refused):
     first, second = make_candidate(), make_candidate(sample=1)
-    assert "no such file" in failure(lambda: run([first]), capsys)
+    assert "no such file" in refused(lambda: run([first]))
     write_scores([first], [90])
-    error = failure(lambda: run([first, second]), capsys)
+    error = refused(lambda: run([first, second]))
     assert "the judge is not through: 1 of 2 candidates have no scores" in error
     write_scores([first, second], [90, 90])
     changed = make_candidate(sample=1, completion="other")
-    assert "1 of 2 scores are stale" in failure(lambda: run([first, changed]), capsys)
+    assert "1 of 2 scores are stale" in refused(lambda: run([first, changed]))
     assert not (work / "SFT_data").exists()
 
 
-def test_a_changed_image_makes_scores_stale(run, make_candidate, image, capsys):
+def test_a_changed_image_makes_scores_stale(run, make_candidate, image, refused):
     shown = [make_candidate("boxes/b.jsonl:1", image=image, shown=(40, 30))]
     run(shown, [90])
     Image.new("RGB", (40, 30), "green").save(image)
-    assert "stale" in failure(lambda: run(shown), capsys)
+    assert "stale" in refused(lambda: run(shown))
 
 
-def test_scores_of_two_judges_are_refused(run, make_candidate, work, write_scores, capsys):
+def test_scores_of_two_judges_are_refused(run, make_candidate, work, write_scores, refused):
     candidates = [make_candidate(sample=n) for n in range(2)]
     write_scores(candidates, [90, 90])
     rows = [json.loads(line) for line in (work / SCORES).read_text().splitlines()]
     (work / SCORES).write_text("".join(json.dumps({**row, "settings": row["id"]}) + "\n" for row in rows))
-    assert "several judges" in failure(lambda: run(candidates), capsys)
+    assert "several judges" in refused(lambda: run(candidates))
 
 
-def test_a_source_that_the_composition_lacks_is_named(run, make_candidate, capsys):
+def test_a_source_that_the_composition_lacks_is_named(run, make_candidate, refused):
     stranger = [make_candidate("elsewhere/e.jsonl:1")]
-    assert "source elsewhere is not in --config" in failure(lambda: run(stranger, [90]), capsys)
+    assert "source elsewhere is not in --config" in refused(lambda: run(stranger, [90]))
 
 
-def test_wrong_flags_are_one_line(run, make_candidate, tmp_path, work, capsys):
-    assert "expected a .jsonl file" in failure(
-        lambda: run([make_candidate()], [90], "--output", str(tmp_path / "a.json")), capsys
+def test_wrong_flags_are_one_line(run, make_candidate, tmp_path, work, refused):
+    assert "expected a .jsonl file" in refused(
+        lambda: run([make_candidate()], [90], "--output", str(tmp_path / "a.json"))
     )
     scored = (work / "candidates.jsonl").read_bytes()
-    assert "is what the examples are chosen from" in failure(
-        lambda: run([make_candidate()], [90], "--output", str(work / "." / "candidates.jsonl")), capsys
+    assert "is what the examples are chosen from" in refused(
+        lambda: run([make_candidate()], [90], "--output", str(work / "." / "candidates.jsonl"))
     )
     assert (work / "candidates.jsonl").read_bytes() == scored
     nowhere = str(tmp_path / "nowhere")
-    assert "no such directory" in failure(
-        lambda: run([make_candidate()], [90], "--output_dir", nowhere), capsys
-    )
+    assert "no such directory" in refused(lambda: run([make_candidate()], [90], "--output_dir", nowhere))
 
 
 def test_from_the_rule_judge_to_examples(run, make_candidate, write_candidates, work):

@@ -44,14 +44,8 @@ def rows(world, tmp_path_factory) -> Path:
 def run_flags(rows, tiny_base):
     def flags(output: Path, dataset: Path = rows) -> list[str]:
         return [
-            *(
-                "--config",
-                "configs/tiny/reject_sft.yaml",
-                "--model",
-                str(tiny_base),
-                "--dataset",
-                str(dataset),
-            ),
+            *("--config", "configs/tiny/reject_sft.yaml", "--model", str(tiny_base)),
+            *("--dataset", str(dataset)),
             *("--output_dir", str(output), "--max_steps", "2", "--logging_steps", "1"),
             *("--per_device_train_batch_size", "4", "--learning_rate", "1e-3", "--warmup_ratio", "0"),
         ]

@@ -62,12 +62,7 @@ def test_the_released_settings():
     )
     assert {
         name: reject[name] for name in ("max_steps", "learning_rate", "freeze_vit", "freeze_aligner")
-    } == {
-        "max_steps": 2000,
-        "learning_rate": 2e-7,
-        "freeze_vit": False,
-        "freeze_aligner": True,
-    }
+    } == {"max_steps": 2000, "learning_rate": 2e-7, "freeze_vit": False, "freeze_aligner": True}
     differing = {name for name in reject.keys() | normal.keys() if reject.get(name) != normal.get(name)}
     assert differing == {
         *("model", "dataset", "output_dir"),
@@ -348,13 +343,6 @@ def test_the_lock_covers_the_training(swift, sft_flags, tmp_path):
     run_sft("reject_sft", sft_flags())
 
 
-def test_checkpoints_of_nobody_are_left_alone(swift, sft_flags, tmp_path, capsys):
-    swift()
-    (tmp_path / "run/checkpoint-9").mkdir(parents=True)
-    assert "no manifest of a run" in fails(capsys, *sft_flags())
-    assert (tmp_path / "run/checkpoint-9").is_dir()
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -387,12 +375,8 @@ def test_wrong_flags_start_nothing(flags, message, swift, sft_flags, capsys):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("NPROC_PER_NODE", "abc"),
-        ("NPROC_PER_NODE", "0"),
-        ("NNODES", ""),
-        ("NODE_RANK", "-1"),
-        ("MAX_PIXELS", "0"),
-        ("MAX_PIXELS", "1e5"),
+        *(("NPROC_PER_NODE", "abc"), ("NPROC_PER_NODE", "0"), ("NNODES", ""), ("NODE_RANK", "-1")),
+        *(("MAX_PIXELS", "0"), ("MAX_PIXELS", "1e5")),
     ],
 )
 def test_wrong_variables_start_nothing(name, value, swift, sft_flags, capsys, monkeypatch):

@@ -179,7 +179,7 @@ def test_gpu_flags_are_noted_in_a_dry_run_on_a_cpu(root):
 
 def test_deepspeed_file_must_be_json(tmp_path):
     path = tmp_path / "zero.json"
-    for text, message in (("{not json", "not JSON"), ("[]", "must hold a JSON object")):
+    for text, message in (("{not json", "broken JSON"), ("[]", "expected a JSON object")):
         path.write_text(text)
         with pytest.raises(InputError, match=message):
             parse("--deepspeed", str(path))

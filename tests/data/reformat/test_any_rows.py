@@ -9,17 +9,8 @@ checked = settings(deadline=None, max_examples=60, suppress_health_check=[Health
 sides = st.sampled_from([1, 2, 3, 7, 40, 640, 4000])
 hostile = st.sampled_from(
     [
-        "<answer>",
-        "<answer>x",
-        "<img>",
-        "</think>",
-        '"',
-        "\n",
-        " \u2028 ",
-        "naïve\r\n",
-        "A. 1\nB. 2",
-        "#2",
-        "'",
+        *("<answer>", "<answer>x", "<img>", "</think>", '"', "\n", " \u2028 ", "naïve\r\n", "A. 1\nB. 2"),
+        *("#2", "'"),
     ]
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
@@ -56,19 +47,8 @@ values = (
     st.integers(-3, 40).map(str)
     | st.sampled_from(
         [
-            "0.5",
-            "1/2",
-            "\\frac{1}{2}",
-            "50%",
-            "30°",
-            "30",
-            "45^\\circ",
-            "\\sqrt{2}",
-            "2^0",
-            "1",
-            "1/0",
-            "yes",
-            "No",
+            *("0.5", "1/2", "\\frac{1}{2}", "50%", "30°", "30", "45^\\circ", "\\sqrt{2}", "2^0", "1"),
+            *("1/0", "yes", "No"),
         ]
     )
     | st.sampled_from(

@@ -23,17 +23,9 @@ def test_options_that_are_listed(problem, expected):
 @pytest.mark.parametrize(
     "problem",
     [
-        "",
-        "Which? (A) 30 (B) 40",
-        "Which?\nA: 30",
-        "Which?\nB: 30\nC: 40",
-        "Which?\nA: 30\nC: 40",
-        "Which?\nA: 30\nA: 40",
-        "Which?\nA: 30\nB: 40\nA: 50",
-        "Which?\nA: 30\n  and a bit\nB: 40",
-        "Which?\na: 30\nb: 40",
-        "Which?\nA:\nB:",
-        "Which?\nAB: 30\nCD: 40",
+        *("", "Which? (A) 30 (B) 40", "Which?\nA: 30", "Which?\nB: 30\nC: 40", "Which?\nA: 30\nC: 40"),
+        *("Which?\nA: 30\nA: 40", "Which?\nA: 30\nB: 40\nA: 50", "Which?\nA: 30\n  and a bit\nB: 40"),
+        *("Which?\na: 30\nb: 40", "Which?\nA:\nB:", "Which?\nAB: 30\nCD: 40"),
     ],
 )
 def test_other_problems(problem):

@@ -11,12 +11,7 @@ from curr_reft.tasks.math_values import differ, is_comparable, simple_value
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("7", 7),
-        ("-0.25", -0.25),
-        ("$3$ cm", 3),
-        ("x = 3", 3),
-        ("3/4", 0.75),
-        ("-\\frac{3}{4}", -0.75),
+        *(("7", 7), ("-0.25", -0.25), ("$3$ cm", 3), ("x = 3", 3), ("3/4", 0.75), ("-\\frac{3}{4}", -0.75)),
         ("2\\sqrt{2}/3", 2 * math.sqrt(2) / 3),
         ("√3", math.sqrt(3)),
         ("12π", 12 * math.pi),
@@ -30,21 +25,7 @@ def test_the_value_is_the_one_the_reward_reads(text, value):
     assert maths.compare(f"{value:.9f}", text) is maths.Verdict.EQUAL
 
 
-NOT_SIMPLE = [
-    "",
-    "-",
-    "yes",
-    "x",
-    "9, 10",
-    "50%",
-    "1 2",
-    "2\\frac{1}{2}",
-    "1/2\\pi",
-    "1/0",
-    "2^3",
-    "1+1",
-    "/2",
-]
+NOT_SIMPLE = "", "-", "yes", "x", "9, 10", "50%", "1 2", "2\\frac{1}{2}", "1/2\\pi", "1/0", "2^3", "1+1", "/2"
 TOO_LONG = ["9" * 10, "9" * 5000, "0.0000001"]
 
 

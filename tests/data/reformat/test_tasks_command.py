@@ -98,13 +98,12 @@ ROW = {"problem": "What?", "solution": "<answer>[1, 1, 9, 9]</answer>", "task": 
         ),
     ],
 )
-def test_bad_input_is_exit_code_2_and_one_line(root, tmp_path, monkeypatch, capsys, row, flags, message):
+def test_bad_input_is_exit_code_2_and_one_line(root, tmp_path, monkeypatch, refused, row, flags, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    with pytest.raises(SystemExit) as stopped:
-        main(["rows.jsonl", "--image_root", str(root), *flags])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        message in refused(lambda: main(["rows.jsonl", "--image_root", str(root), *flags])).splitlines()[-1]
+    )
     assert os.listdir(tmp_path) == ["rows.jsonl"]
 
 

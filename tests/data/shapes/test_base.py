@@ -76,7 +76,7 @@ def test_base_keeps_the_format_and_is_often_wrong(tiny_base, tmp_path):
             {"model_output": text, "example": {"solution": row["solution"]}, "truncated": False}
             for text, row in zip(sampled, rows, strict=True)
         ]
-        _, result = score_predictions(f"{task}_in", task, predictions)
+        _, result = score_predictions(f"{task}_in", predictions)
         assert result.format >= 0.9, task
         # 10 to 60 % are promised; 60 rows measure to within 13 points.
         assert result.low <= 0.6, task

@@ -8,18 +8,8 @@ from hypothesis import strategies as st
 _ODD = st.sampled_from(
     [
         *(None, True, False, 0, -1, 1.5, float("nan"), float("inf"), -1e308, 10**400, 10**18),
-        *(
-            "",
-            " ",
-            "\ud800",
-            "../../etc/passwd",
-            "/etc/passwd",
-            "</answer>",
-            "<image>",
-            "Answer:",
-            "\x00",
-            "3",
-        ),
+        *("", " ", "\ud800", "../../etc/passwd", "/etc/passwd", "</answer>", "<image>", "Answer:"),
+        *("\x00", "3"),
         *([], {}, [[]], [{}], [0, 0, 0, 0], [-5, -5, 10**6, 1], "\\boxed{", "The answer is ?"),
     ]
 )

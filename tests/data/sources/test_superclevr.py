@@ -81,11 +81,7 @@ def test_released_file(fixtures, check_written):
         ("answer", None, "answer: expected a whole number or a string or a boolean, found null"),
         ("question", "", "question: empty"),
         ("question_index", None, "question_index: expected a whole number or a string, found null"),
-        (
-            "image_filename",
-            "../a_025000.png",
-            "'../a_025000.png' is no path under the folder of the images",
-        ),
+        ("image_filename", "../a_025000.png", "'../a_025000.png' is no path under the folder of the images"),
         ("image_filename", "a.png", "image_filename: ends on no image number, which tells the split"),
     ],
 )

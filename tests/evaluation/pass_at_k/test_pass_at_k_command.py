@@ -196,11 +196,8 @@ BAD_FLAGS = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_FLAGS)
-def test_bad_flags_are_one_line_before_anything_is_asked(changes, message, flags, server, tmp_path, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(flags(**changes))
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
+def test_bad_flags_are_one_line_before_anything_is_asked(changes, message, flags, server, tmp_path, refused):
+    error = refused(lambda: main(flags(**changes)))
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert message in error
@@ -221,22 +218,17 @@ def test_bad_flags_are_one_line_before_anything_is_asked(changes, message, flags
         ),
     ],
 )
-def test_bad_rows_are_one_line_before_anything_is_asked(text, message, flags, rows, server, capsys):
+def test_bad_rows_are_one_line_before_anything_is_asked(text, message, flags, rows, server, refused):
     rows.write_text(text)
-    with pytest.raises(SystemExit) as caught:
-        main(flags())
-    assert caught.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refused(lambda: main(flags()))
     assert not server.requests
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"task_type": "open"}', '{"task_type": "nope", "k": null}'])
-def test_a_record_that_cannot_be_drawn_is_found_before_sampling(text, flags, server, tmp_path, capsys):
+def test_a_record_that_cannot_be_drawn_is_found_before_sampling(text, flags, server, tmp_path, refused):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/open_pass_at_k.json").write_text(text)
-    with pytest.raises(SystemExit):
-        main(flags())
-    error = capsys.readouterr().err
+    error = refused(lambda: main(flags()))
     assert "open_pass_at_k.json: " in error
     assert "move it away" in error
     assert not server.requests

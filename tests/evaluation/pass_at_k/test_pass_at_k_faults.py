@@ -1,7 +1,6 @@
 """Servers that fail, processes that are killed: no sample is lost, none is asked for or counted twice."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -141,15 +140,6 @@ def wait_until(condition) -> None:
         time.sleep(0.02)
 
 
-def test_half_a_line_of_a_killed_writer_is_asked_for_again(flags, server, saved, tmp_path):
-    main(flags())
-    path = tmp_path / "out/choice_samples.jsonl"
-    os.truncate(path, path.stat().st_size - 5)
-    main(flags())
-    check_complete(saved())
-    assert len(server.requests) == 13
-
-
 def test_items_are_begun_in_order_and_the_first_failure_is_raised():
     begun = []
 
@@ -203,14 +193,3 @@ def test_files_of_another_format_are_set_aside_and_said(flags, chat_server, save
     for name, row in old.items():
         assert saved(f"{name}.set-aside-1") == [row]
         assert f"{name}: 1 broken lines" in caplog.text
-
-
-def test_garbage_in_the_file_of_samples_is_set_aside(flags, server, saved, tmp_path):
-    main(flags())
-    path = tmp_path / "out/choice_samples.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    forged = lines[0].replace(b"#0", b"#999999", 1).replace(b'"digest": "', b'"digest": "x')
-    path.write_bytes(b"".join([b"\xff\xfe\n", forged, *lines]))
-    main(flags())
-    check_complete(saved())
-    assert len(server.requests) == 12

@@ -171,20 +171,6 @@ def test_another_prompt_is_another_judge(judged_flags, judge, saved, record, tmp
     assert len(saved("choice_judgements.jsonl.set-aside-1")) == asked
 
 
-@pytest.mark.parametrize("place", ["question", "gold", "answer"])
-def test_a_prompt_without_a_place_is_one_line(judged_flags, server, judge, tmp_path, capsys, place):
-    prompt = tmp_path / "prompt.txt"
-    prompt.write_text(" ".join(f"{{{{{each}}}}}" for each in ("question", "gold", "answer") if each != place))
-    with pytest.raises(SystemExit) as caught:
-        main(judged_flags(judge_prompt=prompt))
-    assert caught.value.code == 2
-    error = capsys.readouterr().err
-    assert f"--judge_prompt {prompt}: the place {{{{{place}}}}} is missing" in error
-    assert error.count("\n") == 1
-    assert not server.requests
-    assert not judge.requests
-
-
 def test_a_text_that_spells_a_place_stays_as_it_is(judged_flags, server, judge):
     server.answer = lambda body: "<answer>{{gold}}</answer>"
     main(judged_flags())

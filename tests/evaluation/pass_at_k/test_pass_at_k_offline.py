@@ -1,12 +1,8 @@
 """The command on weights in this process, the tiny base: no server, and the same samples by every route."""
 
-import json
-import time
 from itertools import islice
-from pathlib import Path
 
 import pytest
-from started_processes import start_processes
 
 from curr_reft.evaluation.pass_at_k.command import main
 
@@ -36,11 +32,6 @@ def offline(world, tiny_base, tmp_path):
     return make
 
 
-def completions(path: Path) -> dict[str, str]:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return {row["id"]: row["model_output"] for row in rows}
-
-
 def test_weights_are_sampled_judged_and_estimated(offline, saved, record, tiny_base, monkeypatch):
     main(offline())
     found = record()
@@ -64,26 +55,3 @@ def test_a_model_here_may_have_a_judge_elsewhere(offline, server, record):
     found = record()
     assert (found["judge"], found["judge_model"], found["unjudged"]) == ("llm", "j", 0)
     assert server.requests
-
-
-@pytest.mark.slow
-def test_neither_batches_nor_processes_nor_kills_change_a_sample(offline, tmp_path):
-    main(offline())
-    expected = completions(tmp_path / "out/choice_samples.jsonl")
-    argv, path = offline(output_dir=tmp_path / "two", batch_size=1), tmp_path / "two/choice_samples.jsonl"
-    processes = start_processes(main, argv, 2)
-    while not path.exists() or path.read_bytes().count(b"\n") < 4:
-        assert all(process.is_alive() for process in processes)
-        time.sleep(0.002)
-    for process in processes:
-        process.kill()
-        process.join()
-    before = path.read_text().rpartition("\n")[0]
-    processes = start_processes(main, argv, 2)
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert path.read_text().startswith(before)
-    assert completions(path) == expected
-    records = [json.loads((tmp_path / name / "choice_pass_at_k.json").read_text()) for name in ("out", "two")]
-    assert records[0]["k"] == records[1]["k"]

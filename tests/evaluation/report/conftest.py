@@ -21,10 +21,7 @@ def write_evaluation(tmp_path):
         for suite, accuracy in accuracies.items():
             task = SUITES[suite][0]
             solutions = {"detection": '{"bbox_2d": [4, 6, 30, 32]}', "classify": "cube, ball", "math": "7"}
-            example = {
-                "problem": "What is in the image?",
-                "solution": f"<answer>{solutions[task]}</answer>",
-            }
+            example = {"problem": "What is in the image?", "solution": f"<answer>{solutions[task]}</answer>"}
             made = (rows_of or {}).get(suite) or [
                 scored_row(number, task, int(number < round(accuracy * n)), number % 5 == 0, example)
                 for number in range(n)

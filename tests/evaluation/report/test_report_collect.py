@@ -107,8 +107,8 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
     curve = write_pass_at_k("p/judge_pass_at_k.json")
     whole_curve = curve.read_text()
     for path, change, message in [
-        (scores, "{", "not JSON that can be read"),
-        (scores, "[" * 100_000, "not JSON that can be read"),
+        (scores, "{", "broken JSON: "),
+        (scores, "[" * 100_000, "broken JSON: "),
         (scores, "[1]", "expected a JSON object, found list"),
         (scores, '{"accuracy": 1}', "scores: Field required"),
         (scores, '{"scores": {}}', "scores: Dictionary should have at least 1 item"),
@@ -125,7 +125,7 @@ def test_the_checks_name_file_and_field(write_evaluation, write_training, write_
         (state, '{"log_history": 3}', "log_history: Input should be a valid list"),
         (state, '{"log_history": [{"loss": 1}]}', "log_history: 0: Value error, expected the number"),
         (state.with_name("manifest.json"), "{}", "status: Field required"),
-        (state.with_name("manifest.json"), "[" * 100_000, "not JSON that can be read"),
+        (state.with_name("manifest.json"), "[" * 100_000, "broken JSON: "),
         (curve, '{"k": 3, "model": "m", "task_type": "open"}', "k: Input should be a valid list"),
         (curve, whole_curve.replace('"pass_at_k": 0.5', '"pass_at_k": 2'), "0: pass_at_k: Input"),
         (curve, whole_curve.replace('"low"', '"lower"', 1), "k: 0: low: Field required"),

@@ -11,7 +11,6 @@ from scored_rows import QWEN_3B
 from curr_reft.evaluation.report.command import main
 from curr_reft.evaluation.report.documents import PassAtK
 from curr_reft.evaluation.report.tables import pass_at_k_groups
-from curr_reft.files.tables import Table, to_markdown
 from curr_reft.files.text import visible
 
 IN = {"detection_in": 0.2, "classify_in": 0.5, "math_in": 0.3}
@@ -189,7 +188,7 @@ def test_the_json_is_strict_and_whole(everything):
 
     record = json.loads((everything / "results.json").read_text(), parse_constant=refuse)
     assert set(record) == {
-        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper"),
+        *("evaluations", "comparisons", "training", "pass_at_k", "general_benchmarks", "paper")
     }
     assert [each["name"] for each in record["evaluations"]] == ["+1", "-1", "=1+1", "@SUM(A1)"]
     assert record["evaluations"][0]["scores"]["math_in"]["accuracy"] == pytest.approx(0.3)
@@ -197,26 +196,26 @@ def test_the_json_is_strict_and_whole(everything):
     assert math.isclose(record["pass_at_k"][0]["k"][0]["pass_at_k"], 0.5)
 
 
-def test_markdown_shows_names_as_they_are():
-    names = [
-        "a|b",
-        "*x*",
-        "`c`",
-        "<script>",
-        "[a](http://x)",
-        "two\nlines",
-        "\u202eback",
-        "\ud800",
-        "$x$",
-        "&lt;",
+def test_columns_and_curves_are_those_of_the_log(write_training, report):
+    folder = write_training("run")
+    odd = {"list": [1], "huge": 10**400, "flag": True, "bell\x07": "\x07\ud800", "=1+1": "x" * 40_000}
+    log = [{"step": 1, "accuracy/counting": 0.25, **odd}, {"step": 2, "accuracy/counting": 0.5}]
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    output = report(folder)
+    assert "Accuracy reward by task over the steps of run: counting from 0.25 to 0.5" in (
+        output / "report.html"
+    ).read_text(encoding="utf-8")
+    sheet = openpyxl.load_workbook(output / "results.xlsx")["training"]
+    header, first, second = sheet.iter_rows()
+    assert [cell.value for cell in header] == [
+        *("name", "stage", "step", "accuracy/counting"),
+        *("list", "huge", "flag", "bell\\u0007", "=1+1"),
     ]
-    text = to_markdown(Table("t_t", ["model", "n"], [[name, "1"] for name in names]))
-    title, _, _, _, *rows = text.splitlines()
-    assert title == "**t\\_t**"
-    shown = [re.fullmatch(r"\| (.*) \| 1 \|", row)[1] for row in rows]
-    assert shown[:5] == ["a\\|b", "\\*x\\*", "\\`c\\`", "\\<script>", "[a\\](http://x)"]
-    assert shown[5:] == ["two lines", "\\u202eback", "\\ud800", "\\$x\\$", "\\&lt;"]
-    text.encode()
+    assert (first[3].value, first[3].number_format) == (0.25, "0.0%")
+    assert [cell.value for cell in first[4:8]] == ["[1]", str(10**400), "True", "\\u0007\\ud800"]
+    assert len(first[8].value) == 32_767
+    assert all(cell.data_type == "s" and cell.quotePrefix for cell in first[4:])
+    assert {cell.value for cell in second[4:]} == {None}
 
 
 def test_visible_text_is_all_there():

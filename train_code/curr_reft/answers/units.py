@@ -36,10 +36,7 @@ _TIMES = {
     "month": "个月",
     "yr": "year 年",
 }
-_ANGLES = {
-    r"^\circ": "deg degree 度",
-    "rad": "radian 弧度",
-}
+_ANGLES = {r"^\circ": "deg degree 度", "rad": "radian 弧度"}
 _MASSES = {
     "kg": "kilogram kilogramme 千克 公斤 Kg KG",
     "g": "gram gramme 克",

@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from curr_reft.data.image_copies import MAX_DISTANCE, HeldOutImages
 from curr_reft.data.mixture import load_mixture
 from curr_reft.data.schema import Example, Question, iter_questions
@@ -27,6 +24,7 @@ from curr_reft.data.suites import Suite, load_suites
 from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.tables import Table, console, to_rich
 from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
@@ -37,10 +35,6 @@ looks the same; the same text about another image. The last two are listed, and 
 drawings that differ in a number look the same as well."""
 _LEAKS = KINDS[:2]
 Alike = Callable[[Path], dict[Path, str]]
-
-
-def _by_path(path: Path) -> dict[Path, str]:
-    return {path: "image"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def read_suites(suites: Iterable[Suite], data_root: Path) -> tuple[dict[str, lis
 
 
 def find_overlaps(
-    train: Iterable[Example], suites: dict[str, list[Question]], alike: Alike = _by_path
+    train: Iterable[Example], suites: dict[str, list[Question]], alike: Alike = lambda path: {path: "image"}
 ) -> list[Overlap]:
     """The held-out rows that training rows give away, in the suites' order.
 
@@ -160,13 +154,17 @@ def summaries(overlaps: Sequence[Overlap], suites: dict[str, list[Question]]) ->
 
 
 def _table(overlaps: Sequence[Overlap], suites: dict[str, list[Question]], data_root: Path) -> Table:
-    table = Table(title="Held-out rows that training rows give away")
-    for name in ("training file", "suite", "rows", *KINDS):
-        table.add_column(name, overflow="fold")
-    for (file, suite), found in counts(overlaps).items():
-        name = os.path.relpath(file, data_root)
-        table.add_row(name, suite, str(len(suites[suite])), *(str(found[kind]) for kind in KINDS))
-    return table
+    rows = [
+        [
+            os.path.relpath(file, data_root),
+            suite,
+            str(len(suites[suite])),
+            *(str(found[kind]) for kind in KINDS),
+        ]
+        for (file, suite), found in counts(overlaps).items()
+    ]
+    columns = ["training file", "suite", "rows", *KINDS]
+    return Table("Held-out rows that training rows give away", columns, rows, names=2)
 
 
 @command
@@ -199,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = HeldOutImages(held_out, arguments.max_distance)
     images.compare(example.image for example in train)
     overlaps = find_overlaps(train, suites, images.copies_of)
-    Console().print(_table(overlaps, suites, data_root))
+    console().print(to_rich(_table(overlaps, suites, data_root)))
     if arguments.report is not None:
         with replacing(arguments.report) as file:
             file.writelines(json.dumps(vars(overlap)) + "\n" for overlap in overlaps)

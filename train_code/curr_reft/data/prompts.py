@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 from transformers import ProcessorMixin
@@ -17,24 +17,12 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from curr_reft.boxes import BoxFrame, Size, rescale_boxes_in_text
 from curr_reft.data.images import budget_size, fit_to_budget, open_image
+from curr_reft.data.schema import Example, Query
 from curr_reft.stages import Asking, ImageBudget, Stage
 from curr_reft.tasks.registry import asking_of, find_task
 
 # What servers take, whatever they count in.
 _SEED_BITS = 31
-
-
-class Row(Protocol):
-    """An `Example`, or a `Query` that may lack image and solution."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def problem(self) -> str: ...
-    @property
-    def solution(self) -> str | None: ...
-    @property
-    def image(self) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +69,7 @@ class Request:
 
 
 def request(
-    row: Row,
+    row: Example | Query,
     stage: Stage,
     task: str | None,
     stored: Size | None,

@@ -5,15 +5,14 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
+from curr_reft.files.json import Row
 from curr_reft.files.text import surrogate_fault, visible
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 _LISTED = 20
 
 

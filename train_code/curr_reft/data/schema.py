@@ -6,7 +6,6 @@ What is wrong in a file is found here, with its place, and not in the middle of 
 """
 
 import functools
-import json
 import logging
 import os
 import re
@@ -30,6 +29,7 @@ from curr_reft.data.row_fields import (
     text_of,
 )
 from curr_reft.errors import InputError
+from curr_reft.files.json import read_json
 from curr_reft.files.json_lines import BrokenLine, read_json_lines
 from curr_reft.tasks.registry import find_task
 
@@ -185,16 +185,7 @@ class _Ids:
 
 
 def _read_array(path: Path) -> list[Any]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason}), so not a JSON file") from error
-    # A ValueError that is no JSONDecodeError comes from an integer of thousands of digits.
-    except (ValueError, RecursionError) as error:
-        hint = "a file with one object a line must be named .jsonl"
-        raise InputError(f"{path}: broken JSON: {error} ({hint})") from error
+    rows = read_json(path, hint="a file with one object a line must be named .jsonl")
     if not isinstance(rows, list):
         raise InputError(f"{path}: expected an array of rows, found {kind(rows)}")
     return rows

@@ -18,10 +18,11 @@ from types import MappingProxyType
 
 from tqdm import tqdm
 
-from curr_reft.data.rows import Row, write_rows
+from curr_reft.data.rows import write_rows
 from curr_reft.data.schema import iter_objects, place
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.json import Row
 from curr_reft.files.json_lines import BrokenLine
 from curr_reft.files.manifest import sha256_of
 

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from curr_reft.data.prompts import Request
 from curr_reft.evaluation.backends.endpoint import EndpointError
 from curr_reft.evaluation.backends.generation import Backend, Completion
-from curr_reft.files.journal import Row, append, recover
+from curr_reft.files.journal import append, recover
+from curr_reft.files.json import Row
 from curr_reft.processes import ProcessGroup
 
 logger = logging.getLogger(__name__)

@@ -94,10 +94,7 @@ def compare(a: Path, b: Path, seed: int = 42) -> dict[str, Comparison]:
 
 
 def paired(
-    strict: np.ndarray,
-    tolerant: np.ndarray | None = None,
-    released: np.ndarray | None = None,
-    seed: int = 42,
+    strict: np.ndarray, tolerant: np.ndarray | None = None, released: np.ndarray | None = None, seed: int = 42
 ) -> Comparison:
     """The comparison of `[n, 2]` scores of 0 and 1, a row's of A and of B, by each of the scorings."""
     gained = strict[:, 1] - strict[:, 0]

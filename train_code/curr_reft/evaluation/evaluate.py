@@ -28,10 +28,10 @@ from curr_reft.evaluation.scores_file import add_scores, read_scores, scores_tab
 from curr_reft.evaluation.scoring import score_predictions
 from curr_reft.files.atomic import replacing
 from curr_reft.files.journal import sole_writer
+from curr_reft.files.json import Row
 from curr_reft.files.manifest import sha256_of
 from curr_reft.files.tables import console, to_rich
 from curr_reft.processes import ProcessGroup, process_group
-from curr_reft.rewards.annotate import Row
 
 logger = logging.getLogger(__name__)
 

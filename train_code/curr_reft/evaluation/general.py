@@ -75,13 +75,6 @@ _ALL_DIFFER = (
 )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    record = read_object(path)
-    if not isinstance(record.get("results"), dict):
-        raise InputError(f"{path}: not a results file of lmms-eval (no `results`)")
-    return record
-
-
 def find_results(directory: Path, model: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The results files below a folder, newest first: their names begin with the time.
 
@@ -92,7 +85,9 @@ def find_results(directory: Path, model: str) -> Iterator[tuple[Path, dict[str, 
     if not paths:
         raise InputError(f"--harness_results {directory}: holds no results of lmms-eval")
     for path in paths:
-        record = _read(path)
+        record = read_object(path)
+        if not isinstance(record.get("results"), dict):
+            raise InputError(f"{path}: not a results file of lmms-eval (no `results`)")
         if record.get("model_name") != model:
             raise InputError(f"{path}: results of {record.get('model_name')}, not of --model {model}")
         yield path, record

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curr_reft.files import journal
+from curr_reft.files.json import Row
 
 
 class Verdict(NamedTuple):
@@ -45,13 +46,13 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def judgement_row(judgement: Judgement, names: Sequence[str]) -> journal.Row:
+def judgement_row(judgement: Judgement, names: Sequence[str]) -> Row:
     """What `judgement_of` reads back; `names` are those of the scores."""
     fields = {name: getattr(judgement, name) for name in Judgement.__slots__ if name != "scores"}
     return {**(judgement.scores or dict.fromkeys(names)), **fields}
 
 
-def judgement_of(row: journal.Row, names: Sequence[str]) -> Judgement:
+def judgement_of(row: Row, names: Sequence[str]) -> Judgement:
     """The judgement that a row of a file holds.
 
     Raises:
@@ -98,7 +99,7 @@ class Judgements:
         """
         self._path, self._names, self._judge, self._settings = path, names, judge, settings
 
-        def key_of(row: journal.Row) -> str | None:
+        def key_of(row: Row) -> str | None:
             found = judgement_of(row, names)
             holds = found.settings == settings and digests.get(found.id, found.digest) == found.digest
             return found.id if holds and not (ask_again and found.rejected is not None) else None

@@ -12,7 +12,8 @@ from pathlib import Path
 from curr_reft.data.prompts import Request, seed_of
 from curr_reft.evaluation.answers import Answers
 from curr_reft.evaluation.models import EvaluatedModel, find_models
-from curr_reft.files.journal import Row, sole_writer
+from curr_reft.files.journal import sole_writer
+from curr_reft.files.json import Row
 from curr_reft.files.manifest import sha256_of
 from curr_reft.processes import ProcessGroup
 

@@ -15,8 +15,9 @@ from scipy.stats import binomtest
 from curr_reft.answers.reading import READINGS
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.json import Row
 from curr_reft.rewards import released_evaluation
-from curr_reft.rewards.annotate import Row, add_scores, annotate_file, required
+from curr_reft.rewards.annotate import add_scores, annotate_file, required
 from curr_reft.rewards.format import score_format
 from curr_reft.tasks.registry import add_tasks_flag, scorings
 from curr_reft.tasks.score import Score, incidents

@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
+from curr_reft.files.json import Row
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 
 

@@ -141,14 +141,10 @@ def _checkpoint(folder: Path, name: str) -> Checkpoint:
     step = checkpoint_step(folder.absolute())
     owner = folder.absolute() if step is None else folder.absolute().parent
     is_run = any((place / "trainer_state.json").is_file() for place in (folder, owner))
-    if step is None:
-        step = _steps_of_run(folder)
-    return Checkpoint(name, folder, step, base, owner if is_run else None)
-
-
-def _steps_of_run(folder: Path) -> int | None:
     state = folder / "trainer_state.json"
-    return read_object(state).get("global_step") if state.is_file() else None
+    if step is None and state.is_file():
+        step = read_object(state).get("global_step")
+    return Checkpoint(name, folder, step, base, owner if is_run else None)
 
 
 def _named_base(folder: Path) -> Path | None:

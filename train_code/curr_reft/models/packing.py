@@ -23,11 +23,13 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from curr_reft.models.attention import GroupLayout, use_group_attention
-from curr_reft.models.padded_rows import Row, groups_of
+from curr_reft.models.padded_rows import PaddedRow, groups_of
 from curr_reft.models.vision_tower import FAMILIES
 
 
-def pack(rows: Sequence[Row], rope_index: Callable[..., tuple[torch.Tensor, torch.Tensor]]) -> dict[str, Any]:
+def pack(
+    rows: Sequence[PaddedRow], rope_index: Callable[..., tuple[torch.Tensor, torch.Tensor]]
+) -> dict[str, Any]:
     """The model's inputs for one sequence of these rows, what it predicts (`shift_labels`) and where.
 
     Args:

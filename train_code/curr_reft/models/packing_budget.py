@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 from curr_reft.errors import InputError
-from curr_reft.models.padded_rows import Row, groups_of
+from curr_reft.models.padded_rows import PaddedRow, groups_of
 
 
-def packed_tokens(rows: Iterable[Row]) -> int:
+def packed_tokens(rows: Iterable[PaddedRow]) -> int:
     """Length of the sequence that packs these rows."""
     return sum(
         len(group[0].prompt) - 1 + sum(len(row.completion) for row in group) for group in groups_of(rows)
@@ -27,7 +27,7 @@ def check_budget(max_tokens: int, prompt: int, completion: int) -> None:
         )
 
 
-def split_rows(rows: Sequence[Row], max_tokens: int | None) -> list[list[Row]]:
+def split_rows(rows: Sequence[PaddedRow], max_tokens: int | None) -> list[list[PaddedRow]]:
     """Cut rows into parts of at most `max_tokens` packed tokens; a group that is cut repeats its prompt.
 
     Raises:
@@ -35,7 +35,7 @@ def split_rows(rows: Sequence[Row], max_tokens: int | None) -> list[list[Row]]:
     """
     if max_tokens is None:
         return [list(rows)]
-    parts: list[list[Row]] = [[]]
+    parts: list[list[PaddedRow]] = [[]]
     for row in rows:
         check_budget(max_tokens, len(row.prompt), len(row.completion))
         if packed_tokens([*parts[-1], row]) > max_tokens:
@@ -44,7 +44,7 @@ def split_rows(rows: Sequence[Row], max_tokens: int | None) -> list[list[Row]]:
     return parts
 
 
-def split_further(parts: Sequence[list[Row]], count: int) -> list[list[Row]]:
+def split_further(parts: Sequence[list[PaddedRow]], count: int) -> list[list[PaddedRow]]:
     """Halve the parts with most rows until there are `count`, as many as the process with most has."""
     parts = list(parts)
     while len(parts) < count:

@@ -11,7 +11,7 @@ from trl.trainer.utils import split_pixel_values_by_grid
 
 
 @dataclass(frozen=True)
-class Row:
+class PaddedRow:
     """A prompt with one completion, without padding."""
 
     group: int
@@ -27,7 +27,7 @@ class Row:
     image_grid_thw: torch.Tensor | None
     """Patches of each image along time, height and width `[images, 3]`."""
 
-    def same_prompt(self, other: "Row") -> bool:
+    def same_prompt(self, other: "PaddedRow") -> bool:
         """Whether both rows ask the same about the same images."""
         if not torch.equal(self.prompt, other.prompt):
             return False
@@ -40,7 +40,7 @@ class Row:
 
 def rows_of(
     input_ids: torch.Tensor, attention_mask: torch.Tensor, completion_length: int, fields: dict[str, Any]
-) -> list[Row]:
+) -> list[PaddedRow]:
     """The rows of a padded batch, numbered by prompt.
 
     Args:
@@ -53,12 +53,12 @@ def rows_of(
     given = {name: value for name, value in fields.items() if value is not None}
     images = split_pixel_values_by_grid(given) if "pixel_values" in given else {}
     token_types = given.get("mm_token_type_ids", torch.zeros_like(input_ids))
-    rows: list[Row] = []
+    rows: list[PaddedRow] = []
     for index, present in enumerate(attention_mask.bool()):
         prompt, completion = present.clone(), present.clone()
         prompt[-completion_length:] = False
         completion[:-completion_length] = False
-        row = Row(
+        row = PaddedRow(
             group=index,
             prompt=input_ids[index, prompt],
             completion=input_ids[index, completion],
@@ -72,7 +72,7 @@ def rows_of(
     return rows
 
 
-def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
+def groups_of(rows: Iterable[PaddedRow]) -> list[list[PaddedRow]]:
     """Rows in a row that share a prompt, together."""
     return [list(group) for _, group in groupby(rows, key=attrgetter("group"))]
 

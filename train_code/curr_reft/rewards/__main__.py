@@ -11,8 +11,9 @@ from pathlib import Path
 from curr_reft.answers.reading import READINGS, Reading
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.json import Row
 from curr_reft.rewards import paper
-from curr_reft.rewards.annotate import Row, annotate_file, required
+from curr_reft.rewards.annotate import annotate_file, required
 from curr_reft.rewards.variants import VARIANTS
 from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import add_tasks_flag

@@ -10,10 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from curr_reft.errors import InputError
+from curr_reft.files.json import Row
 from curr_reft.files.json_lines import BrokenLine, read_json_lines
 from curr_reft.tasks.score import MATH_TIMEOUT, Score, incidents
-
-Row = dict[str, Any]
 
 
 def annotate_file(path: Path, score_row: Callable[[Row], dict[str, Score]], explain: bool) -> None:

@@ -8,13 +8,10 @@ is unpublished; ours is ``judge_prompt.txt``. `--judge llm` asks a model behind 
 import argparse
 import json
 import logging
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curr_reft.errors import InputError, command
@@ -32,6 +29,7 @@ from curr_reft.files import journal
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import environment
+from curr_reft.files.tables import Table, console, to_rich
 from curr_reft.self_improvement import rule_judge
 from curr_reft.self_improvement.judged import PLACES, content_digests, image_digests, judge_by_model
 from curr_reft.self_improvement.records import CANDIDATES, JUDGE, SCORES, read_candidates
@@ -73,24 +71,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         with replacing(flags.output_dir / JUDGE) as file:
             file.write(json.dumps(record, indent=2) + "\n")
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
-    console.print(build_table(found, name))
+    console().print(to_rich(build_table(found, name)))
     logger.info("wrote %s", path)
 
 
 def build_table(judgements: Sequence[Judgement], judge: str) -> Table:
     """How many were judged, the mean of each criterion, and how many have no scores for which reason."""
-    table = Table(title=f"{len(judgements)} candidates, judged by {judge}", title_justify="left")
-    table.add_column("")
-    table.add_column("candidates", justify="right")
-    table.add_column("mean", justify="right")
     scores = [judgement.scores for judgement in judgements if judgement.scores is not None]
+    rows = []
     for name in (*CRITERIA, TOTAL):
         mean = f"{sum(each[name] for each in scores) / len(scores):.1f}" if scores else "-"
-        table.add_row(name, str(len(scores)), mean)
+        rows.append([name, str(len(scores)), mean])
     for reason, count in Counter(each.rejected for each in judgements if each.rejected).most_common():
-        table.add_row(f"rejected: {reason}", str(count), "-")
-    return table
+        rows.append([f"rejected: {reason}", str(count), "-"])
+    return Table(f"{len(judgements)} candidates, judged by {judge}", ["", "candidates", "mean"], rows)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -12,18 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from curr_reft.errors import InputError, command
 from curr_reft.files import journal
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import environment, sha256_of
+from curr_reft.files.tables import console, to_rich
 from curr_reft.self_improvement.judged import content_digests, image_digests
 from curr_reft.self_improvement.records import CANDIDATES, SCORES, read_candidates, read_judgements
 from curr_reft.self_improvement.select_rows import write_examples
 from curr_reft.self_improvement.selection import check_judgements, select
 from curr_reft.self_improvement.sources import load_composition
-from curr_reft.self_improvement.statistics import build_table, write_statistics
+from curr_reft.self_improvement.statistics import selection_table, write_statistics
 from curr_reft.sft.images import default_image_dir
 
 logger = logging.getLogger(__name__)
@@ -60,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             **environment(),
         }
         write_statistics(flags.output_dir, settings, selection, composition)
-    console = Console(width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False)
-    console.print(build_table(selection, composition, judge.judge))
+    console(140).print(to_rich(selection_table(selection, composition, judge.judge)))
     logger.info("wrote %d examples to %s", len(selection.chosen), flags.output)
     for source in composition.sources:
         if short := source.quota - selection.counts[source.name].selected:

@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from curr_reft.data.leaks import normalised
@@ -123,9 +122,11 @@ def select(
         ]
         if fit:
             found.append(max(fit, key=lambda each: (each.total, -each.candidate.sample)))
-    above = sorted(
-        (each for each in found if each.total > composition.threshold), key=partial(_rank, seed=seed)
-    )
+
+    def rank(best: _Best) -> tuple[float, str]:
+        return -best.total, hashlib.sha256(f"{seed} {best.candidate.query}".encode()).hexdigest()
+
+    above = sorted((each for each in found if each.total > composition.threshold), key=rank)
     taken: defaultdict[str, list[_Best]] = defaultdict(list)
     quotas = {source.name: source.quota for source in composition.sources}
     asked: set[tuple[str, str | None]] = set()
@@ -157,8 +158,3 @@ def why_not(candidate: Candidate, judgement: Judgement) -> str | None:
         except InputError:
             return MISREAD
     return reason
-
-
-def _rank(best: _Best, seed: int) -> tuple[float, str, str]:
-    drawn = hashlib.sha256(f"{seed} {best.candidate.query}".encode()).hexdigest()
-    return -best.total, drawn, best.candidate.query

@@ -1,16 +1,15 @@
 """What a selection came to: a record as JSON, a table of its sources as CSV, Markdown and on a screen."""
 
-import csv
-import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import pandas as pd
 
 from curr_reft.files.atomic import replacing
+from curr_reft.files.tables import Table, markdown_text, to_markdown
 from curr_reft.self_improvement.selection import Selection
 from curr_reft.self_improvement.sources import Composition
 from curr_reft.self_improvement.statistics_figure import draw_selection
@@ -21,16 +20,7 @@ COLUMNS = (
     *("source", "domain", "queries", "candidates", "rejected", "above_threshold", "duplicates"),
     *("quota", "selected", "shortfall", "selection_rate"),
 )
-_SUMS = (
-    "queries",
-    "candidates",
-    "rejected",
-    "above_threshold",
-    "duplicates",
-    "quota",
-    "selected",
-    "shortfall",
-)
+_SUMS = COLUMNS[2:-1]
 
 
 def source_rows(selection: Selection, composition: Composition) -> list[dict[str, Any]]:
@@ -91,8 +81,8 @@ def write_statistics(
     }
     text = {
         "json": json.dumps(record, indent=2, allow_nan=False) + "\n",
-        "csv": _csv(rows),
-        "md": _markdown(rows, composition.threshold, settings["judge"]),
+        "csv": pd.DataFrame(_with_sums(rows), columns=COLUMNS).to_csv(index=False, lineterminator="\n"),
+        "md": _markdown(rows, selection_table(selection, composition, settings["judge"])),
     }
     for suffix, content in text.items():
         with replacing(directory / f"selection.{suffix}") as file:
@@ -102,57 +92,33 @@ def write_statistics(
         figure.savefig(file, format="png", dpi=160)
 
 
-def build_table(selection: Selection, composition: Composition, judge: str) -> Table:
+def selection_table(selection: Selection, composition: Composition, judge: str) -> Table:
     """A row per source and one of their sums."""
-    table = Table(title=f"Selected: total above {composition.threshold:g} by {judge}", title_justify="left")
-    rows = source_rows(selection, composition)
-    for name, justify in zip(COLUMNS, ("left", "left", *["right"] * 9), strict=True):
-        table.add_column(_header(name), justify=justify, no_wrap=name == "source")
-    for row in rows:
-        table.add_row(*_cells(row))
-    table.add_section()
-    table.add_row(*_cells({"source": "all", "domain": "", **totals(rows)}))
-    return table
+    cells = []
+    for row in _with_sums(source_rows(selection, composition)):
+        *told, rate = (row[name] for name in COLUMNS)
+        texts = [f"{cell:,}" if isinstance(cell, int) else cell for cell in told]
+        cells.append([*texts, _percent(rate)])
+    title = f"Selected: total above {composition.threshold:g} by {judge}"
+    return Table(title, [name.replace("_", " ") for name in COLUMNS], cells, names=2)
+
+
+def _with_sums(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [*rows, {"source": "all", "domain": "", **totals(rows)}]
 
 
 def _rate(row: dict[str, Any]) -> float | None:
     return row["selected"] / row["queries"] if row["queries"] else None
 
 
-def _header(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    *cells, rate = (row[name] for name in COLUMNS)
-    texts = [f"{cell:,}" if isinstance(cell, int) else cell for cell in cells]
-    return [*texts, _percent(rate)]
-
-
 def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{100 * rate:.1f} %"
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in (*rows, {"source": "all", "domain": "", **totals(rows)}):
-        writer.writerow(
-            {**row, "selection_rate": "" if row["selection_rate"] is None else row["selection_rate"]}
-        )
-    return file.getvalue()
-
-
-def _markdown(rows: Sequence[dict[str, Any]], threshold: float, judge: str) -> str:
+def _markdown(rows: Sequence[dict[str, Any]], table: Table) -> str:
     total = totals(rows)
     lines = [
-        f"# Selection above {threshold:g}, judged by {judge}",
-        "",
-        _line(map(_header, COLUMNS)),
-        _line(("---", "---", *["---:"] * 9)),
-        *(_line(_cells(row)) for row in rows),
-        _line(f"**{cell}**" if cell else "" for cell in _cells({"source": "all", "domain": "", **total})),
+        to_markdown(table),
         "",
         "Above threshold, duplicates and selected count queries; candidates and rejected count answers. The"
         " rate is that of queries.",
@@ -167,9 +133,7 @@ def _markdown(rows: Sequence[dict[str, Any]], threshold: float, judge: str) -> s
     ]
     if total["rejected_by_reason"]:
         lines += ["", "Candidates that can be no example:", ""]
-        lines += [f"- {reason}: {count:,}" for reason, count in total["rejected_by_reason"].items()]
+        lines += [
+            f"- {markdown_text(reason)}: {count:,}" for reason, count in total["rejected_by_reason"].items()
+        ]
     return "\n".join(lines) + "\n"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -28,7 +28,7 @@ _SHOWN_FAULTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CheckedRow:
     """A row whose form is right, where it stands, and its images' paths."""
 
     id: str
@@ -109,7 +109,7 @@ def check_file(
     return CheckedFile(path, sha256_of(path), len(rows), text_only, tokens, warnings)
 
 
-def _read(path: Path) -> tuple[list[Row], list[str]]:
+def _read(path: Path) -> tuple[list[CheckedRow], list[str]]:
     if path.suffix != ".jsonl":
         raise InputError(f"{path}: expected a .jsonl file, one row a line")
     rows, faults, count = [], [], 0
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[list[Row], list[str]]:
         where = place(path, number)
         try:
             row = read_row(value)
-            rows.append(Row(where, row, tuple(image_path(image) for image in row.images)))
+            rows.append(CheckedRow(where, row, tuple(image_path(image) for image in row.images)))
         except (BadRowError, ImageError) as error:
             faults.append(f"{where}: {error}")
     if not count:
@@ -146,7 +146,7 @@ def _refuse(path: Path, faults: Sequence[str]) -> None:
 
 
 def _image_warnings(
-    rows: Sequence[Row], decoded_images: dict[Path, DecodedImage], max_pixels: int | None
+    rows: Sequence[CheckedRow], decoded_images: dict[Path, DecodedImage], max_pixels: int | None
 ) -> list[str]:
     turned, transparent, shrunk = [], [], []
     for row in rows:

@@ -14,13 +14,13 @@ from curr_reft.stages import STAGES, Asking, ImageBudget
 from curr_reft.tasks.registry import known_tasks
 
 if TYPE_CHECKING:
-    from curr_reft.sft.check import Row
+    from curr_reft.sft.check import CheckedRow
 
 _NO_IMAGE = Path("no image")
 _THREADS = 8
 
 
-def leaks_of(rows: Sequence["Row"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
+def leaks_of(rows: Sequence["CheckedRow"], suites: Path, data_root: Path) -> tuple[list[str], list[str]]:
     """Rows that are about a held-out image, or ask a held-out question without one; and suites not read.
 
     An image is known again by its path and its pixels, those that a stage shrinks it to as well, whatever

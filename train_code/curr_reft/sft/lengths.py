@@ -13,7 +13,7 @@ from curr_reft.models.processor import load_processor
 from curr_reft.sft.messages import MessageRow
 
 if TYPE_CHECKING:
-    from curr_reft.sft.check import Row
+    from curr_reft.sft.check import CheckedRow
 
 _PLACEHOLDER = "<|vision_start|><|image_pad|><|vision_end|>"
 _BATCH = 256
@@ -23,7 +23,7 @@ _MIN_PIXELS = 4 * _PIXELS_OF_TOKEN
 
 
 def row_tokens(
-    rows: Sequence["Row"],
+    rows: Sequence["CheckedRow"],
     sizes: Mapping[Path, Size],
     model: str,
     system: str | None,

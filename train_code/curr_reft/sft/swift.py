@@ -22,14 +22,7 @@ _ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-sft"
 _TRAINING_SCRIPT = "swift/cli/sft.py"
 _SET_UP = "make its environment with 'bash scripts/setup.sh'"
 _PACKAGES = (
-    "ms-swift",
-    "transformers",
-    "torch",
-    "trl",
-    "accelerate",
-    "deepspeed",
-    "peft",
-    "datasets",
+    *("ms-swift", "transformers", "torch", "trl", "accelerate", "deepspeed", "peft", "datasets"),
     "flash-attn",
 )
 _ASK_VERSIONS = """

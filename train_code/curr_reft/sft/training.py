@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command, out_of_room
 from curr_reft.files.journal import sole_writer
@@ -81,7 +80,7 @@ def _start_swift(run: SftRun, lock: int | None) -> int:
         error = StoppedError(f"stopped by {received.name}; the same command {where}")
         status = "stopped"
     else:
-        end = _end_of(log)
+        end = log.read_bytes()[-_LOG_END:].decode("utf-8", "replace")
         told = f"swift ended with exit code {code}; what it printed is in {log}"
         error, status = None, "failed"
         if diverged := re.search(rf"{DIVERGED}(.+)", end):
@@ -94,12 +93,6 @@ def _start_swift(run: SftRun, lock: int | None) -> int:
         raise error
     sys.stderr.write(f"error: {told}\n")
     return code
-
-
-def _end_of(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _LOG_END))
-        return file.read().decode("utf-8", "replace")
 
 
 @command

@@ -22,6 +22,7 @@ from trl import GRPOConfig, ModelConfig
 from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
 from curr_reft.files.cli import CommandParser
+from curr_reft.files.json import read_object
 from curr_reft.files.yaml import read_mapping
 from curr_reft.tasks.registry import load_task_file
 from curr_reft.training.stopping import GRACE_SECONDS
@@ -55,8 +56,7 @@ class DataArguments:
     )
     strict_prompt_length: bool = field(default=False, metadata={"help": "Stop on a too long prompt instead."})
     allow_missing_images: bool = field(
-        default=False,
-        metadata={"help": "Drop rows whose image is missing or unreadable, and say how many."},
+        default=False, metadata={"help": "Drop rows whose image is missing or unreadable, and say how many."}
     )
     drop_bad_boxes: bool = field(
         default=False,
@@ -84,8 +84,7 @@ class DataArguments:
         default_factory=list, metadata={"help": "Python files that define tasks of your own."}
     )
     reward_variant: Literal["paper", "released"] = field(
-        default="paper",
-        metadata={"help": "The paper's rewards, or the released code's with their quirks."},
+        default="paper", metadata={"help": "The paper's rewards, or the released code's with their quirks."}
     )
     min_pixels: int | None = field(default=None, metadata={"help": "Smallest image the processor hands on."})
     max_pixels: int | None = field(default=None, metadata={"help": "Largest image the processor hands on."})
@@ -104,11 +103,7 @@ class ModelArguments(ModelConfig):
     """TRL's model flags, with the released name `--torch_dtype` beside `--dtype`."""
 
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
-        default="float32",
-        metadata={
-            "aliases": ["--torch_dtype"],
-            "help": "Type the weights are loaded in.",
-        },
+        default="float32", metadata={"aliases": ["--torch_dtype"], "help": "Type the weights are loaded in."}
     )
 
     def __post_init__(self) -> None:
@@ -234,7 +229,7 @@ class CurriculumConfig(GRPOConfig):
         self.per_device_eval_batch_size *= self.num_generations_eval or self.num_generations
         if self.deepspeed is not None:
             self.deepspeed = found_file(self.deepspeed)
-            _check_deepspeed_file(self.deepspeed)
+            read_object(Path(self.deepspeed))
             self.deepspeed_file = self.deepspeed
         if not torch.cuda.is_available():
             self._fit_to_cpu()
@@ -265,17 +260,6 @@ class CurriculumConfig(GRPOConfig):
 
         PartialState(backend="gloo")
         self.accelerator_config = {"use_configured_state": True}
-
-
-def _check_deepspeed_file(path: str) -> None:
-    try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--deepspeed {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"--deepspeed {path}: not JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise InputError(f"--deepspeed {path}: must hold a JSON object")
 
 
 class _Parser(HfArgumentParser):

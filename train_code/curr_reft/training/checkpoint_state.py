@@ -15,12 +15,7 @@ KEEP_VARIABLE = "CURR_REFT_RESUMABLE_CHECKPOINTS"
 """Tells a process that other commands start how many checkpoints keep their state; 0 for all."""
 # Of a checkpoint, what only a run that goes on needs. DeepSpeed's folder is the one that `latest` names.
 _STATE = (
-    "optimizer.*",
-    "scheduler.pt",
-    "scaler.pt",
-    "rng_state*.pth",
-    "latest",
-    "global_step*",
+    *("optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "latest", "global_step*"),
     "zero_to_*.py",
 )
 

@@ -17,8 +17,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
 from curr_reft.models.vision_tower import FAMILIES
 from curr_reft.training.arguments import CurriculumConfig, ModelArguments, parse_arguments
-from curr_reft.training.memory_parts import FLOAT32, MemoryPlan, Sharing, Work, plan_memory
-from curr_reft.training.memory_shape import shape_of
+from curr_reft.training.memory_parts import FLOAT32, MemoryPlan, Sharing, Work, plan_memory, shape_of
 
 logger = logging.getLogger(__name__)
 

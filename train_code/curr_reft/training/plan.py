@@ -143,11 +143,7 @@ def _checkpoints(config: CurriculumConfig) -> str:
 
 
 def print_plan(
-    plan: Plan,
-    config: CurriculumConfig,
-    processor: ProcessorMixin,
-    data: DataArguments,
-    console: Console,
+    plan: Plan, config: CurriculumConfig, processor: ProcessorMixin, data: DataArguments, console: Console
 ) -> None:
     """Print the plan: rows, what was dropped, arithmetic, one prompt, and the rewards of two answers."""
     facts: dict[str, str] = {}

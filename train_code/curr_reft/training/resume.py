@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,13 @@ class Start:
         for path in self.torn:
             shutil.rmtree(path)
         if self.passed_over:
-            aside = _free_name(output_dir / "earlier-start")
+            names = (output_dir / f"earlier-start-{number}" for number in count(1))
+            aside = next(path for path in names if not path.exists())
             aside.mkdir()
             for path in self.passed_over:
                 path.rename(aside / path.name)
-            names = ", ".join(path.name for path in self.passed_over)
-            logger.warning("%s: %s, whose steps are done again, now in %s", output_dir, names, aside.name)
+            moved = ", ".join(path.name for path in self.passed_over)
+            logger.warning("%s: %s, whose steps are done again, now in %s", output_dir, moved, aside.name)
 
 
 def started(checkpoint: str | None, changes: dict[str, list[Any]]) -> dict[str, Any]:
@@ -241,10 +243,3 @@ def _check_state(checkpoint: Path, counts: list[int], record: dict[str, Any]) ->
         raise InputError(
             f"{checkpoint}: holds the optimizer state of {there}, from which none {asked} can go on"
         )
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (named := path.with_name(f"{path.name}-{number}")).exists():
-        number += 1
-    return named

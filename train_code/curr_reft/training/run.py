@@ -19,20 +19,11 @@ from curr_reft.data.schema import Example
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.json import read_object
-from curr_reft.files.manifest import (
-    checkpoints_below,
-    mark_ended,
-    mark_finished,
-    sha256_of,
-    write_manifest,
-)
+from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finished, sha256_of, write_manifest
 from curr_reft.files.tables import console
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
-from curr_reft.models.weights import (
-    local_folder,
-    weights_fault,
-)
+from curr_reft.models.weights import local_folder, weights_fault
 from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.functions import reward_files, reward_functions
 from curr_reft.stages import Stage

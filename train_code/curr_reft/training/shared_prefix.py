@@ -13,7 +13,7 @@ from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, uns
 
 from curr_reft.models.packing import add_packed_forward, pack, unsupported_reason
 from curr_reft.models.packing_budget import split_further, split_rows
-from curr_reft.models.padded_rows import Row, groups_of, padded, rows_of
+from curr_reft.models.padded_rows import PaddedRow, groups_of, padded, rows_of
 from curr_reft.models.vision_tower import quicken
 from curr_reft.training.rollouts import distinct, once_per_image, once_per_prompt
 
@@ -175,7 +175,7 @@ class SharedPrefixTrainer(GRPOTrainer):
         self._metrics[mode]["shared_prefix/packed"].append(together / len(rows))
         return log_probs, padded(torch.cat([output.entropy[0] for output in outputs]), mask), None
 
-    def _parts(self, rows: Sequence[Row]) -> list[list[Row]]:
+    def _parts(self, rows: Sequence[PaddedRow]) -> list[list[PaddedRow]]:
         """The rows of each packed sequence of one forward pass, as many sequences on every process."""
         parts = split_rows(rows, self._max_packed_tokens)
         if self._max_packed_tokens is not None:

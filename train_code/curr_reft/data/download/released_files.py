@@ -66,12 +66,9 @@ EXPECTED = (
     *(
         RowFile(f"grpo_data/train/{path}", optional=True)
         for path in (
-            "judge/judge_math_test.jsonl",
-            "judge/addition_coco_judge_v2.jsonl",
-            "judge/judge_detection_coco_train.jsonl",
-            "judge/judge_detection_coco_test.jsonl",
-            "open/openr1_8k/math_math_val.jsonl",
-            "open/cocop_3k_2task/detection_coco_train.jsonl",
+            *("judge/judge_math_test.jsonl", "judge/addition_coco_judge_v2.jsonl"),
+            *("judge/judge_detection_coco_train.jsonl", "judge/judge_detection_coco_test.jsonl"),
+            *("open/openr1_8k/math_math_val.jsonl", "open/cocop_3k_2task/detection_coco_train.jsonl"),
             "open/cocog_3k_2task/detection_coco_train.jsonl",
             "open/coco2017_vqa/coco_vqa_coco_vqa_train.jsonl",
             "open/coco2017_vqa/coco_vqa_coco_vqa_val.jsonl",

@@ -20,8 +20,9 @@ from curr_reft.answers.region import extract_answer
 from curr_reft.boxes import Size
 from curr_reft.data.reformat.grouping import blocks
 from curr_reft.data.reformat.questions import OPTIONS, Choice, choices, judgements, label_choices, shuffled
-from curr_reft.data.rows import BadRecord, Row, make_row
+from curr_reft.data.rows import BadRecord, make_row
 from curr_reft.data.schema import Example
+from curr_reft.files.json import Row
 from curr_reft.tasks.classification import Labels
 from curr_reft.tasks.distractors import Distractors, OpenRow
 from curr_reft.tasks.math import Letters, Values

@@ -1,10 +1,9 @@
-"""What every builder needs of a raw annotation file: its JSON, checked fields, image paths and boxes.
+"""What every builder needs of a raw annotation file: checked fields, image paths and boxes.
 
 What is wrong with one record is a `RecordError`, which a builder turns into a `BadRecord`; what is wrong with
 a whole file is an `InputError`.
 """
 
-import json
 import math
 from collections.abc import Container
 from pathlib import Path, PurePosixPath
@@ -36,33 +35,6 @@ _KINDS = {
 
 class RecordError(ValueError):
     """A record cannot become a row; the message says which field and how, the caller adds where."""
-
-
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
-
-    Raises:
-        InputError: when it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (at byte {error.start})") from error
-
-
-def read_json(path: Path) -> Any:
-    """The document of a JSON file.
-
-    Raises:
-        InputError: when it cannot be read or is no JSON.
-    """
-    try:
-        return json.loads(read_text(path))
-    # A ValueError that is no JSONDecodeError comes from an integer of thousands of digits.
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON: {error}") from error
 
 
 def records(document: Any, key: str, path: Path) -> list[Any]:

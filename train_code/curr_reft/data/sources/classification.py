@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from curr_reft.data.rows import Row, make_row
+from curr_reft.data.rows import make_row
 from curr_reft.data.sources.annotations import RecordError
+from curr_reft.files.json import Row
 
 PROBLEM = (
     "Which of these categories appear in the picture: {names}? Answer with their names, separated by commas."

@@ -11,19 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.answers.labels import parse_labels
-from curr_reft.data.rows import BadRecord, Row, write_rows
-from curr_reft.data.sources.annotations import (
-    RecordError,
-    by_id,
-    image_path,
-    known_id,
-    read_json,
-    records,
-    text,
-)
+from curr_reft.data.rows import BadRecord, write_rows
+from curr_reft.data.sources.annotations import RecordError, by_id, image_path, known_id, records, text
 from curr_reft.data.sources.classification import classification_row
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
+from curr_reft.files.json import Row, read_json
 
 SUPERCATEGORIES = (
     *("person", "vehicle", "outdoor", "animal", "accessory", "sports"),

@@ -15,10 +15,11 @@ from typing import Any
 from curr_reft.answers.expressions import to_latex
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.verdicts import parse_yes_no
-from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
-from curr_reft.data.sources.annotations import RecordError, field, image_path, read_json, text
+from curr_reft.data.rows import BadRecord, make_row, write_rows
+from curr_reft.data.sources.annotations import RecordError, field, image_path, text
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
+from curr_reft.files.json import Row, read_json
 
 logger = logging.getLogger(__name__)
 

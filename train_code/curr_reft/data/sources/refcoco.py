@@ -9,10 +9,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
+from curr_reft.data.rows import BadRecord, make_row, write_rows
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.data.sources.refer import read_expressions
 from curr_reft.errors import command
+from curr_reft.files.json import Row
 
 
 def refcoco_rows(

@@ -21,12 +21,12 @@ from curr_reft.data.sources.annotations import (
     image_path,
     image_size,
     known_id,
-    read_json,
     records,
     text,
 )
 from curr_reft.data.sources.plain_pickle import read_plain_pickle
 from curr_reft.errors import InputError
+from curr_reft.files.json import read_json
 
 PROBLEM = "Please provide the bounding box coordinate of the region this sentence describes: {sentence}."
 """The wording of InternVL's RefCOCO data and of the released detection rows."""

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from curr_reft.boxes import THOUSANDTHS, Size, round_box, scale_box
 from curr_reft.data.images import budget_size
-from curr_reft.data.rows import BadRecord, Row, write_rows
+from curr_reft.data.rows import BadRecord, write_rows
 from curr_reft.data.sources.annotations import PixelBox
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.data.sources.refer import read_expressions
 from curr_reft.errors import command
+from curr_reft.files.json import Row
 from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import find_task
 

@@ -11,18 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from curr_reft.answers.counts import parse_number
-from curr_reft.data.rows import BadRecord, Row, make_row, write_rows
-from curr_reft.data.sources.annotations import (
-    RecordError,
-    field,
-    identifier,
-    image_path,
-    read_json,
-    records,
-    text,
-)
+from curr_reft.data.rows import BadRecord, make_row, write_rows
+from curr_reft.data.sources.annotations import RecordError, field, identifier, image_path, records, text
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import command
+from curr_reft.files.json import Row, read_json
 from curr_reft.files.json_lines import BrokenLine, read_json_lines
 
 COUNT_ALL = "How many different items are there in the image?"

@@ -12,11 +12,12 @@ from xml.parsers.expat import ExpatError
 
 import xmltodict
 
-from curr_reft.data.rows import BadRecord, Row, write_rows
-from curr_reft.data.sources.annotations import RecordError, field, image_path, read_text, text
+from curr_reft.data.rows import BadRecord, write_rows
+from curr_reft.data.sources.annotations import RecordError, field, image_path, text
 from curr_reft.data.sources.classification import classification_row
 from curr_reft.data.sources.flags import builder_parser
 from curr_reft.errors import InputError, command
+from curr_reft.files.json import Row, read_text
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -8,7 +8,6 @@ measured and adds 0.2 to one of the curves.)
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from curr_reft.data.images import check_images
@@ -32,6 +30,7 @@ from curr_reft.evaluation.pass_at_k.judge import PLACES, judge_by_model, judge_b
 from curr_reft.evaluation.pass_at_k.results import build_table, read_records, write_results
 from curr_reft.evaluation.sampling import Samples, sample
 from curr_reft.files.manifest import environment, sha256_of
+from curr_reft.files.tables import console, to_rich
 from curr_reft.processes import process_group
 from curr_reft.rewards import paper
 from curr_reft.stages import STAGES
@@ -70,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "k = %s: not all problems have so many judged samples; the mean of the others may be far off",
             ", ".join(map(str, partly)),
         )
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False, highlight=False)
-    console.print(build_table(record, estimates))
+    console().print(to_rich(build_table(record, estimates)))
     logger.info("wrote %s", flags.output_dir)
 
 

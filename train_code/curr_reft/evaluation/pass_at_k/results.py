@@ -1,18 +1,18 @@
 """What a measurement writes: a table as CSV, a record as JSON, and the figure of all task types there are."""
 
-import csv
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import pandas as pd
 
 from curr_reft.errors import InputError
 from curr_reft.evaluation.pass_at_k.estimator import PassAtK
 from curr_reft.evaluation.pass_at_k.figure import draw_curves
 from curr_reft.evaluation.report.documents import read_pass_at_k
 from curr_reft.files.atomic import replacing
+from curr_reft.files.tables import Table
 from curr_reft.stages import STAGES
 
 Record = dict[str, Any]
@@ -39,9 +39,7 @@ def write_results(directory: Path, record: Record, estimates: list[PassAtK]) -> 
     """
     task_type, points = record["task_type"], [asdict(estimate) for estimate in estimates]
     with replacing(_path(directory, task_type, "csv")) as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(PassAtK)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(points)
+        pd.DataFrame(points).to_csv(file, index=False, lineterminator="\n")
     with replacing(_path(directory, task_type, "json")) as file:
         file.write(json.dumps({**record, "k": points}, indent=2, allow_nan=False) + "\n")
     figure = draw_curves(list(read_records(directory).values()))
@@ -53,18 +51,14 @@ def write_results(directory: Path, record: Record, estimates: list[PassAtK]) -> 
 def build_table(record: Record, estimates: list[PassAtK]) -> Table:
     """pass@k in percent with its 95 % interval, a row per k."""
     title = f"pass@k in percent, {record['task_type']}, {record['model']}, judged by {record['judge']}"
-    table = Table(title=title, title_justify="left", min_width=min(len(title), 100))
-    for column in ("k", "pass@k", "95 % interval", "problems"):
-        table.add_column(column, justify="right")
+    rows = []
     for estimate in estimates:
         cells = ["-", "-"]
         if estimate.pass_at_k is not None:
-            cells = [
-                f"{100 * estimate.pass_at_k:.1f}",
-                f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}",
-            ]
-        table.add_row(str(estimate.k), *cells, str(estimate.problems))
-    return table
+            interval = f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"
+            cells = [f"{100 * estimate.pass_at_k:.1f}", interval]
+        rows.append([str(estimate.k), *cells, str(estimate.problems)])
+    return Table(title, ["k", "pass@k", "95 % interval", "problems"], rows, names=0)
 
 
 def _path(directory: Path, task_type: str, suffix: str) -> Path:

@@ -230,12 +230,10 @@ def read_benchmarks(name: str, path: Path) -> Benchmarks:
 
 
 def _read_json(path: Path) -> Record:
-    return read_object(path, parse_constant=lambda _: None, parse_float=_finite)
+    def finite(text: str) -> float | None:
+        return number if math.isfinite(number := float(text)) else None
 
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
+    return read_object(path, parse_constant=lambda _: None, parse_float=finite)
 
 
 def _check(kind: type[Kind], path: Path, fields: Record) -> Kind:

@@ -126,8 +126,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             fault = "not a JSON object"
         elif _waits(row):
             pass
-        elif row.get("strict") not in (0, 1) or row.get("released") not in (0, 1):
-            fault = "no strict and released score"
+        elif "strict" not in row or any(row.get(name, 0) not in (0, 1) for name in _SCORINGS):
+            fault = "no score of 0 or 1"
         elif not isinstance(row.get("model_output"), str) or not isinstance(row.get("example"), dict):
             fault = "no model_output or no example"
         if fault:

@@ -14,7 +14,7 @@ from curr_reft.evaluation.report.charts import (
     training_charts,
 )
 from curr_reft.evaluation.report.documents import Evaluation, TrainingRun
-from curr_reft.evaluation.report.gallery import Shelf, shelves
+from curr_reft.evaluation.report.gallery import shelves
 from curr_reft.evaluation.report.record import Report
 from curr_reft.evaluation.report.svg import Chart
 from curr_reft.files.html import render_template
@@ -67,7 +67,11 @@ def to_page(report: Report) -> str:
         benchmarks=tables.benchmark_table(
             findings.benchmarks, paper.rows_beside(findings.benchmarks, evaluations)
         ),
-        galleries=_galleries(report),
+        galleries=[
+            (each.name, list(shelves(each, report.examples, report.data_root)))
+            for each in report.shown
+            if report.examples
+        ],
         facts=[
             provenance.model_table(evaluations),
             provenance.data_table(evaluations),
@@ -88,15 +92,6 @@ def checkpoint_series(evaluations: Sequence[Evaluation]) -> list[tuple[str, list
             name = series[0].name.removesuffix(series[0].directory.name).rstrip("/")
             found.append((name or folder.resolve().name, series))
     return found
-
-
-def _galleries(report: Report) -> list[tuple[str, list[Shelf]]]:
-    if not report.examples:
-        return []
-    return [
-        (evaluation.name, list(shelves(evaluation, report.examples, report.data_root)))
-        for evaluation in report.shown
-    ]
 
 
 def _training_title(run: TrainingRun) -> str:

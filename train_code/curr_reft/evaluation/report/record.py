@@ -31,7 +31,7 @@ def record(report: Report) -> dict[str, Any]:
     findings = report.findings
     return {
         "evaluations": [
-            {"name": each.name, "directory": str(each.directory), **without(each.record, "name")}
+            {**each.record, "name": each.name, "directory": str(each.directory)}
             for each in findings.evaluations
         ],
         "comparisons": [
@@ -51,7 +51,7 @@ def record(report: Report) -> dict[str, Any]:
             }
             for run in findings.training
         ],
-        "pass_at_k": [{"name": each.name, **without(each.record, "name")} for each in findings.pass_at_k],
+        "pass_at_k": [{**each.record, "name": each.name} for each in findings.pass_at_k],
         "general_benchmarks": [each.model_dump() for each in findings.benchmarks],
         "paper": paper_record(report),
     }
@@ -76,8 +76,3 @@ def paper_record(report: Report) -> dict[str, Any]:
         "caveat": paper.CAVEAT,
         "remarks": paper.remarks(findings.evaluations),
     }
-
-
-def without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
-    """The mapping less one key."""
-    return {name: value for name, value in mapping.items() if name != key}

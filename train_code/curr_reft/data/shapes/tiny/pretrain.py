@@ -50,7 +50,7 @@ DESCRIBED_SHAPES = 5
 VISION_STEPS = 200
 VISION_LEARNING_RATE = 1e-3
 
-Row = tuple[Image.Image, str, str]
+Sample = tuple[Image.Image, str, str]
 """An image, a prompt and the completion to learn."""
 
 
@@ -107,7 +107,7 @@ def pretrain_vision(
         progress.set_postfix(loss=f"{loss.item():.3f}")
 
 
-def description_rows(rng: random.Random, count: int) -> list[Row]:
+def description_rows(rng: random.Random, count: int) -> list[Sample]:
     """Images like the curriculum's, described shape by shape in reading order."""
     rows = []
     for _ in range(count):
@@ -121,7 +121,7 @@ def description_rows(rng: random.Random, count: int) -> list[Row]:
     return rows
 
 
-def location_rows(rng: random.Random, count: int) -> list[Row]:
+def location_rows(rng: random.Random, count: int) -> list[Sample]:
     """Images like the curriculum's, with shapes to find by name, in any order."""
     rows = []
     for _ in range(count):
@@ -139,7 +139,7 @@ def _question_scene(rng: random.Random, full_share: float) -> Scene:
     return sample_scene(rng, IN_DOMAIN if rng.random() < full_share else EASY)
 
 
-def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
+def loose_box_rows(rng: random.Random, count: int) -> list[Sample]:
     """Detection questions answered by half a cell around the middle of the right one, too small a box."""
     rows = []
     for _ in range(count):
@@ -153,7 +153,7 @@ def loose_box_rows(rng: random.Random, count: int) -> list[Row]:
     return rows
 
 
-def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row]:
+def question_rows(rng: random.Random, count: int, full_share: float) -> list[Sample]:
     """Questions of one stage, so that their lengths are alike, `full_share` of them about full images."""
     stage = rng.choices(list(STAGE_WEIGHTS), list(STAGE_WEIGHTS.values()))[0]
     rows = []
@@ -166,7 +166,7 @@ def question_rows(rng: random.Random, count: int, full_share: float) -> list[Row
     return rows[:count]
 
 
-def encode(processor: ProcessorMixin, rows: list[Row]) -> dict[str, torch.Tensor]:
+def encode(processor: ProcessorMixin, rows: list[Sample]) -> dict[str, torch.Tensor]:
     """Tokenise rows with labels on the completion alone (prompt and padding are -100)."""
     end = processor.tokenizer.eos_token
     texts = [render_prompt(processor, prompt) + completion + end for _, prompt, completion in rows]
@@ -190,16 +190,16 @@ class Phase:
     steps: int
     planned: int
     learning_rate: float
-    rows: Callable[[random.Random, float], list[Row]]
+    rows: Callable[[random.Random, float], list[Sample]]
     floor: float = 0.1
     tower: float = 0.3
 
 
-def _describe_then_ask(rng: random.Random, done: float) -> list[Row]:
+def _describe_then_ask(rng: random.Random, done: float) -> list[Sample]:
     return description_rows(rng, 32) if rng.random() < 0.8 - 0.7 * done else question_rows(rng, 48, 0.15)
 
 
-def _locate_and_ask(rng: random.Random, done: float) -> list[Row]:
+def _locate_and_ask(rng: random.Random, done: float) -> list[Sample]:
     return location_rows(rng, 32) if rng.random() < 0.6 else question_rows(rng, 48, 0.4)
 
 
