@@ -17,7 +17,7 @@ ROOT=$(realpath -m "${DATA_ROOT:-$HERE/grpo_sft_data/grpo_data}")
 TRAIN=${TRAIN:-2700} VAL=${VAL:-300} TEST=${TEST:-1000} TEST_MATH=${TEST_MATH:-200} SEED=${SEED:-42}
 ALL=$ROOT/all_rows OPEN=$ROOT/train/open JUDGE=$ROOT/train/judge CHOICE=$ROOT/train/choice
 COCO=$OPEN/coco_3k_2task MATH=$OPEN/openr1_8k
-DROP=${DROP_BAD_ROWS:+--drop_bad_rows}
+DROP=(${DROP_BAD_ROWS:+--drop_bad_rows})
 PATH=$HERE/.venv/bin:$PATH
 
 for FILE in "refcoco/refs(unc).p" refcoco/instances.json math/train_samples_all_tuning.json math/qa_tuning.json \
@@ -36,13 +36,13 @@ for FOLDER in coco/train2014 mathv360k geo170k; do
 done
 
 source_rows() { # BUILDER FLAGS...
-    python -m "curr_reft.data.sources.$1" "${@:2}" $DROP
+    python -m "curr_reft.data.sources.$1" "${@:2}" "${DROP[@]}"
 }
 split() {
     python -m curr_reft.data.split "$@" --seed "$SEED" --image_root "$ROOT"
 }
 tasks() { # OPEN_ROWS JUDGE_FILE CHOICE_FILE FLAGS...
-    python -m curr_reft.data.reformat "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" $DROP "${@:4}"
+    python -m curr_reft.data.reformat "$1" --image_root "$ROOT" --judge "$2" --choice "$3" --seed "$SEED" "${DROP[@]}" "${@:4}"
 }
 
 echo "== detection: RefCOCO" >&2

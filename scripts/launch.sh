@@ -27,7 +27,7 @@ if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
 fi
 STAGES=$(python -m curr_reft.stages)
 if ! grep -qx "$STAGE" <<<"$STAGES"; then
-    echo "error: unknown stage '$STAGE': one of" $STAGES >&2
+    echo "error: unknown stage '$STAGE': one of ${STAGES//$'\n'/ }" >&2
     exit 2
 fi
 PREVIOUS=$(grep -x -B 1 "$STAGE" <<<"$STAGES" | sed '$d')

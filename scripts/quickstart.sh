@@ -35,7 +35,7 @@ SCORES=("base=$OUTPUT/scores/base")
 for STAGE in $(python -m curr_reft.stages); do
     if ! grep -qs '"status": "finished"' "$OUTPUT/$STAGE/manifest.json"; then
         echo "== training $STAGE" >&2
-        OMP_NUM_THREADS=1 bash scripts/launch.sh tiny $STAGE --seed "$SEED" --data_seed "$SEED"
+        OMP_NUM_THREADS=1 bash scripts/launch.sh tiny "$STAGE" --seed "$SEED" --data_seed "$SEED"
     fi
     evaluate "${STAGE#stage?_}" "$OUTPUT/$STAGE"
     SCORES+=("${STAGE#stage?_}=$OUTPUT/scores/${STAGE#stage?_}")
@@ -46,10 +46,11 @@ if ! grep -qs '"status": "finished"' "$OUTPUT/reject_sft/manifest.json"; then
     echo "== sampling, judging and selecting the model's own answers" >&2
     IMPROVEMENT=$OUTPUT/self_improvement
     REJECT=$OUTPUT/SFT_data/reject/cat_all_formatted.jsonl
-    OMP_NUM_THREADS=1 MODEL=$OUTPUT/$LAST CONFIG=configs/self_improvement/shapes.yaml JUDGE=rule \
+    TRAINED=$OUTPUT/$LAST
+    OMP_NUM_THREADS=1 MODEL=$TRAINED CONFIG=configs/self_improvement/shapes.yaml JUDGE=rule \
         OUTPUT=$IMPROVEMENT DATA=$REJECT bash scripts/self_improvement.sh --max_new_tokens 80 --seed "$SEED"
     echo "== fine-tuning on them" >&2
-    python train_code/sft/reject_sft.py --config configs/tiny/reject_sft.yaml --model "$OUTPUT/$LAST" \
+    python train_code/sft/reject_sft.py --config configs/tiny/reject_sft.yaml --model "$TRAINED" \
         --dataset "$REJECT" --output_dir "$OUTPUT/reject_sft" --seed "$SEED" \
         --held_out_suites configs/eval/shapes.yaml --data_root "$DATA_ROOT" >"$OUTPUT/reject_sft.log" 2>&1 ||
         { tail -n 20 "$OUTPUT/reject_sft.log" >&2 && exit 1; }

@@ -19,7 +19,7 @@ from curr_reft.training.run import prepare, run_stage
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
 MIXTURES = sorted(ROOT.glob("configs/data/*/*.yaml"))
-SCRIPTS = sorted(ROOT.glob("scripts/**/*.sh"))
+SCRIPTS = sorted([*ROOT.glob("scripts/**/*.sh"), *ROOT.glob("scripts/**/*.sbatch")])
 STAGE_SCRIPTS = sorted(ROOT.glob("scripts/qwen*/stage*.sh"))
 ENVIRONMENT = ("MODEL", "DATA_ROOT", "OUTPUT", "NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "NPROC")
 SOURCES = {"judge": "judge_{}", "choice": "choice_{}", "open": "{}"}
@@ -100,6 +100,12 @@ def test_run_configuration_writes_the_objective_out(path):
 def test_shell_script_parses(script):
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     assert os.access(script, os.X_OK)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shell_scripts_pass_shellcheck():
+    result = subprocess.run(["shellcheck", *SCRIPTS], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ PLAIN = Sharing(
 HALF = replace(PLAIN, deepspeed=True, weight_bytes=2, trained_bytes=2, compute_bytes=2)
 WORK = Work(tokens=596 + 4 * 256, patches=2052, predicted=4 * 256, cached=4 * (596 + 256))
 LORA = ModelArguments(use_peft=True, lora_target_modules=["q_proj", "v_proj"])
+LORA_EVERYWHERE = ModelArguments(use_peft=True, lora_target_modules=["all-linear"], lora_dropout=0.0)
 
 
 def config_3b(**text):
@@ -87,12 +88,22 @@ def test_known_sizes(shape_3b):
     assert shared.gathered_to_learn == 2 * 10**9
 
 
-@pytest.mark.parametrize("way", ["float32", "bfloat16", "autocast"])
+@pytest.mark.parametrize(
+    ("way", "arguments"),
+    [
+        *((way, ModelArguments()) for way in ("float32", "bfloat16", "autocast")),
+        ("bfloat16", LORA_EVERYWHERE),
+        ("bfloat16", LORA),
+    ],
+    ids=["float32", "bfloat16", "autocast", "LoRA", "LoRA on two"],
+)
 @pytest.mark.parametrize(("rows", "words", "side"), [(4, 60, 84), (8, 100, 28), (4, 10, 280)])
-def test_activations_are_what_torch_saves(way, rows, words, side, tiny_base):
+def test_activations_are_what_torch_saves(way, arguments, rows, words, side, tiny_base):
     processor = load_processor(str(tiny_base))
     dtype = torch.bfloat16 if way == "bfloat16" else torch.float32
     model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=dtype).train()
+    if arguments.use_peft:
+        model = get_peft_model(model, get_peft_config(arguments)).get_base_model()
     inputs = processor(
         text=[render_prompt(processor, "red circle " * words)] * rows,
         images=[Image.new("RGB", (side, side))] * rows,
@@ -118,8 +129,17 @@ def test_activations_are_what_torch_saves(way, rows, words, side, tiny_base):
     unit = 4 if way == "float32" else 2
     sharing = replace(PLAIN, compute_bytes=unit, weight_bytes=dtype.itemsize, autocast=way == "autocast")
     work = Work(inputs["input_ids"].numel(), len(inputs["pixel_values"]), predicted=0, cached=0)
-    shape = shape_of(AutoConfig.from_pretrained(tiny_base), ModelArguments())
+    shape = shape_of(AutoConfig.from_pretrained(tiny_base), arguments)
     assert plan_memory(shape, sharing, work).activations == pytest.approx(measured, rel=0.15)
+
+
+def test_dropout_of_an_adapter_keeps_what_it_dropped(tiny_base):
+    config = AutoConfig.from_pretrained(tiny_base)
+    plain, dropping = (
+        plan_memory(shape_of(config, arguments), PLAIN, WORK).activations
+        for arguments in (LORA_EVERYWHERE, replace(LORA_EVERYWHERE, lora_dropout=0.05))
+    )
+    assert dropping > plain
 
 
 def test_zero_spreads_what_its_stage_spreads(shape_3b):

@@ -75,6 +75,28 @@ PRESETS = {
             memory_ratio={(4, 256): 0.5, (8, 256): 0.5, (4, 128): 0.5, (8, 128): 0.5},
         ),
     ),
+    # For trying what measures, not for measuring.
+    "tiny": Preset(
+        text={
+            "hidden_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "intermediate_size": 96,
+            "vocab_size": 600,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
+        },
+        vision={
+            "depth": 2,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 48,
+            "out_hidden_size": 64,
+            "fullatt_block_indexes": [1],
+        },
+        dtype=torch.float32,
+        shapes=((2, 8),),
+    ),
     # https://huggingface.co/Qwen/Qwen2.5-VL-3B-Instruct/blob/main/config.json
     "3b": Preset(
         text={

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
 from trl import get_peft_config
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
@@ -30,6 +31,8 @@ class Tower:
     intermediate: int
     ends: int = 0
     """What is kept before the first and after the last layer."""
+    adapted: int = 0
+    """Inputs of what has an adapter, of all layers together; each adapter keeps its own."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class ModelShape:
     parameters: int
     """All of them, a LoRA adapter's included."""
     trained: int
+    frozen: bool
+    """Whether nothing but an adapter is trained."""
+    dropout: bool
+    """Whether the adapter has dropout, which keeps what it dropped."""
     head: int
     """Of the matrix that gives the logits, where it is trained."""
     vocabulary: int
@@ -71,18 +78,39 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
     inner = vision.intermediate_size if hasattr(vision, "intermediate_size") else width * vision.mlp_ratio
     pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     parameters = list(network.parameters())
+    merged = vision.spatial_merge_size**2
+    adapted = {
+        # The merger's inputs are of so many patches each.
+        name: each.in_features // (merged if ".merger." in name else 1)
+        for name, each in network.named_modules()
+        if isinstance(each, LoraLayer)
+    }
+    vision_adapted = sum(width for name, width in adapted.items() if ".visual." in name)
     return ModelShape(
         parameters=sum(each.numel() for each in parameters),
         trained=sum(each.numel() for each in parameters if each.requires_grad),
+        frozen=model.use_peft,
+        dropout=model.use_peft and model.lora_dropout > 0,
         head=head.numel() if head.requires_grad else 0,
         vocabulary=text.vocab_size,
         keys=keys,
         text=Tower(
-            text.num_hidden_layers, text.hidden_size, 3 * text.hidden_size + 2 * keys, text.intermediate_size
+            text.num_hidden_layers,
+            text.hidden_size,
+            3 * text.hidden_size + 2 * keys,
+            text.intermediate_size,
+            adapted=sum(adapted.values()) - vision_adapted,
         ),
         # Queries, keys and values are one tensor, kept whole; the merger has a norm and a layer of its own.
-        vision=Tower(vision.depth, width, 7 * width, int(inner), ends=pixels + 6 * width),
-        patches_per_token=vision.spatial_merge_size**2,
+        vision=Tower(
+            vision.depth,
+            width,
+            7 * width,
+            int(inner),
+            ends=2 * width if model.use_peft else pixels + 6 * width,
+            adapted=vision_adapted,
+        ),
+        patches_per_token=merged,
     )
 
 
@@ -214,8 +242,8 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
         reference=0 if sharing.host_weights else reference,
         gradients=0 if sharing.host_optimizer else gradients,
         optimizer=0 if sharing.host_optimizer else optimizer,
-        activations=_kept(shape.text, work.tokens, sharing)
-        + _kept(shape.vision, work.patches, sharing)
+        activations=_kept(shape, shape.text, work.tokens, sharing)
+        + _kept(shape, shape.vision, work.patches, sharing)
         + copies,
         head=min(work.predicted, TOKEN_CHUNK_SIZE)
         * min(shape.vocabulary, _CHUNKED_LOGPROB_CHUNK_SIZE)
@@ -229,15 +257,22 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
     )
 
 
-def _kept(tower: Tower, tokens: int, sharing: Sharing) -> int:
+def _kept(shape: ModelShape, tower: Tower, tokens: int, sharing: Sharing) -> int:
     """Bytes that a tower keeps for its backward pass; what is recomputed is one layer at a time.
 
     The terms were set by what torch saves for the tiny model (a test repeats that); a norm keeps its input in
-    float32, its product and its output.
+    float32, its product and its output. Frozen weights keep no inputs, but each adapter keeps its own, in the
+    adapter's type, and a byte for each number that dropout may drop.
     """
     unit = sharing.compute_bytes
     norm = (14 if sharing.autocast else FLOAT32 + 2 * unit) * tower.hidden
     layer = 2 * norm + (tower.attention + 4 * tower.intermediate) * unit
+    if shape.frozen:
+        if tower is shape.vision and not tower.adapted:
+            return 0
+        adapter = (unit if sharing.autocast else sharing.trained_bytes) + shape.dropout
+        layer = 2 * FLOAT32 * tower.hidden + (tower.attention + 3 * tower.intermediate) * unit
+        layer += adapter * tower.adapted // tower.layers
     if not sharing.checkpointing:
         return tokens * (tower.layers * layer + tower.ends * unit)
     inputs = tower.layers * tower.hidden * (FLOAT32 if sharing.autocast else unit)
