@@ -84,9 +84,7 @@ class RecordedRollouts(GroupRollouts):
                 **made,
                 "completions": [list(ids) for ids in completions],
                 "vllm": [[each[0] for each in row] for row in logprobs],
-                "policy": [
-                    self._policy(*row) for row in zip(prompts, images, completions, strict=True)
-                ],
+                "policy": [self._policy(*row) for row in zip(prompts, images, completions, strict=True)],
                 "greedy": self._greedy(*self._first),
                 "unbiased": self._unbiased(*self._first),
             }
@@ -101,6 +99,7 @@ class RecordedRollouts(GroupRollouts):
         ids = torch.tensor([[*prompt, *completion]])
         kinds = (ids == processor.image_token_id).int()
         logits = model(input_ids=ids, mm_token_type_ids=kinds, **seen).logits[0, len(prompt) - 1 : -1]
+        logits[:, processor.image_token_id] = float("-inf")
         return logits.float().log_softmax(-1)[range(len(completion)), completion].tolist()
 
     def _greedy(self, prompt: list[int], images: list) -> list[int]:

