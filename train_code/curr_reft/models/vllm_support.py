@@ -27,7 +27,8 @@ def vllm_fault(memory_share: float) -> str | None:
     try:
         installed = version("vllm")
     except PackageNotFoundError:
-        return f"vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to install vllm {VERSION}"
+        where = "train_code/README.md (Rollouts by vLLM)"
+        return f"vLLM is not installed; {where} says how to install vllm {VERSION}"
     public, _, build = installed.partition("+")
     if public != VERSION:
         return f"vLLM {installed} is installed, and this was written for {VERSION}; install that version"
@@ -46,8 +47,8 @@ def _cpu_fault(memory_share: float) -> str | None:
     wanted = int(space) * _GIB if space else memory_share * memory.total
     if wanted > memory.available:
         return (
-            f"no room for vLLM's cache: it takes {wanted / _GIB:.1f} GiB and {memory.available / _GIB:.1f} GiB"
-            f" of memory are free; set {_CPU_CACHE} to fewer GiB"
+            f"no room for vLLM's cache: it takes {wanted / _GIB:.1f} GiB and"
+            f" {memory.available / _GIB:.1f} GiB of memory are free; set {_CPU_CACHE} to fewer GiB"
         )
     return None
 

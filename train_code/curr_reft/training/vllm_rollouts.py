@@ -3,8 +3,8 @@
 TRL 1.16 hands vLLM prompts whose image tokens are expanded already. In colocate mode vLLM 0.25.1 expands the
 first of them again (https://github.com/huggingface/trl/issues/6294): the model would answer another prompt
 than the one trained on. There TRL also sends a prompt once per completion, and vLLM keeps the pixel limits of
-the checkpoint. In both modes image tokens can be sampled, and vLLM goes on with what the vision tower of earlier
-weights made of an image it has seen. Nothing here imports vLLM.
+the checkpoint. In both modes image tokens can be sampled, and vLLM keeps what the vision tower of earlier
+weights made of an image. Nothing here imports vLLM.
 """
 
 import copy

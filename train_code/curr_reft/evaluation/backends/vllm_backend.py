@@ -71,7 +71,7 @@ class VllmBackend:
             seed=seed,
             tensor_parallel_size=tensor_parallel_size,
             gpu_memory_utilization=_MEMORY_SHARE,
-            # As long as memory allows: the cache of the model's whole context does not fit beside 7B on 24 GB.
+            # As long as memory allows: beside 7B on 24 GB a cache of the model's whole context has no room.
             max_model_len=-1,
             limit_mm_per_prompt={"image": 1},
         )

@@ -1,4 +1,4 @@
-"""Run commands one after the other in one process, since importing vLLM takes long; prints the exit code of each.
+"""Run commands one after the other in one process, since importing vLLM takes long; prints their exit codes.
 
 python each_command.py < JSON    a list of {"environment": {...}, "argv": [SCRIPT, ...]}
 """
