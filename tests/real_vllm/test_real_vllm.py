@@ -27,6 +27,8 @@ from curr_reft.self_improvement.records import CANDIDATES, read_candidates
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-vllm/bin/python"
+OPENS_AN_ANSWER = 487
+"""The tiny base's token for `<think>`."""
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.vllm,
@@ -152,12 +154,9 @@ def fond_of_image_tokens(tiny_base, tmp_path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     weights = load_file(folder / "model.safetensors")
     (name,) = (name for name in weights if name.endswith(("lm_head.weight", "embed_tokens.weight")))
-    weights[name][config["image_token_id"]] = weights[name][FIRST_TOKEN]
+    weights[name][config["image_token_id"]] = weights[name][OPENS_AN_ANSWER]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
-
-
-FIRST_TOKEN = 487
 
 
 @pytest.fixture
