@@ -24,7 +24,13 @@ if [[ ! -f $ROOT/configs/$SIZE/vllm_server.yaml ]]; then
     exit 2
 fi
 if ! command -v vllm >/dev/null; then
-    echo "error: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine" >&2
+    echo "error: vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to install vllm 0.25.1" >&2
+    exit 2
+fi
+HOST=${HOST:-127.0.0.1}
+PORT=${PORT:-8000}
+if (: >"/dev/tcp/$HOST/$PORT") 2>/dev/null; then
+    echo "error: PORT=$PORT: something listens on it already; end that, or choose another" >&2
     exit 2
 fi
 PIXELS=()
@@ -40,7 +46,7 @@ MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(pyt
 # Development mode opens the endpoints that take new weights.
 export VLLM_SERVER_DEV_MODE=1
 exec vllm serve "$MODEL" \
-    --host "${HOST:-127.0.0.1}" --port "${PORT:-8000}" \
+    --host "$HOST" --port "$PORT" \
     --tensor-parallel-size "${GPUS:-1}" \
     --max-model-len "${MAX_LENGTH:-2304}" \
     --limit-mm-per-prompt '{"image": 1}' \

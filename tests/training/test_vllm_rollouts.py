@@ -1,10 +1,13 @@
-"""Rollouts by vLLM, which is not installed here: configurations, refusals, and what stand-ins are asked."""
+"""Rollouts by vLLM: configurations, refusals, and on stand-ins what `tests/real_vllm` cannot run on a CPU.
+
+That is a server that takes weights, by NCCL, and a vLLM that reads other images than the trainer. Sleep mode,
+which needs a GPU too, is TRL's own and has no test.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +23,14 @@ from curr_reft.errors import InputError
 from curr_reft.models.processor import load_processor
 from curr_reft.stages import STAGES
 from curr_reft.training.arguments import parse_arguments
-from curr_reft.training.run import build_trainer, prepare
-from curr_reft.training.vllm_rollouts import GroupRollouts, check_vllm, one_token_per_image, pixel_limits
+from curr_reft.training.run import prepare
+from curr_reft.training.vllm_rollouts import (
+    GroupEngine,
+    GroupRollouts,
+    check_vllm,
+    one_token_per_image,
+    pixel_limits,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = sorted(ROOT.glob("configs/qwen*/vllm_*.yaml"))
@@ -85,8 +94,8 @@ def test_without_vllm_a_run_ends_in_one_line_before_weights_load(stage_flags, ti
     assert result.returncode == 2
     assert "Stage 3" not in result.stdout
     assert [line for line in result.stderr.splitlines() if line.startswith("error")] == [
-        "error: --use_vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine, or pass"
-        " --use_vllm false"
+        "error: --use_vllm: vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to"
+        " install vllm 0.25.1, or pass --use_vllm false"
     ]
     assert "Traceback" not in result.stderr
 
@@ -124,68 +133,13 @@ def test_nothing_imports_vllm_unless_asked(tmp_path):
     ],
 )
 def test_settings_that_contradict_are_refused(flags, message, stage_flags, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda package: package)
+    monkeypatch.setattr("curr_reft.training.vllm_rollouts.vllm_fault", lambda share: None)
     data, config, _ = parse_arguments(stage_flags("open", "--use_vllm", "true"))
     assert check_vllm(data, config) is None
     data, config, _ = parse_arguments(stage_flags("open", "--use_vllm", "true", *flags))
     with pytest.raises(InputError, match=message) as caught:
         check_vllm(data, config)
     assert "\n" not in str(caught.value)
-
-
-@dataclass
-class Output:
-    """What `vllm.LLM.generate` returns for a prompt, as far as TRL reads it."""
-
-    prompt_token_ids: list[int]
-    outputs: list[SimpleNamespace]
-
-
-class StandInForLLM:
-    """Takes what TRL and we give `vllm.LLM`, and expands the first image token as vLLM 0.25.1 does."""
-
-    def __init__(self, processor, ignores_limits=False):
-        self.processor, self.ignores_limits = processor, ignores_limits
-        self.requests, self.sampling = [], []
-
-        self.weights = {}
-        model = SimpleNamespace(load_weights=self.weights.update)
-        worker = SimpleNamespace(model_runner=SimpleNamespace(model=model))
-        self.llm_engine = SimpleNamespace(model_executor=SimpleNamespace(driver_worker=worker))
-
-    def reset_prefix_cache(self):
-        self.requests.clear()
-
-    def generate(self, prompts, *, sampling_params, use_tqdm):
-        assert not use_tqdm
-        self.requests += prompts
-        self.sampling.append(sampling_params)
-        return [self._answer(index, prompt, sampling_params.n) for index, prompt in enumerate(prompts)]
-
-    def _answer(self, index, prompt, count):
-        ids, limits = list(prompt["prompt_token_ids"]), prompt.get("mm_processor_kwargs") or {}
-        seen = self.processor.image_processor(
-            images=[prompt["multi_modal_data"]["image"]],
-            return_tensors="pt",
-            **({} if self.ignores_limits else limits),
-        )
-        token, place = self.processor.image_token_id, ids.index(self.processor.image_token_id)
-        ids[place : place + 1] = [token] * (int(seen["image_grid_thw"].prod()) // 4)
-        logprobs = [{index: SimpleNamespace(rank=1, logprob=-0.5)}] * 2
-        return Output(ids, [SimpleNamespace(token_ids=[index, n], logprobs=logprobs) for n in range(count)])
-
-
-@dataclass
-class Sampling:
-    """`vllm.SamplingParams`, as far as it is touched."""
-
-    n: int = 1
-    logit_bias: dict[int, float] | None = None
-    settings: dict = field(default_factory=dict)
-
-
-def sampling_params(n, **settings):
-    return Sampling(n, settings=settings)
 
 
 @pytest.fixture
@@ -215,61 +169,17 @@ def generation(mode: str, **parts) -> VLLMGeneration:
     return made
 
 
-@pytest.fixture
-def colocated(monkeypatch, tiny_base, small):
-    def start(ignores_limits=False):
-        monkeypatch.setattr("trl.generation.vllm_generation.SamplingParams", sampling_params, raising=False)
-        engine = StandInForLLM(load_processor(str(tiny_base)), ignores_limits)
-        made = generation("colocate", llm=engine, processing_class=small)
-        return GroupRollouts(made, small), engine
+def test_colocate_refuses_a_vllm_that_sees_other_images(tiny_base, small, photos):
+    class VllmOfOtherLimits:
+        def generate(self, prompts, *, sampling_params, use_tqdm):
+            read = tokenized(load_processor(str(tiny_base)), prompts[0]["multi_modal_data"]["image"])
+            return [SimpleNamespace(prompt_token_ids=read, outputs=[SimpleNamespace()])]
 
-    return start
-
-
-def test_colocate_sends_each_prompt_once_with_the_trainers_pixel_limits(colocated, small, photos):
-    rollouts, engine = colocated()
-    prompts = [tokenized(small, image) for image in photos]
-    for size in (4, 2):  # training and evaluation may have groups of two sizes
-        rollouts.llm.reset_prefix_cache()  # reaches the engine
-        copies = [ids for ids in prompts for _ in range(size)]
-        images = [[image] for image in photos for _ in range(size)]
-        ids, completions, logprobs, _ = rollouts.generate(
-            prompts=copies, images=images, num_generations=size, profiler=None
-        )
-        assert ids == copies
-        assert completions == [[group, n] for group in range(2) for n in range(size)]
-        assert len(logprobs) == 2 * size
-        assert [request["multi_modal_data"]["image"] for request in engine.requests] == photos
-        assert engine.sampling[-1].n == size
-    for request in engine.requests:
-        assert request["prompt_token_ids"].count(small.image_token_id) == 1
-        assert request["mm_processor_kwargs"] == {"min_pixels": 784, "max_pixels": 4000}
-    assert engine.sampling[-1].logit_bias == {small.image_token_id: -100.0}
-    assert engine.sampling[-1].settings["max_tokens"] == 48
-
-
-def test_colocate_refuses_a_vllm_that_sees_other_images(colocated, small, photos):
-    rollouts, _ = colocated(ignores_limits=True)
+    engine = GroupEngine(VllmOfOtherLimits(), small)
+    prompt = {"prompt_token_ids": tokenized(small, photos[1]), "multi_modal_data": {"image": photos[1]}}
     trained = image_token_count(photos[1].size, small)
     with pytest.raises(InputError, match=rf"vLLM reads \[20\] tokens .* training reads \[{trained}\]"):
-        rollouts.generate([tokenized(small, photos[1])] * 2, [[photos[1]]] * 2, 2)
-
-
-def test_a_step_of_training_asks_once_for_each_group(stage_flags, trainers, tiny_base, monkeypatch):
-    engine = StandInForLLM(load_processor(str(tiny_base)))
-    monkeypatch.setattr("curr_reft.training.run.check_vllm", lambda *_: None)
-    monkeypatch.setattr(VLLMGeneration, "_init_vllm", lambda made: vars(made).update(llm=engine))
-    monkeypatch.setattr("trl.generation.vllm_generation.SamplingParams", sampling_params, raising=False)
-    limits = ("--min_pixels", "784", "--max_pixels", "4000")
-    steps = ("--max_steps", "1", "--per_device_train_batch_size", "2", "--num_generations", "3")
-    run = prepare(STAGES["open"], stage_flags("open", "--use_vllm", "true", *steps, *limits))
-    trainer = build_trainer(run, trainers["open"])
-    trainer.train()
-    assert [sampling.n for sampling in engine.sampling] == [3]
-    assert len(engine.requests) == 2
-    assert engine.requests[0]["mm_processor_kwargs"] == {"min_pixels": 784, "max_pixels": 4000}
-    assert engine.sampling[0].settings["top_k"] == 50
-    assert len(engine.weights) == len(list(trainer.model.parameters()))
+        engine.generate([prompt], SimpleNamespace(logit_bias=None), use_tqdm=False)
 
 
 def test_runs_of_image_tokens_become_one():
@@ -293,6 +203,17 @@ class StandInForClient:
 
     def __init__(self, processor):
         self.processor, self.requests = processor, []
+        self.base_url, self.session, self.forgotten = "http://server", self, []
+
+    def reset_prefix_cache(self):
+        self.forgotten.append("prefixes")
+
+    def post(self, url):
+        self.forgotten.append(url)
+        return self
+
+    def raise_for_status(self):
+        pass
 
     def image_features(self, images):
         counts = [image_token_count(image.size, self.processor) for (image,) in images]
@@ -329,6 +250,13 @@ def test_server_gets_each_prompt_once_and_must_have_the_trainers_pixel_limits(
     with pytest.raises(InputError, match="MIN_PIXELS=784 MAX_PIXELS=4000"):
         rollouts.generate(prompts, images, 3)
     assert not other.requests
+
+
+def test_server_forgets_images_with_the_weights_that_saw_them(small):
+    client = StandInForClient(small)
+    rollouts = GroupRollouts(generation("server", vllm_client=client, processing_class=small), small)
+    rollouts.vllm_client.reset_prefix_cache()
+    assert client.forgotten == ["prefixes", "http://server/reset_encoder_cache"]
 
 
 def test_other_processes_have_no_client(small):

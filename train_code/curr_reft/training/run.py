@@ -23,6 +23,7 @@ from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finishe
 from curr_reft.files.tables import console
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
+from curr_reft.models.vllm_support import check_served
 from curr_reft.models.weights import local_folder, weights_fault
 from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.functions import reward_files, reward_functions
@@ -110,6 +111,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         warnings.append(f"{model.model_name_or_path} is not on this machine yet: its weights are not checked")
     else:
         check_weights(weights, model, processes)
+        if config.use_vllm and config.vllm_mode == "colocate" and not unsupported:
+            check_served(weights, "--model_name_or_path", max_model_len=config.vllm_max_model_length)
     examples = mixture.rows
     sizes, missing = check_images(examples, data.allow_missing_images)
     faults = check_boxes(examples, stage, sizes, data.drop_bad_boxes)

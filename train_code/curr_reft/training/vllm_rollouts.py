@@ -3,11 +3,11 @@
 TRL 1.16 hands vLLM prompts whose image tokens are expanded already. In colocate mode vLLM 0.25.1 expands the
 first of them again (https://github.com/huggingface/trl/issues/6294): the model would answer another prompt
 than the one trained on. There TRL also sends a prompt once per completion, and vLLM keeps the pixel limits of
-the checkpoint; in both modes image tokens can be sampled. Nothing here imports vLLM.
+the checkpoint. In both modes image tokens can be sampled, and vLLM keeps what the vision tower of earlier
+weights made of an image. Nothing here imports vLLM.
 """
 
 import copy
-import importlib.util
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from transformers import ProcessorMixin
 
 from curr_reft.data.prompts import image_token_count
 from curr_reft.errors import InputError
+from curr_reft.models.vllm_support import vllm_fault
 from curr_reft.training.arguments import CurriculumConfig, DataArguments
 
 if TYPE_CHECKING:  # TRL's modules import vLLM wherever it is installed
@@ -51,12 +52,8 @@ def check_vllm(data: DataArguments, config: CurriculumConfig) -> str | None:
             f"--vllm_tensor_parallel_size {config.vllm_tensor_parallel_size}: must divide the number of"
             f" processes, {config.world_size}"
         )
-    if importlib.util.find_spec("vllm") is None:
-        return (
-            "--use_vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine, or pass"
-            " --use_vllm false"
-        )
-    return None
+    fault = vllm_fault(config.vllm_gpu_memory_utilization if config.vllm_mode == "colocate" else 0)
+    return f"--use_vllm: {fault}, or pass --use_vllm false" if fault else None
 
 
 def pixel_limits(processor: ProcessorMixin) -> dict[str, int]:
@@ -96,6 +93,11 @@ class GroupEngine:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
+
+    def reset_prefix_cache(self) -> None:
+        """Forget what old weights made of prompts and, which TRL leaves out, of images."""
+        self._engine.reset_prefix_cache()
+        self._engine.llm_engine.reset_encoder_cache()
 
     def generate(self, prompts: Sequence[dict[str, Any]], sampling_params: Any, use_tqdm: bool) -> list[Any]:
         """One output of one completion for each prompt, as from prompts that were all sent.
@@ -142,6 +144,11 @@ class GroupClient:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    def reset_prefix_cache(self) -> None:
+        """Forget what old weights made of prompts and, which TRL leaves out, of images."""
+        self._client.reset_prefix_cache()
+        self._client.session.post(f"{self._client.base_url}/reset_encoder_cache").raise_for_status()
 
     def image_features(self, images: Sequence[Sequence[Image.Image] | None]) -> list[dict[str, Any] | None]:
         """What the server makes of each prompt's images.

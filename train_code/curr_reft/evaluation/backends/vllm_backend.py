@@ -1,8 +1,7 @@
-"""Answers by vLLM in this process (an optional package; ``uv pip install vllm==0.25.1``)."""
+"""Answers by vLLM in this process (an optional package: `curr_reft.models.vllm_support`)."""
 
 import functools
 import importlib
-import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,24 +14,26 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import Completion, Save
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
+from curr_reft.models.vllm_support import check_served, vllm_fault
 from curr_reft.models.weights import check_finite, skeleton
 from curr_reft.processes import ProcessGroup
 
 # vLLM batches by itself; this is how many answers a kill can cost, and how many images are held at once.
 _ROWS_A_CALL = 512
 _DECODE_THREADS = 8
+_MEMORY_SHARE = 0.92
 
 
 def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
     """Refuse what this backend cannot do, before anything is loaded.
 
     Raises:
-        InputError: without vLLM, for an adapter, a checkpoint without a processor, or under torchrun.
+        InputError: where vLLM does not run, for an adapter, a checkpoint without a processor, or under
+            torchrun.
     """
-    if importlib.util.find_spec("vllm") is None:
-        raise InputError(
-            "--backend vllm: vLLM is not installed; 'uv pip install vllm==0.25.1' on a GPU machine"
-        )
+    fault = vllm_fault(_MEMORY_SHARE)
+    if fault is not None:
+        raise InputError(f"--backend vllm: {fault}")
     if processes.world_size > 1:
         raise InputError("--backend vllm: start it without torchrun; --tensor_parallel_size takes the GPUs")
     if checkpoint.base is not None:
@@ -44,7 +45,11 @@ def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
 
 
 class VllmBackend:
-    """A model on one or more GPUs, with the same prompts and images as the other backends."""
+    """A model on one or more GPUs, with the same prompts and images as the other backends.
+
+    Raises:
+        InputError: for a model that vLLM cannot serve, or weights that are not all there, before they load.
+    """
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class VllmBackend:
         tensor_parallel_size: int,
         seed: int,
     ) -> None:
+        check_served(checkpoint.path, "--model", dtype=dtype)
         skeleton(checkpoint.weights, "--model")
         check_finite(checkpoint.weights, "--model")
         vllm = importlib.import_module("vllm")
@@ -64,6 +70,9 @@ class VllmBackend:
             dtype=dtype,
             seed=seed,
             tensor_parallel_size=tensor_parallel_size,
+            gpu_memory_utilization=_MEMORY_SHARE,
+            # As long as memory allows: beside 7B on 24 GB a cache of the model's whole context has no room.
+            max_model_len=-1,
             limit_mm_per_prompt={"image": 1},
         )
         self._sampling = functools.partial(
