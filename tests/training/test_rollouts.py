@@ -163,7 +163,7 @@ def test_an_image_is_processed_once_however_often_it_is_asked_for(processor, ima
 
 def test_completions_of_a_prompt_share_the_opened_image(stage_flags, trainers, monkeypatch):
     dataset = prepare(trainers["open"].stage, stage_flags("open")).plan.train.dataset
-    curr_reft.data.dataset._open_shown.cache_clear()
+    curr_reft.data.dataset._open.cache_clear()
     opened = []
     monkeypatch.setattr(
         curr_reft.data.dataset, "open_image", lambda path: opened.append(path) or open_image(path)
