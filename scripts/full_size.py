@@ -183,10 +183,14 @@ def load_tokenizer(folder: Path | None, config: dict[str, Any]) -> Qwen2Tokenize
     path = (folder or _EMBEDDED) / "tokenizer.json"
     try:
         contents = json.loads(path.read_text("utf-8"))
-        tokenizer = Tokenizer.from_str(json.dumps(contents if folder else padded_tokenizer(contents)))
+    except (OSError, ValueError) as error:
+        raise InputError(f"--tokenizer {path}: cannot be read ({' '.join(str(error).split())})") from error
+    text = json.dumps(contents if folder else padded_tokenizer(contents))
+    try:
+        tokenizer = Tokenizer.from_str(text)
     # The library knows no exception of its own.
     except Exception as error:
-        raise InputError(f"--tokenizer {path}: cannot be read ({' '.join(str(error).split())})") from error
+        raise InputError(f"--tokenizer {path}: no tokenizer ({' '.join(str(error).split())})") from error
     for name, token in _SPECIAL.items():
         if (found := tokenizer.token_to_id(token)) != config[name]:
             raise InputError(f"--tokenizer {path}: {token} is {found}, and {name} is {config[name]}")
@@ -253,6 +257,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     output, config = arguments.output, CONFIGS[arguments.size]
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output}: there is something; give another folder")
+    if not 0 <= arguments.seed < 2**63:
+        raise InputError(f"--seed {arguments.seed}: expected 0 or more, below 2^63")
     tokenizer = load_tokenizer(arguments.tokenizer, config)
     for name, contents in {
         "config": config,

@@ -13,6 +13,7 @@
 # Started again, it goes on where it stopped. Not run: it needs the hub, COCO's images (grpo_sft_data/README.md) and
 # a GPU.
 set -euo pipefail
+shopt -s globstar
 # What is started here ends when this script has been ended.
 export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -23,7 +24,7 @@ FLAGS=() DRY_RUN=
 for FLAG in "$@"; do
     if [[ $FLAG == --dry_run ]]; then DRY_RUN=1; else FLAGS+=("$FLAG"); fi
 done
-if [[ " ${FLAGS[*]} " == *" --prompts "* ]]; then
+if [[ " ${FLAGS[*]} " == *" --prompts"[\ =]* ]]; then
     echo "error: --prompts: this script asks as the released evaluator did; scripts/evaluate.sh takes the flag" >&2
     exit 2
 fi
@@ -53,12 +54,14 @@ for MODEL in "${MODELS[@]}"; do
     fi
     run env "DATA_ROOT=$DATA_ROOT" "OUTPUT=$SCORES" bash scripts/evaluate.sh "$FOLDER" \
         --prompts released "${FLAGS[@]}" || FAILED+=("$MODEL (not every suite)")
-    SCORED+=("$NAME=$SCORES")
+    if [[ -n $DRY_RUN ]] || compgen -G "$SCORES/**/scores.json" >/dev/null; then
+        SCORED+=("$NAME=$SCORES")
+    fi
 done
+if ((${#FAILED[@]})); then
+    printf 'error: %s; what was printed above says why\n' "${FAILED[@]}" >&2
+fi
 if ((${#SCORED[@]})); then
     run python eval/report.py "${SCORED[@]}" --domain all --output_dir "$OUTPUT/report"
 fi
-if ((${#FAILED[@]})); then
-    printf 'error: %s; what was printed above says why\n' "${FAILED[@]}" >&2
-    exit 1
-fi
+exit $((${#FAILED[@]} > 0))

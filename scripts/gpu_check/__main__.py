@@ -35,6 +35,10 @@ from running import DONE, KILLED, run
 
 logger = logging.getLogger("gpu_check")
 
+# Of the time that a part may take: one that hangs is not to keep the others from their turn.
+_MOST = 2
+_MOST_MINUTES = 600
+
 
 def versions() -> dict[str, Any]:
     """The machine and what is installed."""
@@ -63,7 +67,8 @@ def tried(part: Part, log: Path, deadline: float) -> dict[str, Any]:
     ends = []
     for number, each in enumerate(part.commands):
         kill_at = part.kill_at if number == 0 else None
-        ends.append(run(each, log, deadline - time.monotonic(), kill_at))
+        limit = min(deadline - time.monotonic(), _MOST * part.seconds)
+        ends.append(run(each, log, limit, kill_at))
         if ends[-1].outcome != (KILLED if kill_at else DONE):
             break
     peaks = [end.peak_gib for end in ends if end.peak_gib is not None]
@@ -77,7 +82,7 @@ def tried(part: Part, log: Path, deadline: float) -> dict[str, Any]:
         try:
             record["findings"] = part.findings(log)
         # A command that ended well and left other files than it should is a failure of its part alone.
-        except (InputError, LookupError, ValueError) as error:
+        except (InputError, LookupError, TypeError, ValueError) as error:
             record["outcome"] = f"no findings: {type(error).__name__}: {error}"
     return record
 
@@ -143,7 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if arguments.preset == "3b" and not has_gpu:
         raise InputError("--preset 3b: needs a GPU; --preset tiny is what a CPU can do")
-    if folder.exists() and any(folder.iterdir()):
+    if not 0 < arguments.minutes <= _MOST_MINUTES:
+        raise InputError(f"--minutes {arguments.minutes:g}: expected more than 0, up to {_MOST_MINUTES}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"--output {folder}: there is something; give another folder")
     own_children()
     deadline = started + 60 * arguments.minutes

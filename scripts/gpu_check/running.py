@@ -1,6 +1,8 @@
 """Commands with a limit of time, and the most memory of the GPU that they took."""
 
+import contextlib
 import logging
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -58,17 +60,22 @@ def run(command: Sequence[str], log: Path, limit: float, kill_at: Path | None = 
 def gpu_gib() -> float | None:
     """Memory in use on the first GPU, in GiB, `None` without one."""
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        query.append(f"--id={visible.split(',')[0]}")
     try:
         used = subprocess.run(query, capture_output=True, text=True, check=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
+        return float(used.split()[0]) / 1024
+    # Parts of a GPU, and GPUs that share the machine's memory, have no such number.
+    except (FileNotFoundError, subprocess.CalledProcessError, ValueError, IndexError):
         return None
-    return float(used.split()[0]) / 1024
 
 
 def _kill(process: subprocess.Popen) -> None:
     # torchrun's scripts are in sessions of their own, so that a group's signal would not reach them.
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-        each.kill()
+        # One may have ended meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
     process.wait()
 
 

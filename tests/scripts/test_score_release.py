@@ -58,6 +58,8 @@ def test_the_dry_run_prints_every_step_and_runs_none(score, tmp_path):
 
 
 def test_a_model_that_cannot_be_had_is_named_and_the_others_are_scored(score, tmp_path):
+    (tmp_path / "out/scores/found").mkdir(parents=True)
+    (tmp_path / "out/scores/found/scores.json").touch()
     code, lines, error = score(MODELS="A/lost B/found", DATA_ROOT=str(tmp_path))
     assert code == 1
     assert error == "error: A/lost (not fetched); what was printed above says why\n"
@@ -68,7 +70,14 @@ def test_a_model_that_cannot_be_had_is_named_and_the_others_are_scored(score, tm
     assert lines[-1].startswith(f"python eval/report.py found={tmp_path}/out/scores/found --domain all")
 
 
-def test_other_prompts_are_refused(score):
-    code, lines, error = score("--prompts", "training")
+def test_a_model_without_scores_is_not_reported(score, tmp_path):
+    code, lines, _ = score(MODELS="B/found", DATA_ROOT=str(tmp_path))
+    assert code == 0
+    assert not any(line.startswith("python eval/report.py found=") for line in lines)
+
+
+@pytest.mark.parametrize("flags", [("--prompts", "training"), ("--prompts=training",)])
+def test_other_prompts_are_refused(score, flags):
+    code, lines, error = score(*flags)
     assert (code, lines) == (2, [])
     assert error.startswith("error: --prompts: ")
