@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,30 +10,12 @@ from rich.console import Console
 
 import shapes
 
-TEXT = {
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 96,
-    "vocab_size": 600,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 3, 3]},
-}
-VISION = {
-    "depth": 2,
-    "hidden_size": 32,
-    "num_heads": 2,
-    "intermediate_size": 48,
-    "out_hidden_size": 64,
-    "fullatt_block_indexes": [1],
-}
-
 
 @pytest.fixture
 def small(monkeypatch):
     """A preset whose image is two windows of the vision tower by two."""
     targets = shapes.Targets({(2, 8): 1e9}, {(2, 8): 0}, {(2, 8): 1})
-    preset = shapes.Preset(TEXT, VISION, torch.float32, ((2, 8), (4, 6)), targets)
+    preset = replace(shapes.PRESETS["tiny"], shapes=((2, 8), (4, 6)), targets=targets)
     monkeypatch.setitem(shapes.PRESETS, "cpu", preset)
     monkeypatch.setattr(shapes, "_IMAGE", (224, 224))
     monkeypatch.setattr(shapes, "_PATCHES", 256)
