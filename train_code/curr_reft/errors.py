@@ -59,6 +59,14 @@ class StoppedError(CommandError):
     exit_code = 75
 
 
+def error_of(code: int, message: str) -> CommandError:
+    """The exception of a command that another one ended with an exit code, which becomes its own."""
+    kinds = {kind.exit_code: kind for kind in (InputError, DivergedError, StoppedError)}
+    error = kinds.get(code, CommandError)(message)
+    error.exit_code = code
+    return error
+
+
 def out_of_room(error: BaseException) -> bool:
     """Whether a full disk or quota is behind an error, as far as libraries let it through."""
     return any(

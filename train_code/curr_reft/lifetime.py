@@ -1,9 +1,15 @@
-"""A process that others started ends when one of them has ended, even by a kill that nobody can catch."""
+"""Processes that others started: they end when one of those has ended, even by a kill that nobody can catch,
+and signals are passed on to them."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -31,3 +37,68 @@ def own_children() -> None:
     owners = os.environ.get(OWNERS, "").split()
     if str(os.getpid()) not in owners:
         os.environ[OWNERS] = " ".join([*owners, str(os.getpid())])
+
+
+def run_child(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    lock: int | None = None,
+    pass_on: Callable[[int, int, bool], None] | None = None,
+) -> tuple[int, signal.Signals | None]:
+    """Run a command to its end; what it prints goes on to standard output and is added to `log`.
+
+    An interrupt, termination or hang-up of this process goes to the command, which is to end by itself.
+
+    Args:
+        lock: A file descriptor that the command holds as well, even when this process is killed.
+        pass_on: Called, instead of sending a signal to the command, with its process number, that of the
+            signal, and whether one came some seconds before.
+
+    Returns:
+        Its exit code, 128 + N after its end by signal N, and the signal that this process received, if any.
+    """
+    # A session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
+    process = subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        pass_fds=() if lock is None else (lock,),
+    )
+    received: list[signal.Signals] = []
+    began: list[float] = []
+
+    def take(number: int, _frame: object) -> None:
+        received.append(signal.Signals(number))
+        began.append(time.monotonic())
+        again = began[-1] - began[0] > ONE_SIGNAL_SECONDS
+        if pass_on is None:
+            process.send_signal(number)
+        else:
+            pass_on(process.pid, number, again)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, take) for number in numbers}
+    try:
+        assert process.stdout is not None
+        with log.open("ab") as file:
+            while part := os.read(process.stdout.fileno(), 65536):
+                file.write(part)
+                file.flush()
+                sys.stdout.buffer.write(part)
+                sys.stdout.flush()
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if process.poll() is None:
+            kill_session(process.pid)
+    return code if code >= 0 else 128 - code, received[0] if received else None
+
+
+def kill_session(leader: int) -> None:
+    """Kill a process that `run_child` started, and what it started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

@@ -1,20 +1,17 @@
 """ms-swift's executable: where it is, which versions it runs on, and running it."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from curr_reft.errors import InputError
-from curr_reft.lifetime import ONE_SIGNAL_SECONDS
+from curr_reft.lifetime import kill_session, run_child
 
 SWIFT_VARIABLE = "SWIFT"
 _ENVIRONMENT = Path(__file__).resolve().parents[3] / ".venv-sft"
@@ -90,61 +87,16 @@ def environment_of(swift: Path, variables: Mapping[str, str]) -> dict[str, str]:
 def run_swift(
     command: Sequence[str], environment: Mapping[str, str], log: Path, lock: int | None = None
 ) -> tuple[int, signal.Signals | None]:
-    """Run swift to its end; what it prints goes on to standard output and is added to `log`.
+    """Run swift by `run_child`; signals go to the processes that train, which end with a checkpoint.
 
-    An interrupt, termination or hang-up of this process goes to the processes that train, which end with a
-    checkpoint; one more, some seconds later, kills all that swift started.
-
-    Args:
-        lock: A file descriptor that swift holds as well, even when this process is killed.
-
-    Returns:
-        Its exit code, 128 + N after its end by signal N, and the signal that this process received, if any.
+    One more signal, some seconds later, kills all that swift started.
     """
-    # A session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=() if lock is None else (lock,),
-    )
-    received: list[signal.Signals] = []
-    began: list[float] = []
-
-    def pass_on(number: int, _frame: object) -> None:
-        received.append(signal.Signals(number))
-        again = len(received) > 1 and time.monotonic() - began[0] > ONE_SIGNAL_SECONDS
-        began.append(time.monotonic())
-        if again or not _signal_trainers(process.pid, number):
-            _kill_all(process)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, pass_on) for number in numbers}
-    try:
-        assert process.stdout is not None
-        with log.open("ab") as file:
-            while part := os.read(process.stdout.fileno(), 65536):
-                file.write(part)
-                file.flush()
-                sys.stdout.buffer.write(part)
-                sys.stdout.flush()
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if process.poll() is None:
-            _kill_all(process)
-    return code if code >= 0 else 128 - code, received[0] if received else None
+    return run_child(command, environment, log, lock, _signal_trainers)
 
 
-def _signal_trainers(swift: int, number: int) -> bool:
+def _signal_trainers(swift: int, number: int, again: bool) -> None:
     """Signal the processes below swift that train: neither itself nor torchrun, which would kill them
-    soon after.
-
-    Returns whether there are any.
-    """
+    soon after. Without any, and for one more signal, all are killed."""
     trainers = [
         process
         for process in psutil.Process(swift).children(recursive=True)
@@ -152,9 +104,5 @@ def _signal_trainers(swift: int, number: int) -> bool:
     ]
     for process in trainers:
         process.send_signal(number)
-    return bool(trainers)
-
-
-def _kill_all(process: subprocess.Popen) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if again or not trainers:
+        kill_session(swift)

@@ -10,10 +10,10 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import HfArgumentParser
@@ -273,17 +273,34 @@ class _Parser(HfArgumentParser):
 
 def _flags_from_yaml(parser: _Parser, path: str) -> list[str]:
     """Spell a YAML mapping as flags, so that names, aliases and types are checked in one place."""
-    settings = read_mapping(Path(path), "--config")
+    return _spelled(read_mapping(Path(path), "--config"), parser, path)
+
+
+def _spelled(settings: Mapping[str, Any], parser: _Parser, where: str) -> list[str]:
     flags = []
     for key, value in settings.items():
         if f"--{key}" not in parser._option_string_actions or key == "help":
-            raise InputError(f"{path}: unknown key {key!r}{parser.closest(str(key))}")
+            raise InputError(f"{where}: unknown key {key!r}{parser.closest(str(key))}")
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]
         flags.append(f"--{key}")
         flags += [json.dumps(item) if isinstance(item, dict | bool) else str(item) for item in values]
     return flags
+
+
+def check_settings(settings: Mapping[str, Any], where: str) -> None:
+    """Check names, choices and types of a stage's settings, as a YAML file would hold them.
+
+    Raises:
+        InputError: for the first wrong one.
+    """
+    parser = _Parser((DataArguments, CurriculumConfig, ModelArguments), allow_abbrev=False)
+    needed = ["--image_root", ".", "--output_dir", "."]
+    try:
+        parser.parse_known_args([*needed, *_spelled(settings, parser, where)])
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfig, ModelArguments]:

@@ -78,6 +78,11 @@ class Start:
             logger.warning("%s: %s, whose steps are done again, now in %s", output_dir, moved, aside.name)
 
 
+def changes_nothing(name: str) -> bool:
+    """Whether a setting may change without another run coming of it, wherever its files lie."""
+    return (name in _FREE and name not in _PLACES) or name.startswith(_FREE_BEGINNINGS)
+
+
 def started(checkpoint: str | None, changes: dict[str, list[Any]]) -> dict[str, Any]:
     """What a manifest says of where a run went on and which settings it changed; nothing of a plain start."""
     resumed = {} if checkpoint is None else {"resumed_from": checkpoint}

@@ -23,6 +23,7 @@ from curr_reft.training.divergence import WatchDivergence, is_sampling_failure, 
 from curr_reft.training.progress import HeadlineProgress
 from curr_reft.training.prompt_order import PromptOrder
 from curr_reft.training.shared_prefix import SharedPrefixTrainer
+from curr_reft.training.step_log import StepLog
 from curr_reft.training.stopping import StopOnSignal
 from curr_reft.training.vllm_rollouts import GroupRollouts
 
@@ -95,6 +96,7 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
             self.add_callback(HeadlineProgress)
         self._stop = StopOnSignal(args.stop_grace_seconds, args.rollout_steps)
         self.add_callback(self._stop)
+        self.add_callback(StepLog())
         self.add_callback(WatchDivergence(args.max_kl, args.stop_on_divergence))
         if args.resumable_checkpoints is not None:
             self.add_callback(KeepStateOfNewest(args.resumable_checkpoints))

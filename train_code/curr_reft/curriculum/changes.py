@@ -1,0 +1,35 @@
+"""What makes another step of one that began: settings that decide what comes of it, and its start."""
+
+from typing import Any
+
+from curr_reft.curriculum.records import Record
+from curr_reft.curriculum.steps import Step
+from curr_reft.training.resume import changes_nothing
+
+
+def changes(record: Record, step: Step, starts: dict[str, Record]) -> list[str]:
+    """What makes another step of a recorded one, each in words: settings, and the models it starts from."""
+    before, now = record["step"], step.keys()
+    told = [
+        f"{name} {_spelt(now[key].get(name))} instead of {_spelt(before[key].get(name))}"
+        for key in ("flags", "judge")
+        for name in sorted({**before.get(key, {}), **now.setdefault(key, {})})
+        if before.setdefault(key, {}).get(name) != now[key].get(name) and not changes_nothing(name)
+    ]
+    told += [
+        f"{key} {_spelt(now.get(key))} instead of {_spelt(before.get(key))}"
+        for key in ("run", "from", "checkpoint", "config", "data", "of", "processes")
+        if now.get(key) != before.get(key)
+    ]
+    for name, start in starts.items():
+        earlier = record["starts"].get(name)
+        if earlier and earlier != start:
+            again = earlier["model"] == start["model"]
+            told.append(
+                f"{name} was trained again" if again else f"{start['model']} instead of {earlier['model']}"
+            )
+    return told
+
+
+def _spelt(value: Any) -> str:
+    return "not set" if value is None else str(value)[:80]

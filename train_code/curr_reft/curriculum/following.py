@@ -1,0 +1,158 @@
+"""Several nodes: the first one decides and says what each step runs, the others run what they are told.
+
+They meet at a store of torch's that the first node holds, at the port after that of torchrun. Whoever is
+late, or is gone when the next step begins, ends the others with one line.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from torch.distributed import DistError, TCPStore
+
+from curr_reft.curriculum.commands import Command
+from curr_reft.curriculum.nodes import Nodes
+from curr_reft.errors import CommandError, InputError, error_of
+from curr_reft.lifetime import own_children, run_child
+
+logger = logging.getLogger(__name__)
+
+WAIT_VARIABLE = "CURR_REFT_NODE_WAIT_SECONDS"
+"""How long a node waits for the others when a step begins, and when it ends."""
+_WAIT = 600
+# A step of the first node alone may take days.
+_PATIENCE = timedelta(days=30)
+_END = {"arguments": None}
+
+
+class Followers:
+    """The other nodes, as the first one sees them; of a run on one node there are none."""
+
+    def __init__(self, store: TCPStore | None, nodes: Nodes) -> None:
+        self._store = store
+        self._others = range(1, nodes.count)
+        self._orders = 0
+
+    def start(self, command: Command) -> None:
+        """Let the others run a command.
+
+        Raises:
+            CommandError: when one of them is not there.
+        """
+        if self._store is None:
+            return
+        self._orders += 1
+        self._order({"arguments": command.arguments[1:], "variables": command.variables})
+        self._wait_for("here", "is not there")
+
+    def join(self) -> None:
+        """Return when the others have ended the command.
+
+        Raises:
+            CommandError: when one of them failed, or does not come to its end.
+        """
+        if self._store is None:
+            return
+        self._wait_for("code", "has not come to the end of its step")
+        for rank in self._others:
+            if code := int(self._store.get(f"code/{self._orders}/{rank}")):
+                raise CommandError(
+                    f"node {rank}: its command ended with exit code {code}; its output says why"
+                )
+
+    def dismiss(self) -> None:
+        """Let the others end."""
+        if self._store is not None:
+            self._orders += 1
+            self._order(_END)
+            self._wait_for("here", "is not there")
+
+    def _order(self, order: dict) -> None:
+        self._store.set(f"order/{self._orders}", json.dumps(order))
+
+    def _wait_for(self, key: str, fault: str) -> None:
+        for rank in self._others:
+            try:
+                self._store.wait([f"{key}/{self._orders}/{rank}"], _wait())
+            except DistError as error:
+                waited = f"waited {_wait().total_seconds():.0f} s, {WAIT_VARIABLE}"
+                raise CommandError(f"node {rank} {fault} ({waited}); start again on all nodes") from error
+
+
+@contextmanager
+def followers(nodes: Nodes) -> Iterator[Followers]:
+    """The other nodes, on the first one; they end when the block does.
+
+    Raises:
+        InputError: when the port is taken.
+    """
+    if nodes.count == 1:
+        yield Followers(None, nodes)
+        return
+    port = _port(nodes)
+    try:
+        store = TCPStore(
+            nodes.address, port, is_master=True, wait_for_workers=False, timeout=_PATIENCE, use_libuv=True
+        )
+    except DistError as error:
+        raise InputError(f"port {port} (MASTER_PORT + 1): {_first_line(error)}; choose another") from error
+    others = Followers(store, nodes)
+    yield others
+    others.dismiss()
+
+
+def follow(nodes: Nodes) -> None:
+    """Run what the first node says, until it says that all is done; this is what the other nodes do.
+
+    Raises:
+        CommandError: when the first node is not there or ends before, or a command of this node failed, with
+            that one's exit code.
+    """
+    own_children()
+    where = f"node 0, {nodes.address} port {_port(nodes)}"
+    try:
+        store = TCPStore(nodes.address, _port(nodes), is_master=False, timeout=_wait())
+    except DistError as error:
+        raise CommandError(f"{where}: nothing answers; start again on all nodes") from error
+    number = 0
+    while True:
+        number += 1
+        try:
+            store.wait([f"order/{number}"], _PATIENCE)
+            order = json.loads(store.get(f"order/{number}"))
+            store.set(f"here/{number}/{nodes.rank}", "")
+        except DistError as error:
+            raise CommandError(f"{where}: has ended; what it printed says why") from error
+        if order == _END:
+            return
+        arguments = [
+            f"--node_rank={nodes.rank}" if word == "--node_rank=0" else word for word in order["arguments"]
+        ]
+        logger.info("node %d: %s", nodes.rank, " ".join(arguments))
+        code, _ = run_child(
+            [sys.executable, *arguments], {**os.environ, **order["variables"]}, Path(os.devnull)
+        )
+        try:
+            store.set(f"code/{number}/{nodes.rank}", str(code))
+        except DistError as error:
+            if not code:
+                raise CommandError(f"{where}: has ended; what it printed says why") from error
+        if code:
+            raise error_of(code, f"node {nodes.rank}: its command ended with exit code {code}")
+
+
+def _port(nodes: Nodes) -> int:
+    return (nodes.port or 0) + 1
+
+
+def _wait() -> timedelta:
+    return timedelta(seconds=float(os.environ.get(WAIT_VARIABLE, _WAIT)))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]

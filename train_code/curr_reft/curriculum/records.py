@@ -1,0 +1,94 @@
+"""What was done of a curriculum: its manifest and one of each step, below ``OUTPUT/curriculum``."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from curr_reft.curriculum.checkpoint_choice import chosen_checkpoint
+from curr_reft.curriculum.steps import BASE, RECORDS, REPORT, Curriculum, Step
+from curr_reft.files.manifest import read_manifest
+
+WAITING, RUNNING, FINISHED, KILLED = "waiting", "running", "finished", "killed"
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How far a step is."""
+
+    state: str
+    """`waiting`; `running`; `finished`; `stopped`, `diverged` or `failed`; `killed` where it says that it
+    runs and nothing runs."""
+    record: Record | None
+    """The step's manifest."""
+    run: Record | None
+    """The manifest of the training run that it started."""
+
+
+def is_at_work(records: Path) -> bool:
+    """Whether a program, or what one has started, holds the folder of the records."""
+    try:
+        folder = os.open(records, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared, so that two that ask do not take one another for a program.
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+
+
+def read_done(output_dir: Path, name: str, trains: bool, at_work: bool) -> Done:
+    """How far a step is, by its manifest and that of its run; one that another command started counts.
+
+    Args:
+        trains: Whether the step leaves a model, so that its folder is a run's.
+        at_work: Whether the curriculum is being run.
+
+    Raises:
+        InputError: when one of the two is no manifest.
+    """
+    record = read_manifest(output_dir / RECORDS / name)
+    run = read_manifest(output_dir / name) if trains else None
+    if run and run["status"] == FINISHED:
+        return Done(FINISHED, record, run)
+    state = (record or run or {}).get("status", WAITING)
+    return Done(KILLED if state == RUNNING and not at_work else state, record, run)
+
+
+def time_taken(how_far: Done) -> timedelta:
+    """From the last start of a finished step to its end."""
+    record = how_far.run or how_far.record or {}
+    started, ended = (datetime.fromisoformat(record[key]) for key in ("started", "ended"))
+    return ended - started
+
+
+def model_of(name: str, choice: str, curriculum: Curriculum) -> Record:
+    """The model of a finished step, or the base: its place, and when the run that made it ended.
+
+    Raises:
+        InputError: when the step has no such checkpoint.
+    """
+    if name == BASE:
+        return {"model": curriculum.model}
+    folder = curriculum.folder(name)
+    ended = (read_manifest(folder) or {}).get("ended")
+    return {"model": str(chosen_checkpoint(folder, choice)), "ended": ended}
+
+
+def starts_of(step: Step, curriculum: Curriculum) -> dict[str, Record]:
+    """The models that a step starts from or scores, by the names of their steps.
+
+    Raises:
+        InputError: as `model_of` does.
+    """
+    names = [step.start] if step.start else step.of if step.run != REPORT else ()
+    choice = step.checkpoint
+    return {name: model_of(name, choice if step.start else "last", curriculum) for name in names}
