@@ -25,9 +25,6 @@ from curr_reft.self_improvement.sources import load_composition
 from curr_reft.sft.swift import find_swift
 from curr_reft.training.arguments import check_settings, found_file
 
-# The flags of a stage, and of fine-tuning, that the curriculum gives.
-_ITS_OWN = ("output_dir", "model_name_or_path", "model", "dry_run", "config")
-
 
 def check_curriculum(curriculum: Curriculum, steps: Sequence[Step]) -> None:
     """Check what no step needs to have run for.

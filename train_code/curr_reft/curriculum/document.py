@@ -26,6 +26,11 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 Settings = dict[str, Any]
 
 
+def located(path: str) -> Path:
+    """A path of a file of ours; relative ones are relative to the repository."""
+    return (REPOSITORY / Path(path).expanduser()).resolve()
+
+
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
 

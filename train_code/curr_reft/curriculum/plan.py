@@ -51,9 +51,11 @@ def _plan(step: Step, curriculum: Curriculum, nodes: Nodes, others: Followers) -
 
 
 def _model(name: str, step: Step, curriculum: Curriculum) -> str:
-    if name == BASE or _done(curriculum, curriculum.step(name)).state != FINISHED:
+    if name == BASE:
         return curriculum.model
-    return starts_of(step, curriculum)[name]["model"]
+    if _done(curriculum, curriculum.step(name)).state == FINISHED:
+        return starts_of(step, curriculum)[name]["model"]
+    return curriculum.model if step.trains else str(curriculum.folder(name))
 
 
 def _done(curriculum: Curriculum, step: Step) -> Done:
@@ -66,7 +68,7 @@ def _heading(curriculum: Curriculum, step: Step, how_far: Done) -> str:
     if not step.start:
         return how_far.state
     waits = step.start != BASE and _done(curriculum, curriculum.step(step.start)).state != FINISHED
-    planned = f", which has not run: planned with {curriculum.model}" if waits else ""
+    planned = f"; planned with {curriculum.model} until that has run" if waits and step.trains else ""
     return f"{how_far.state}, from {step.start} ({step.checkpoint}){planned}"
 
 

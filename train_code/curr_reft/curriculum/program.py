@@ -85,7 +85,7 @@ def refuse_changes(curriculum: Curriculum, steps: Sequence[Step]) -> None:
             told.append(f"{step.name} ({how_far.state}): {', '.join(changed)}")
     if told:
         raise InputError(
-            f"{curriculum.output_dir}: begun with other settings: {'; '.join(told)}; give the earlier ones, remove"
+            f"{curriculum.output_dir}: begun otherwise: {'; '.join(told)}; give the earlier ones, remove"
             f" these steps' folders and records ({curriculum.records.name}/STEP) to do them again, or go on"
             " by --accept_changes"
         )

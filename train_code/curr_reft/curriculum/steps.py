@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curr_reft.curriculum.document import (
-    REPOSITORY,
     Settings,
     StepKeys,
     checked,
     checked_step,
+    located,
     read_document,
 )
 from curr_reft.errors import InputError
@@ -24,6 +24,8 @@ EVALUATION, REPORT = "evaluation", "report"
 KINDS = (*STAGES, REJECTION_SAMPLING, GOLD_ROWS, *FINE_TUNING, EVALUATION, REPORT)
 RECORDS = "curriculum"
 """The folder, below the output directory, of the records of a curriculum."""
+# What the curriculum tells a step's command; the files of single steps name some of it, for their scripts.
+_GIVEN = {"output_dir", "model_name_or_path", "model", "config", "dry_run"}
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _CHOICE = re.compile(r"last|best|best:\S+|\d+")
 
@@ -154,11 +156,6 @@ def load_curriculum(path: Path, overrides: Settings, stage_flags: Settings) -> C
     )
 
 
-def located(path: str) -> Path:
-    """A path of a file of ours; relative ones are relative to the repository."""
-    return (REPOSITORY / Path(path).expanduser()).resolve()
-
-
 def _place(model: str) -> str:
     """A folder's absolute path, or the hub id that it is."""
     return str(located(model)) if located(model).exists() or model.startswith((".", "/", "~")) else model
@@ -199,6 +196,10 @@ def _settings(
 ) -> tuple[str | None, Settings]:
     """The one file of a kind that takes one, and the flags, with those of the other kinds' files."""
     files = keys.config
+    if own := keys.flags.keys() & _GIVEN:
+        raise InputError(
+            f"{where}: flags: {min(own)} is the curriculum's to give; see `from` and `output_dir`"
+        )
     if stage is None and kind not in FINE_TUNING:
         if files and len(files) > 1:
             raise InputError(f"{where}: config: {kind} takes one file")
@@ -216,7 +217,7 @@ def _settings(
             # One flag may have two names, of which the later is to win.
             merged.pop(name, None)
             merged[name] = value
-    return None, merged
+    return None, {name: value for name, value in merged.items() if name not in _GIVEN}
 
 
 def _found(file: str, where: str) -> Path:
