@@ -1,37 +1,35 @@
 #!/usr/bin/env bash
-# The stages of one size in order: scripts/curriculum.sh SIZE [flags of every stage script]
-# A finished stage is skipped; an unfinished one goes on from its newest whole checkpoint, or begins again without
-# one. With --dry_run a stage whose predecessor has not run plans with the base.
-# Environment: see scripts/launch.sh; MODEL is the base model of stage 1.
+# The whole method as one program: scripts/curriculum.sh SIZE|CONFIG.yaml [flags of python -m curr_reft.curriculum]
+#   SIZE   a folder of configs, whose curriculum.yaml is run: qwen2_5_vl_3b, qwen2_5_vl_7b, tiny
+#   flags  such as --dry_run, --until stage3_open, and flags of every stage
+# A finished step is skipped; an unfinished one goes on from its newest whole checkpoint, or begins again without one.
+#   python -m curr_reft.curriculum status OUTPUT   tells how far it is
+# From the environment, each optional:
+#   MODEL       the base model (default: the configuration's, as are the next three)
+#   DATA_ROOT   folder of rows and images
+#   QUERY_ROOT  folder of the queries of rejection sampling, and their images
+#   OUTPUT      folder that holds one folder per step
+#   NPROC       processes on this node
+#   NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT   several nodes: run the same script on each, with the address of node 0;
+#               all folders must be shared, and of the ports MASTER_PORT (default 12347) and the next one are taken
 set -euo pipefail
-# What is started here ends when this script has been ended.
-export CURR_REFT_OWNERS="${CURR_REFT_OWNERS:-} $$"
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [[ -x $ROOT/.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
+    PATH=$ROOT/.venv/bin:$PATH
+fi
 if (($# < 1)); then
-    echo "usage: scripts/curriculum.sh SIZE [flags]" >&2
+    echo "usage: scripts/curriculum.sh SIZE|CONFIG.yaml [flags]" >&2
     exit 2
 fi
-SIZE=$1
+CONFIG=$1
 shift
-OUTPUT=$(realpath -m "${OUTPUT:-$HERE/../outputs/$SIZE}")
-export OUTPUT
-if [[ -x $HERE/../.venv/bin/python && -z ${VIRTUAL_ENV:-} ]]; then
-    PATH=$(realpath "$HERE/../.venv/bin"):$PATH
+if [[ ! -f $CONFIG ]]; then
+    CONFIG=$ROOT/configs/$CONFIG/curriculum.yaml
 fi
-STAGES=$(python -m curr_reft.stages)
-BASE=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$HERE/../configs/$SIZE/$(head -n 1 <<<"$STAGES").yaml")}
-unset MODEL
-PREVIOUS=
-for STAGE in $STAGES; do
-    if grep -qs '"status": "finished"' "$OUTPUT/$STAGE/manifest.json"; then
-        echo "$STAGE is finished: $OUTPUT/$STAGE" >&2
-        PREVIOUS=$STAGE
-        continue
-    fi
-    FROM=$OUTPUT/$PREVIOUS
-    if [[ -z $PREVIOUS || (" $* " == *" --dry_run "* && ! -d $FROM) ]]; then
-        FROM=$BASE
-    fi
-    MODEL=$FROM bash "$HERE/launch.sh" "$SIZE" "$STAGE" "$@"
-    PREVIOUS=$STAGE
-done
+exec python -m curr_reft.curriculum "$CONFIG" \
+    ${MODEL:+--model "$MODEL"} \
+    ${DATA_ROOT:+--data_root "$DATA_ROOT"} \
+    ${QUERY_ROOT:+--query_root "$QUERY_ROOT"} \
+    ${OUTPUT:+--output_dir "$OUTPUT"} \
+    ${NPROC:+--processes "$NPROC"} \
+    "$@"

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# The three stages for Qwen2.5-VL-7B in order; see scripts/curriculum.sh.
-# Environment: see scripts/launch.sh; MODEL is the base model. Flags go to every stage.
+# The whole method for Qwen2.5-VL-7B; the three stages alone with --until stage3_open.
+# Environment and flags: see scripts/curriculum.sh; the judge's server: JUDGE_URL and JUDGE_MODEL.
 set -euo pipefail
 export NNODES=${NNODES:-2} NPROC=${NPROC:-8}
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-exec bash "$HERE/../curriculum.sh" qwen2_5_vl_7b "$@"
+exec bash "$(dirname "${BASH_SOURCE[0]}")/../curriculum.sh" qwen2_5_vl_7b "$@"

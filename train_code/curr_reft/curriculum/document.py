@@ -79,6 +79,8 @@ class Keys(_Keys):
     """Queries of rejection sampling."""
     processes: int | None = Field(default=None, ge=1)
     """On each node; by default its GPUs, one without any."""
+    seed: int | None = None
+    """Of all steps, over what their files say."""
     defaults: dict[str, Settings] = {}
     """Keys of steps by what they run; those of `stage` hold for all stages."""
     steps: list[str | Settings] = Field(min_length=1)

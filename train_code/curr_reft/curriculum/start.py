@@ -42,12 +42,13 @@ def start(argv: Sequence[str]) -> None:
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=help)
     parser.add_argument("--processes", type=int, help="on each node (default: NPROC, or its GPUs)")
+    parser.add_argument("--seed", type=int, help="of all steps, over what their files say")
     parser.add_argument("--from", dest="first", metavar="STEP", help="begin with this step")
     parser.add_argument("--until", dest="last", metavar="STEP", help="end after this step")
     parser.add_argument("--dry_run", action="store_true", help="plan all steps, start none")
     parser.add_argument("--accept_changes", action="store_true", help="go on with other settings")
     arguments, others = parser.parse_known_args(argv)
-    overrides = {name: getattr(arguments, name) for name in ("model", "processes", *_PLACES)}
+    overrides = {name: getattr(arguments, name) for name in ("model", "processes", "seed", *_PLACES)}
     overrides = {
         name: str(value.absolute()) if isinstance(value, Path) else value
         for name, value in overrides.items()

@@ -137,6 +137,8 @@ def load_curriculum(path: Path, overrides: Settings, stage_flags: Settings) -> C
     if unknown := defaults.keys() - {"stage", *KINDS}:
         raise InputError(f"{path}: defaults: {min(unknown)}: expected stage or one of {', '.join(KINDS)}")
     steps: list[Step] = []
+    if keys.seed is not None:
+        stage_flags = {"seed": keys.seed, "data_seed": keys.seed, **stage_flags}
     for number, written in enumerate(keys.steps):
         where = f"{path}: steps[{number}]"
         run = written if isinstance(written, str) else str(written.get("run", ""))
@@ -145,7 +147,8 @@ def load_curriculum(path: Path, overrides: Settings, stage_flags: Settings) -> C
             raise InputError(f"{where}: run: {run!r} is none of {', '.join(KINDS)}")
         ground = defaults.get("stage", {}) if kind in STAGES else {}
         step = checked_step(written, {**ground, **defaults.get(kind, {})}, where)
-        steps.append(_resolved(step, kind, steps, keys.configs, stage_flags, where))
+        forced = stage_flags if kind in STAGES else _seeds(kind, keys.seed)
+        steps.append(_resolved(step, kind, steps, keys.configs, forced, where))
     return Curriculum(
         model=_place(keys.model),
         output_dir=located(keys.output_dir),
@@ -161,9 +164,16 @@ def _place(model: str) -> str:
     return str(located(model)) if located(model).exists() or model.startswith((".", "/", "~")) else model
 
 
+def _seeds(kind: str, seed: int | None) -> Settings:
+    return (
+        {"seed": seed} if seed is not None and kind in (*FINE_TUNING, REJECTION_SAMPLING, GOLD_ROWS) else {}
+    )
+
+
 def _resolved(
-    keys: StepKeys, kind: str, before: Sequence[Step], configs: str | None, stage_flags: Settings, where: str
+    keys: StepKeys, kind: str, before: Sequence[Step], configs: str | None, forced: Settings, where: str
 ) -> Step:
+    """A step with its defaults filled in; `forced` are flags that beat all others."""
     stage = STAGES.get(kind)
     name = keys.name or (stage.title if stage else kind)
     where = f"{where} ({name})"
@@ -182,7 +192,7 @@ def _resolved(
         run=kind,
         start=_start(keys, before, where) if trains or kind == REJECTION_SAMPLING else "",
         checkpoint=str(keys.checkpoint),
-        settings={**settings, **stage_flags} if stage else settings,
+        settings={**settings, **forced},
         config=config,
         data=_data(keys, before, where) if kind in FINE_TUNING else None,
         of=_of(keys, kind, before, where),
