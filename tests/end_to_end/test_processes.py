@@ -63,6 +63,35 @@ def test_one_process_of_two_prompts_and_two_of_one_see_the_same_prompts(launch, 
     assert prompts_per_step(one) == prompts_per_step(two_processes)
 
 
+def test_groups_are_drawn_again_alike_by_one_process_and_two(launch, tmp_path):
+    # Of a group, and so of a process, every second completion is right: where the row is one of four.
+    (tmp_path / "rewards.py").write_text(
+        "def seldom(completions, id, log_extra, **_):\n"
+        "    log_extra('row', list(id))\n"
+        "    lines = [int(row.rpartition(':')[2]) for row in id]\n"
+        "    return [float(place % 2) if line % 4 == 0 else 1.0 for place, line in enumerate(lines)]\n"
+    )
+    more = ("--dynamic_sampling", "true", "--max_resampling", "30", "--reward_funcs")
+    more = (*more, f"{tmp_path}/rewards.py:seldom")
+    runs = [
+        launch("one-again", 1, 3, *more),
+        launch("three-again", 3, 1, *more),
+        launch("three-apart-again", 3, 1, *more, "--shared_prefix", "false"),
+    ]
+    of_one, *of_three = [
+        [(each["dynamic_sampling/prompts"], each["dynamic_sampling/rounds"]) for each in history(out)]
+        for out in runs
+    ]
+    assert max(rounds for _, rounds in of_one) > 1
+    assert of_three == [of_one] * 2
+    for tables in zip(*(sorted((out / "completions").glob("*.parquet")) for out in runs), strict=True):
+        one, *others = [pandas.read_parquet(table) for table in tables]
+        assert (one["advantage"] != 0).all()
+        for other in others:
+            assert other["row"].tolist() == one["row"].tolist()
+            assert other["advantage"].tolist() == one["advantage"].tolist()
+
+
 @pytest.mark.parametrize("name", ["zero2", "zero3"])
 def test_deepspeed_trains_like_data_parallel(name, launch, two_processes, root, tiny_base):
     out = launch(name, 2, 1, "--deepspeed", str(root / f"configs/deepspeed/{name}.json"))
