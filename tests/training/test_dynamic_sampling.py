@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from curr_reft.training.dynamic_sampling import dealt, has_signal, next_draw
@@ -205,6 +206,31 @@ def test_what_is_learned_from_keeps_its_own_columns(flags, trainers, tmp_path):
         lines = [int(row.rpartition(":")[2]) for row in table["row"]]
         assert all(line % 5 == 0 for line in lines)
         assert lines[::2] == lines[1::2]
+
+
+@pytest.mark.slow
+def test_log_probs_of_the_sampler_stay_beside_their_tokens(flags, trainers, monkeypatch):
+    """Which vLLM gives; here each token's number stands for its log-probability."""
+    sample = GRPOTrainer._generate
+
+    def generate(self, prompts):
+        prompt_ids, completion_ids, mask, completions, _, *others = sample(self, prompts)
+        log_probs = [list(map(float, ids)) for ids in completion_ids]
+        return prompt_ids, completion_ids, mask, completions, log_probs, *others
+
+    learned = []
+
+    class Recording(trainers["judge"]):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            learned.append(inputs)
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(GRPOTrainer, "_generate", generate)
+    run_stage(Recording, flags("run", "--max_steps", "2"))
+    for inputs in learned:
+        mask = inputs["completion_mask"].bool()
+        assert torch.equal(inputs["sampling_per_token_logps"][mask], inputs["completion_ids"][mask].float())
+    assert len(learned) == 2
 
 
 @pytest.mark.slow

@@ -87,9 +87,9 @@ class DynamicSamplingTrainer(SharedPrefixTrainer):
     """GRPO whose rollouts hold groups with signal alone, as far as these are found.
 
     What is learned from is handed to TRL as if it had just been sampled and scored. Rewards, advantages and
-    completions that TRL logs are therefore those of the groups learned from, lengths of completions those of
-    all that were drawn; of these `dynamic_sampling/…` tells the share kept, the prompts, the rounds after the
-    first, and the mean reward. Evaluation is left alone.
+    completions that TRL logs are therefore those of the groups learned from; lengths of completions, and what
+    rewards log by themselves (`accuracy/TASK`), are of all that were drawn. Of these `dynamic_sampling/…` tells
+    the share kept, the prompts, the rounds after the first, and the mean reward. Evaluation is left alone.
 
     When rounds are used up before the rollout is full, it is filled with groups without signal, the first
     drawn first: their advantages are zero, and with `beta` they still hold the policy to the reference. When
