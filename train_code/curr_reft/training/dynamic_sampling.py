@@ -88,7 +88,7 @@ class DynamicSamplingTrainer(SharedPrefixTrainer):
 
     What is learned from is handed to TRL as if it had just been sampled and scored. Rewards, advantages and
     completions that TRL logs are therefore those of the groups learned from; lengths of completions, and what
-    rewards log by themselves (`accuracy/TASK`), are of all that were drawn. Of these `dynamic_sampling/…` tells
+    rewards log by themselves (`accuracy/TASK`), are of all that were drawn, of which `dynamic_sampling/…` has
     the share kept, the prompts, the rounds after the first, and the mean reward. Evaluation is left alone.
 
     When rounds are used up before the rollout is full, it is filled with groups without signal, the first
