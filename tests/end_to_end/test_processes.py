@@ -63,7 +63,7 @@ def test_one_process_of_two_prompts_and_two_of_one_see_the_same_prompts(launch, 
     assert prompts_per_step(one) == prompts_per_step(two_processes)
 
 
-def test_groups_are_drawn_again_alike_by_one_process_and_two(launch, tmp_path):
+def test_groups_are_drawn_again_alike_by_one_process_and_three(launch, tmp_path):
     # Of a group, and so of a process, every second completion is right: where the row is one of four.
     (tmp_path / "rewards.py").write_text(
         "def seldom(completions, id, log_extra, **_):\n"
