@@ -63,6 +63,30 @@ def test_one_process_of_two_prompts_and_two_of_one_see_the_same_prompts(launch, 
     assert prompts_per_step(one) == prompts_per_step(two_processes)
 
 
+def test_groups_are_drawn_again_alike_by_one_process_and_three(launch, tmp_path):
+    # Of a group, and so of a process, every second completion is right: where the row is one of four.
+    (tmp_path / "rewards.py").write_text(
+        "def seldom(completions, id, log_extra, **_):\n"
+        "    log_extra('row', list(id))\n"
+        "    lines = [int(row.rpartition(':')[2]) for row in id]\n"
+        "    return [float(place % 2) if line % 4 == 0 else 1.0 for place, line in enumerate(lines)]\n"
+    )
+    more = ("--dynamic_sampling", "true", "--max_resampling", "30", "--reward_funcs")
+    more = (*more, f"{tmp_path}/rewards.py:seldom")
+    one, three = launch("one-again", 1, 3, *more), launch("three-again", 3, 1, *more)
+    of_one, of_three = (
+        [(each["dynamic_sampling/prompts"], each["dynamic_sampling/rounds"]) for each in history(out)]
+        for out in (one, three)
+    )
+    assert max(rounds for _, rounds in of_one) > 1
+    assert of_three == of_one
+    for paths in zip(*(sorted((out / "completions").iterdir()) for out in (one, three)), strict=True):
+        expected, actual = map(pandas.read_parquet, paths)
+        assert (expected["advantage"] != 0).all()
+        assert actual["row"].tolist() == expected["row"].tolist()
+        assert actual["advantage"].tolist() == expected["advantage"].tolist()
+
+
 @pytest.mark.parametrize("name", ["zero2", "zero3"])
 def test_deepspeed_trains_like_data_parallel(name, launch, two_processes, root, tiny_base):
     out = launch(name, 2, 1, "--deepspeed", str(root / f"configs/deepspeed/{name}.json"))

@@ -169,6 +169,15 @@ def test_rows_that_changed_are_a_change(run, world, tmp_path):
         start("--image_root", str(root))
 
 
+def test_other_scores_of_solved_rows_are_a_change(run, tmp_path):
+    _, start = run
+    scores = tmp_path / "scores.jsonl"
+    rows = ["judge/train/judge/judge_math_train.jsonl:1#0", "judge/train/judge/judge_math_train.jsonl:1#1"]
+    scores.write_text("".join(json.dumps({"id": row, "accuracy": 100}) + "\n" for row in rows))
+    with pytest.raises(InputError, match="had other settings: other scores for --filter_solved; give"):
+        start("--filter_solved", str(scores))
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -70,6 +70,10 @@ class DataArguments:
         default=False,
         metadata={"help": "Stop, instead of warning, when held-out rows or images are in training."},
     )
+    filter_solved: str | None = field(
+        default=None,
+        metadata={"help": "Judged candidates (scores.jsonl); rows always or never right are left out."},
+    )
     box_frame: BoxFrame = field(
         default="budget",
         metadata={
@@ -194,6 +198,13 @@ class CurriculumConfig(GRPOConfig):
             "help": "Most tokens of prompts and completions held in memory at a time (default: no limit)."
         },
     )
+    dynamic_sampling: bool = field(
+        default=False,
+        metadata={"help": "Draw the next prompts for groups whose rewards are all equal (DAPO)."},
+    )
+    max_resampling: int = field(
+        default=10, metadata={"help": "Most rounds in which --dynamic_sampling draws further prompts."}
+    )
     num_train_epochs: float = field(default=1.0)
     bf16: bool = field(default=False)
 
@@ -219,6 +230,8 @@ class CurriculumConfig(GRPOConfig):
             raise InputError(f"--num_generations_eval {self.num_generations_eval}: must be at least 2")
         if self.resumable_checkpoints is not None and self.resumable_checkpoints < 1:
             raise InputError(f"--resumable_checkpoints {self.resumable_checkpoints}: must be at least 1")
+        if self.max_resampling < 1:
+            raise InputError(f"--max_resampling {self.max_resampling}: must be at least 1")
         # Signals are handled by `curr_reft.training.stopping`; transformers' way ends as if all were done.
         self.enable_jit_checkpoint = False
         if self.deepspeed in ("none", ""):

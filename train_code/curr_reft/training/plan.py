@@ -32,6 +32,8 @@ class Plan:
     val: Split | None
     dropped: Mapping[str, str]
     """Why rows were left out, by their ids: an unusable image or a bad gold box."""
+    solved: Mapping[str, int]
+    """How many training rows `--filter_solved` left out for which reason, or kept; empty without it."""
     shared_rows: int
     prompts_per_step: int
     completions_per_step: int
@@ -155,6 +157,7 @@ def print_plan(
             facts[f"{name} rows"] = rows_by_task(split)
             facts[f"{name} rows dropped, prompt too long"] = str(len(split.too_long))
     facts["rows dropped, bad image or bad box"] = str(len(plan.dropped))
+    facts.update({f"train rows {kind}": str(count) for kind, count in plan.solved.items()})
     facts["val rows that are also train rows"] = str(plan.shared_rows)
     facts["prompts per optimizer step"] = (
         f"{plan.prompts_per_step} = {plan.processes} processes x {config.prompts_per_device} per device"
@@ -163,6 +166,8 @@ def print_plan(
     facts["completions per optimizer step"] = f"{plan.completions_per_step} ({config.num_generations} each)"
     reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
     facts["optimizer steps"] = f"{plan.steps} ({reason})"
+    if config.dynamic_sampling:
+        facts["groups without signal"] = f"drawn again in at most {config.max_resampling} rounds"
     facts["checkpoints"] = _checkpoints(config)
     facts["image tokens per prompt"] = _spread(plan.train.image_tokens)
     facts["prompt tokens, image included"] = _spread(plan.train.prompt_tokens)

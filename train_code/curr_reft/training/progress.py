@@ -7,6 +7,7 @@ from curr_reft.tasks.registry import known_tasks
 _HEADLINES = {
     "rewards/format/mean": "format",
     "frac_reward_zero_std": "no-signal groups",
+    "dynamic_sampling/prompts": "prompts drawn",
     "kl": "kl",
     "grad_norm": "grad norm",
     "completions/mean_length": "length",

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _PLACES = (
     *("output_dir", "logging_dir", "model", "model_name_or_path", "load_args"),
     *("dataset", "val_dataset", "dataset_name", "image_root", "data_root", "held_out_suites", "tasks"),
+    "filter_solved",
 )
 _SHOWN = ("run_name", "project", "report_to", "trackio_space_id", "num_completions_to_print", "disable_tqdm")
 _KEPT = ("resumable_checkpoints", "create_checkpoint_symlink")
@@ -39,7 +40,11 @@ _FIXED = (
     *("optim", "use_peft", "lora_r", "lora_target_modules"),
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
-_OF_FILES = {"data": "other rows of data", "code": "other tasks or rewards of one's own"}
+_OF_FILES = {
+    "data": "other rows of data",
+    "code": "other tasks or rewards of one's own",
+    "solved": "other scores for --filter_solved",
+}
 _SHOWN_CHANGES = 12
 
 
@@ -215,6 +220,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
         "data": [{**file, "path": None, "json_path": None} for file in record.get("data") or []],
         # Names of files with tasks and rewards may differ, what stands in them may not.
         "code": sorted((record.get("code") or {}).values()),
+        "solved": (record.get("solved") or {}).get("sha256"),
         "processes": record.get("processes"),
         "MAX_PIXELS": (record.get("variables") or {}).get("MAX_PIXELS"),
     }

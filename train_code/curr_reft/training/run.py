@@ -16,6 +16,7 @@ from curr_reft.data.gold_boxes import check_boxes
 from curr_reft.data.images import check_images
 from curr_reft.data.mixture import Mixture, load_mixture
 from curr_reft.data.schema import Example
+from curr_reft.data.solved import find_solved
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, command
 from curr_reft.files.journal import sole_writer
 from curr_reft.files.json import read_object
@@ -100,6 +101,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     if config.eval_strategy != "no" and not mixture.val:
         strategy = config.eval_strategy.value
         raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
+    solved = find_solved(data.filter_solved, mixture.train, data.data_root or data.image_root)
     warnings = held_out_warnings(mixture, data)
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
@@ -133,7 +135,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         )
 
     check_golds(kept(examples), stage, data.reward_variant)
-    train = split(mixture.train)
+    train = split(row for row in mixture.train if row.id not in solved.left_out)
     val = split(mixture.val) if mixture.val else None
     if config.max_packed_tokens is not None:
         longest = max(max(each.prompt_tokens) for each in (train, val) if each)
@@ -161,12 +163,15 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
             str(path): sha256_of(path) for path in (*map(Path, data.tasks), *reward_files(data.reward_funcs))
         },
     }
+    if data.filter_solved:
+        record["solved"] = {**solved.counts(), "sha256": sha256_of(Path(data.filter_solved))}
     start = processes.shared(lambda: _find_start(config, record, weights, steps))
     plan = Plan(
         stage=stage,
         train=train,
         val=val,
         dropped=dropped,
+        solved=solved.counts() if data.filter_solved else {},
         shared_rows=rows_in_both(kept(mixture.train), kept(mixture.val)),
         prompts_per_step=prompts,
         completions_per_step=completions,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -93,10 +94,11 @@ class SharedPrefixTrainer(GRPOTrainer):
     # Rollouts
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        if not self.shares_images:
+        with self._each_image_once():
             return super()._generate_and_score_completions(inputs)
-        with once_per_image(self.processing_class):
-            return super()._generate_and_score_completions(inputs)
+
+    def _each_image_once(self) -> AbstractContextManager[None]:
+        return once_per_image(self.processing_class) if self.shares_images else nullcontext()
 
     def _generate_single_turn(
         self,

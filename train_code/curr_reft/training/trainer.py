@@ -20,9 +20,9 @@ from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig
 from curr_reft.training.checkpoint_state import KeepStateOfNewest
 from curr_reft.training.divergence import WatchDivergence, is_sampling_failure, refuse_not_finite
+from curr_reft.training.dynamic_sampling import DynamicSamplingTrainer
 from curr_reft.training.progress import HeadlineProgress
 from curr_reft.training.prompt_order import PromptOrder
-from curr_reft.training.shared_prefix import SharedPrefixTrainer
 from curr_reft.training.step_log import StepLog
 from curr_reft.training.stopping import StopOnSignal
 from curr_reft.training.vllm_rollouts import GroupRollouts
@@ -39,13 +39,13 @@ def _text_turns(messages: list[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-class CurriculumGRPOTrainer(SharedPrefixTrainer):
+class CurriculumGRPOTrainer(DynamicSamplingTrainer):
     """GRPO on one stage of the curriculum; a subclass names the stage.
 
-    What it adds to TRL, besides prompts that are computed once: batch sizes in prompts (through
-    `CurriculumConfig`), `data_seed` as the seed of the prompt order, the stage's rewards, weights that are
-    really loaded on a resume, and refusal of what would corrupt a run without an error: rows without an
-    image, a processor that pads on the right.
+    What it adds to TRL, besides prompts that are computed once and groups that are drawn again: batch sizes
+    in prompts (through `CurriculumConfig`), `data_seed` as the seed of the prompt order, the stage's rewards,
+    weights that are really loaded on a resume, and refusal of what would corrupt a run without an error: rows
+    without an image, a processor that pads on the right.
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
@@ -87,6 +87,7 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
             reward_funcs=reward_functions(self.stage, rewards, reward_variant),
             shared_prefix=args.shared_prefix,
             max_packed_tokens=args.max_packed_tokens,
+            max_resampling=args.max_resampling if args.dynamic_sampling else None,
             **kwargs,
         )
         if args.use_vllm:
@@ -185,7 +186,8 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         # TRL seeds the order with `seed`; the flag that says so is `data_seed`.
-        self._prompt_order = PromptOrder(super()._get_train_sampler(dataset), self.args.data_seed)
+        sampler = super()._get_train_sampler(dataset)
+        self._prompt_order = PromptOrder(sampler, self.args.data_seed, only_count=self.args.dynamic_sampling)
         return self._prompt_order
 
     def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
