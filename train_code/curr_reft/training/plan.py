@@ -98,6 +98,7 @@ def rewards_of(
             task=[row["task"]] * 2,
             id=[row["id"]] * 2,
             image=[open_shown(row["image"], stage, row["task"])] * 2,
+            image_path=[row["image"]] * 2,
             log_metric=lambda name, value: None,
             log_extra=lambda column, values: None,
         )
@@ -163,6 +164,11 @@ def print_plan(
     facts["completions per optimizer step"] = f"{plan.completions_per_step} ({config.num_generations} each)"
     reason = "--max_steps" if config.max_steps > 0 else f"{config.num_train_epochs:g} epochs"
     facts["optimizer steps"] = f"{plan.steps} ({reason})"
+    if config.early_stopping_patience is not None:
+        facts["early stopping"] = (
+            f"after {config.early_stopping_patience} evaluations without a better"
+            f" {config.metric_for_best_model}"
+        )
     facts["checkpoints"] = _checkpoints(config)
     facts["image tokens per prompt"] = _spread(plan.train.image_tokens)
     facts["prompt tokens, image included"] = _spread(plan.train.prompt_tokens)
