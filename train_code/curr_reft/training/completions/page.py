@@ -23,8 +23,8 @@ from curr_reft.training.preview.images import Colour, Mark, image_uri, marks_of
 
 _TEMPLATE = Path(__file__).with_name("completions.html.j2")
 _COLOURS: tuple[Colour, ...] = (
-    *((70, 200, 255), (255, 140, 0), (90, 220, 110), (255, 110, 220)),
-    *((255, 80, 70), (175, 140, 255), (255, 255, 255), (195, 150, 100)),
+    *((70, 200, 255), (255, 110, 220), (90, 220, 110), (255, 120, 20)),
+    *((175, 140, 255), (255, 255, 255), (240, 70, 70), (195, 150, 100)),
 )
 _TEXT = 4000
 """Characters shown of a completion, and of a prompt."""
