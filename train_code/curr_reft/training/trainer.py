@@ -182,10 +182,11 @@ class CurriculumGRPOTrainer(SharedPrefixTrainer):
 
     def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any, **kwargs: Any) -> torch.Tensor:
         rewards = super()._calculate_rewards(inputs, *args, **kwargs)
-        # For `curr_reft.training.completions`. Set, not added: a reward may have logged one of that name.
-        for column in ROW_COLUMNS:
-            self._pending_extra_logs[column] = [row[column] for row in inputs]
-        self._pending_extra_logs[SPLIT_COLUMN] = ["train" if self.model.training else "val"] * len(inputs)
+        if self.log_completions:
+            # Set, not added: a reward may have logged a column of that name.
+            for column in ROW_COLUMNS:
+                self._pending_extra_logs[column] = [row[column] for row in inputs]
+            self._pending_extra_logs[SPLIT_COLUMN] = ["train" if self.model.training else "val"] * len(inputs)
         # A function that leaves a completion to the others gives NaN for it; without any it has no reward.
         known = rewards.nan_to_num(0.0, float("inf"), float("-inf"))
         known[rewards.isnan().all(dim=1)] = float("nan")
