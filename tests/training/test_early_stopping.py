@@ -95,9 +95,10 @@ def test_a_run_that_goes_on_has_the_count_of_its_checkpoint(evaluate, tmp_path):
         ("--eval_strategy steps --early_stopping_threshold nan", "not negative"),
         ("--eval_strategy steps --metric_for_best_model bleu", "bleu: an evaluation gives accuracy/classify"),
         ("--eval_strategy steps --metric_for_best_model eval_accuracy/ocr", "an evaluation gives"),
+        ("--eval_strategy steps --metric_for_best_model eval_kl --beta 0", "an evaluation gives"),
         (
             "--eval_strategy steps --reward_funcs format --metric_for_best_model accuracy/math",
-            "an evaluation gives format/classify, format/detection, format/math, loss, reward",
+            "an evaluation gives completions/mean_length, entropy, format/classify, format/detection,",
         ),
     ],
 )
@@ -120,6 +121,18 @@ def test_the_metric_is_the_validation_reward_unless_named(flags, metric, rises, 
     more = ["--early_stopping_patience", "2", "--eval_strategy", "steps", *flags.split()]
     config = prepare(trainers["open"].stage, stage_flags("open", *more)).config
     assert (config.metric_for_best_model, config.greater_is_better) == (metric, rises)
+
+
+@pytest.mark.slow
+def test_an_evaluation_gives_the_metrics_that_may_be_named(stage_flags, trainers, tmp_path, refused):
+    evaluated = ["--max_steps", "1", "--eval_strategy", "steps", "--eval_steps", "1"]
+    run_stage(trainers["open"], stage_flags("open", *evaluated))
+    history = json.loads((tmp_path / "run/trainer_state.json").read_text())["log_history"]
+    flags = stage_flags("open", *evaluated, "--output_dir", str(tmp_path / "next"))
+    error = refused(lambda: run_stage(trainers["open"], [*flags, "--metric_for_best_model", "bleu"]))
+    named = error.rpartition("an evaluation gives ")[2].strip().split(", ")
+    assert len(named) > 10
+    assert {f"eval_{name}" for name in named} <= {key for entry in history for key in entry}
 
 
 @pytest.fixture

@@ -33,13 +33,15 @@ def check_early_stopping(config: CurriculumConfig, rewards: Iterable[str], tasks
             " rows; pass --eval_strategy steps --eval_steps N"
         )
     metric = config.metric_for_best_model
-    known = sorted(set(_metrics(list(rewards), set(tasks))))
+    known = sorted(_metrics(config, list(rewards), set(tasks)))
     if metric is not None and metric.removeprefix("eval_") not in known:
         raise InputError(f"--metric_for_best_model {metric}: an evaluation gives {', '.join(known)}")
 
 
-def _metrics(rewards: list[str], tasks: set[str]) -> Iterator[str]:
-    yield from ("loss", "reward")
+def _metrics(config: CurriculumConfig, rewards: list[str], tasks: set[str]) -> Iterator[str]:
+    yield from ("loss", "reward", "reward_std", "frac_reward_zero_std", "entropy", "completions/mean_length")
+    if config.beta:
+        yield "kl"
     for reward in rewards:
         yield f"rewards/{reward}/mean"
         if reward in ("accuracy", "format"):
