@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import browse  # noqa: F401  (a fixture)
 from chat_servers import chat_server, sampling_base, served, server  # noqa: F401  (fixtures)
 from hypothesis import settings
 

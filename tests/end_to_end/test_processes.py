@@ -9,6 +9,8 @@ import pandas
 import pytest
 from transformers import AutoModelForImageTextToText
 
+from curr_reft.training.completions.groups import read_groups, read_run
+
 pytestmark = pytest.mark.slow
 
 
@@ -61,6 +63,9 @@ def test_one_process_of_two_prompts_and_two_of_one_see_the_same_prompts(launch, 
     assert len(prompts_per_step(one)) == 5
     assert all(len(prompts) == 2 for prompts in prompts_per_step(one))
     assert prompts_per_step(one) == prompts_per_step(two_processes)
+    groups = [read_groups(run, read_run(run), step=3)[1] for run in (one, two_processes)]
+    assert [[len(each.completions) for each in found] for found in groups] == [[2, 2], [2, 2]]
+    assert len({frozenset(each.id for each in found) for found in groups}) == 1
 
 
 def test_groups_are_drawn_again_alike_by_one_process_and_three(launch, tmp_path):

@@ -188,8 +188,8 @@ def test_boxes_are_drawn_in_the_frame_they_are_in(page, tmp_path):
     ("changes", "note"),
     [
         ({"image": "gone.png"}, "gone.png: no such file"),
-        ({"image": "../secret.png"}, "Image ../secret.png lies outside the data."),
-        ({"image": "/etc/passwd"}, "Image /etc/passwd lies outside the data."),
+        ({"image": "../secret.png"}, "../secret.png: lies outside the data"),
+        ({"image": "/etc/passwd"}, "/etc/passwd: lies outside the data"),
         ({"image": "text.png"}, "not an image"),
         ({"image": "a" * 5000}, "Image not shown"),
         ({"image": "nul\0"}, "Image not shown"),

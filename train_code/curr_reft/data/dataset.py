@@ -59,7 +59,8 @@ def build_split(
     strict_prompt_length: bool = False,
     box_frame: BoxFrame = "budget",
 ) -> Split:
-    """Turn examples into a dataset of `id, prompt, image, solution, task`; images open when a row is read.
+    """Turn examples into a dataset of `id, prompt, image, image_path, solution, task`; images open when a row
+    is read.
 
     Rows go to an Arrow file as they come. Boxes in detection rows (gold, and claims or options in the
     problem) move from the stored frame to `box_frame`; prompts beyond `max_prompt_length` tokens are left
@@ -129,7 +130,8 @@ def _measured(
 
 def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
     rows = zip(batch["image"], batch["task"], strict=True)
-    return {**batch, "image": [open_shown(path, STAGES[stage_name], task) for path, task in rows]}
+    images = [open_shown(path, STAGES[stage_name], task) for path, task in rows]
+    return {**batch, "image": images, "image_path": batch["image"]}
 
 
 def open_shown(path: str, stage: Stage, task: str) -> Image.Image:

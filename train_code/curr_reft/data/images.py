@@ -6,6 +6,7 @@ when the user asks for that.
 
 import logging
 import math
+import os
 import struct
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,17 @@ def open_image(path: Path) -> Image.Image:
         raise ImageError(f"{path}: over {MAX_IMAGE_PIXELS} pixels") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{path}: cannot be decoded ({error})") from error
+
+
+def path_below(root: Path, image: str) -> Path:
+    """The path of an image that a row names, for a page: rows are anybody's, and pages are passed on.
+
+    Raises:
+        ImageError: when it lies outside the data.
+    """
+    if os.path.isabs(image) or os.path.normpath(image).startswith(".."):
+        raise ImageError(f"{image}: lies outside the data")
+    return root / image
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -13,15 +13,19 @@ from curr_reft.files.text import visible
 
 
 def render_template(template: Path, lstrip_blocks: bool = False, **values: Any) -> str:
-    """A page from a Jinja template, in which markup is escaped and what would not be seen is spelled."""
+    """A page from a Jinja template, in which markup is escaped and what would not be seen is spelled.
+
+    A template may extend ``page.html.j2``, the head and style that pages share.
+    """
     environment = Environment(
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=lstrip_blocks,
     )
-    return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+    return environment.get_template(template.name).render(values)
 
 
 def jpeg_uri(image: Image.Image, **options: Any) -> str:

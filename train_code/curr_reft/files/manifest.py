@@ -70,18 +70,18 @@ def write_manifest(output_dir: Path, contents: dict[str, Any]) -> None:
     _write(output_dir, record)
 
 
-def mark_finished(output_dir: Path, results: dict[str, Any]) -> None:
-    """Add the results to the manifest and mark the run as finished."""
-    mark_ended(output_dir, "finished", results=results)
+def mark_finished(output_dir: Path, results: dict[str, Any], **details: Any) -> None:
+    """Add the results, and what else there is to say, to the manifest and mark the run as finished."""
+    mark_ended(output_dir, "finished", results=results, **details)
 
 
 def mark_ended(output_dir: Path, status: str, **details: Any) -> None:
     """Write down how a run ended.
 
     Args:
-        status: `finished` when the last step was reached; `stopped` by a signal; `diverged`; `failed`. A
+        status: `finished` when nothing is left to do; `stopped` by a signal; `diverged`; `failed`. A
             run that was killed stays `running`.
-        details: What else there is to say: `step`, `reason`, `results`.
+        details: What else there is to say: `step`, `reason`, `results`, `stopped_early`.
     """
     record = read_manifest(output_dir) or {}
     _write(output_dir, {**record, "status": status, "ended": _now(), **details})

@@ -152,6 +152,15 @@ class CurriculumConfig(GRPOConfig):
         default=False,
         metadata={"help": "End a run whose KL exceeds --max_kl or whose format reward collapses."},
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "End after so many evaluations without a better --metric_for_best_model (eval_reward)."
+        },
+    )
+    early_stopping_threshold: float = field(
+        default=0.0, metadata={"help": "By how much more than this a better metric exceeds the best so far."}
+    )
     prompts_per_device: int = field(init=False, default=0)
     machine_notes: list[str] = field(init=False, default_factory=list)
     deepspeed_file: str | None = field(init=False, default=None)
@@ -215,6 +224,9 @@ class CurriculumConfig(GRPOConfig):
 
     logging_steps: float = field(default=1)
     save_steps: float = field(default=100)
+    num_completions_to_print: int | None = field(
+        default=0, metadata={"help": "Completions of each log to print as a table, beside those written."}
+    )
     report_to: list[str] = field(default_factory=lambda: ["none"])
 
     def __post_init__(self) -> None:
@@ -232,6 +244,10 @@ class CurriculumConfig(GRPOConfig):
             raise InputError(f"--resumable_checkpoints {self.resumable_checkpoints}: must be at least 1")
         if self.max_resampling < 1:
             raise InputError(f"--max_resampling {self.max_resampling}: must be at least 1")
+        if self.early_stopping_patience is not None:
+            if self.early_stopping_patience < 1 or not self.early_stopping_threshold >= 0:
+                raise InputError("--early_stopping_patience must be at least 1, the threshold not negative")
+            self.metric_for_best_model = self.metric_for_best_model or "eval_reward"
         # Signals are handled by `curr_reft.training.stopping`; transformers' way ends as if all were done.
         self.enable_jit_checkpoint = False
         if self.deepspeed in ("none", ""):

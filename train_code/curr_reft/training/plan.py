@@ -100,6 +100,7 @@ def rewards_of(
             task=[row["task"]] * 2,
             id=[row["id"]] * 2,
             image=[open_shown(row["image"], stage, row["task"])] * 2,
+            image_path=[row["image"]] * 2,
             log_metric=lambda name, value: None,
             log_extra=lambda column, values: None,
         )
@@ -168,6 +169,11 @@ def print_plan(
     facts["optimizer steps"] = f"{plan.steps} ({reason})"
     if config.dynamic_sampling:
         facts["groups without signal"] = f"drawn again in at most {config.max_resampling} rounds"
+    if config.early_stopping_patience is not None:
+        facts["early stopping"] = (
+            f"after {config.early_stopping_patience} evaluations without a better"
+            f" {config.metric_for_best_model}"
+        )
     facts["checkpoints"] = _checkpoints(config)
     facts["image tokens per prompt"] = _spread(plan.train.image_tokens)
     facts["prompt tokens, image included"] = _spread(plan.train.prompt_tokens)

@@ -1,22 +1,30 @@
-"""The progress bar of a training run, with the metrics that tell whether it learns."""
+"""How far a run is and whether it learns: a bar in a terminal, one line a step in a log."""
 
-from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+
+from transformers import (
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from curr_reft.tasks.registry import known_tasks
+from curr_reft.training.plan import time_left
 
-_HEADLINES = {
-    "rewards/format/mean": "format",
-    "frac_reward_zero_std": "no-signal groups",
-    "dynamic_sampling/prompts": "prompts drawn",
-    "kl": "kl",
-    "grad_norm": "grad norm",
-    "completions/mean_length": "length",
-    "loss": "loss",
-}
+logger = logging.getLogger(__name__)
+
+
+def progress(disable_tqdm: bool) -> TrainerCallback:
+    """What shows the progress of a run: a bar where standard error is a terminal, else lines of the log."""
+    return HeadlineProgress() if sys.stderr.isatty() and not disable_tqdm else HeadlineLog()
 
 
 class HeadlineProgress(ProgressCallback):
-    """One short line per log; every metric is in trainer_state.json and the trackers."""
+    """A bar, with the headlines of each log above it."""
 
     def close(self) -> None:
         """Leave the line, for what is to be said about a run that ended too soon."""
@@ -26,15 +34,55 @@ class HeadlineProgress(ProgressCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs
     ) -> None:
-        if not state.is_world_process_zero or self.training_bar is None:
-            return
-        tasks = {f"accuracy/{task}": task for task in known_tasks()}
-        headlines = {"reward": "reward", **tasks, **_HEADLINES}
-        for prefix, title in (("", "step"), ("eval_", "eval, step")):
-            values = [
-                f"{name} {logs[prefix + key]:.3g}"
-                for key, name in headlines.items()
-                if logs.get(prefix + key) is not None
-            ]
-            if values:
-                self.training_bar.write(f"{title} {state.global_step}/{state.max_steps}: {', '.join(values)}")
+        if state.is_world_process_zero and self.training_bar is not None:
+            for line in headlines(logs, state):
+                self.training_bar.write(line)
+
+
+class HeadlineLog(TrainerCallback):
+    """The headlines of each log as a line of the log."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs
+    ) -> None:
+        if state.is_world_process_zero:
+            for line in headlines(logs, state):
+                logger.info("%s", line)
+
+
+def headlines(logs: Mapping[str, float], state: TrainerState) -> Iterator[str]:
+    """The metrics that tell whether a run learns, in one line; every metric is in trainer_state.json and the
+    trackers."""
+    for prefix, title in (("", "step"), ("eval_", "eval, step")):
+        metrics = {key.removeprefix(prefix): value for key, value in logs.items() if key.startswith(prefix)}
+        values = [
+            f"{name} {metrics[key]:.3g}"
+            for key, name in _names(metrics).items()
+            if metrics.get(key) is not None
+        ]
+        if "reward" not in metrics:
+            continue
+        seconds = metrics.get("runtime", metrics.get("step_time"))
+        if seconds is not None:
+            values.append(f"{seconds:.3g} s")
+        left = None if prefix else time_left(vars(state), state.max_steps)
+        if left is not None:
+            values.append(f"{left} left")
+        yield f"{title} {state.global_step}/{state.max_steps}: {', '.join(values)}"
+
+
+def _names(metrics: Mapping[str, float]) -> dict[str, str]:
+    """How a line names the metrics that it shows, in their order."""
+    rewards = [key for key in metrics if key.startswith("rewards/") and key.endswith("/mean")]
+    return {
+        "loss": "loss",
+        "reward": "reward",
+        **{key: key.removeprefix("rewards/").removesuffix("/mean") for key in rewards},
+        **{f"accuracy/{task}": task for task in known_tasks()},
+        "frac_reward_zero_std": "no-signal groups",
+        "dynamic_sampling/prompts": "prompts drawn",
+        "kl": "kl",
+        "grad_norm": "grad norm",
+        "completions/mean_length": "length",
+        "learning_rate": "lr",
+    }

@@ -32,6 +32,7 @@ _STARTS_AND_ENDS = (
     *("resume_from_checkpoint", "resume_only_model", "ignore_data_skip"),
     *("dry_run", "accept_changes", "machine_notes", "use_cpu", "accelerator_config", "enable_jit_checkpoint"),
     *("forbid_leaks", "stop_grace_seconds", "stop_on_divergence", "max_kl"),
+    *("early_stopping_patience", "early_stopping_threshold"),
 )
 _FREE = (*_PLACES, *_SHOWN, *_KEPT, *_MEMORY, *_STARTS_AND_ENDS)
 _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "ddp_", "wandb_")

@@ -39,6 +39,7 @@ from curr_reft.training.checks import (
     held_out_warnings,
     rows_in_both,
 )
+from curr_reft.training.early_stopping import check_early_stopping
 from curr_reft.training.failures import failures_in_words
 from curr_reft.training.memory_plan import memory_of
 from curr_reft.training.plan import Plan, print_plan, step_counts, time_left
@@ -82,7 +83,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     """
     data, config, model = parse_arguments(argv)
     processes = ProcessGroup(config.process_index, config.world_size)
-    reward_functions(stage, data.reward_funcs, data.reward_variant)
+    rewards = reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
     output_dir = Path(config.output_dir)
     processes.shared(lambda: check_tracker_login(config.report_to))
@@ -102,6 +103,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         strategy = config.eval_strategy.value
         raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
     solved = find_solved(data.filter_solved, mixture.train, data.data_root or data.image_root)
+    names = [reward.__name__ for reward in rewards]
+    check_early_stopping(config, names, {row.task for row in mixture.val})
     warnings = held_out_warnings(mixture, data)
     processor = load_processor(
         model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
@@ -278,7 +281,7 @@ def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Pat
             logger.info("going on from %s", run.resume_from)
         result = trainer.train(resume_from_checkpoint=run.resume_from)
         state = trainer.state
-        if state.global_step < state.max_steps:
+        if not trainer.has_ended:
             raise StoppedError(
                 f"stopped by {trainer.stopped_by} after step {state.global_step} of {state.max_steps}; the"
                 f" same command goes on from {output_dir / f'checkpoint-{state.global_step}'}"
@@ -286,7 +289,8 @@ def _train(run: Run, trainer_class: type[CurriculumGRPOTrainer], output_dir: Pat
         trainer.save_model()
         trainer.save_state()
     if trainer.is_world_process_zero():
-        mark_finished(output_dir, result.metrics)
+        early = {} if trainer.stopped_early is None else {"stopped_early": trainer.stopped_early}
+        mark_finished(output_dir, result.metrics, **early)
         logger.info("stage %s is done: %s", run.plan.stage.name, output_dir)
 
 

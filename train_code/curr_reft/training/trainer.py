@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from torch import nn
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
+from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, ProgressCallback
 from transformers.trainer_utils import TrainOutput
 
 from curr_reft.errors import InputError
@@ -19,9 +19,11 @@ from curr_reft.rewards.functions import NAMES, reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig
 from curr_reft.training.checkpoint_state import KeepStateOfNewest
+from curr_reft.training.completions.groups import ROW_COLUMNS, SPLIT_COLUMN
 from curr_reft.training.divergence import WatchDivergence, is_sampling_failure, refuse_not_finite
 from curr_reft.training.dynamic_sampling import DynamicSamplingTrainer
-from curr_reft.training.progress import HeadlineProgress
+from curr_reft.training.early_stopping import StopOnPlateau, early_stopping
+from curr_reft.training.progress import HeadlineProgress, progress
 from curr_reft.training.prompt_order import PromptOrder
 from curr_reft.training.step_log import StepLog
 from curr_reft.training.stopping import StopOnSignal
@@ -50,7 +52,8 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
         args: The run's configuration.
-        train_dataset: Rows with `id`, `prompt` (messages), `image` (an image), `solution` and `task`.
+        train_dataset: Rows with `id`, `prompt` (messages), `image` (an image), `image_path`, `solution` and
+            `task`.
         eval_dataset: Rows of the same form, or `None`.
         processing_class: The model's processor, padding on the left.
         rewards: Names of the rewards to sum.
@@ -92,13 +95,14 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
         )
         if args.use_vllm:
             self.vllm_generation = GroupRollouts(self.vllm_generation, processing_class)
-        if not args.disable_tqdm:
-            self.remove_callback(ProgressCallback)
-            self.add_callback(HeadlineProgress)
+        self.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)
+        self.add_callback(progress(args.disable_tqdm))
         self._stop = StopOnSignal(args.stop_grace_seconds, args.rollout_steps)
         self.add_callback(self._stop)
         self.add_callback(StepLog())
         self.add_callback(WatchDivergence(args.max_kl, args.stop_on_divergence))
+        for callback in early_stopping(args):
+            self.add_callback(callback)
         if args.resumable_checkpoints is not None:
             self.add_callback(KeepStateOfNewest(args.resumable_checkpoints))
 
@@ -106,6 +110,17 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
     def stopped_by(self) -> str | None:
         """The signal that ended training, `None` when none did."""
         return None if self._stop.signal is None else self._stop.signal.name
+
+    @property
+    def stopped_early(self) -> str | None:
+        """Why training ended before the last step with nothing left to do, `None` when it did not."""
+        plateaus = [each for each in self.callback_handler.callbacks if isinstance(each, StopOnPlateau)]
+        return plateaus[0].reason if plateaus else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no step is left to be done."""
+        return self.state.global_step >= self.state.max_steps or self.stopped_early is not None
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         self._stop.listen()
@@ -130,7 +145,7 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
             self._load_whole(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        if self.state.global_step < self.state.max_steps:
+        if not self.has_ended:
             return
         whole = isinstance(self.accelerator.unwrap_model(self.model), PreTrainedModel)
         if not whole or self.is_deepspeed_enabled or self.is_fsdp_enabled:
@@ -168,8 +183,13 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
             refuse_not_finite("the gradient's norm is", norm, self.state.global_step + 1)
         return norm
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        rewards = super()._calculate_rewards(*args, **kwargs)
+    def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any, **kwargs: Any) -> torch.Tensor:
+        rewards = super()._calculate_rewards(inputs, *args, **kwargs)
+        if self.log_completions:
+            # Set, not added: a reward may have logged a column of that name.
+            for column in ROW_COLUMNS:
+                self._pending_extra_logs[column] = [row[column] for row in inputs]
+            self._pending_extra_logs[SPLIT_COLUMN] = ["train" if self.model.training else "val"] * len(inputs)
         # A function that leaves a completion to the others gives NaN for it; without any it has no reward.
         known = rewards.nan_to_num(0.0, float("inf"), float("-inf"))
         known[rewards.isnan().all(dim=1)] = float("nan")
@@ -193,7 +213,7 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
     def _run_epoch(self, *, epoch: int, **kwargs: Any) -> None:
         # Said here because accelerate's loaders do not reach a sampler below a shard that skips batches.
         self._prompt_order.set_epoch(epoch)
-        if self.state.global_step >= self.state.max_steps:
+        if self.has_ended:
             # Killed behind its last checkpoint; transformers would take one more step.
             self.control.should_training_stop = True
             return

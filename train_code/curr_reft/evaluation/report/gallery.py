@@ -1,7 +1,6 @@
 """A few right and wrong answers of each suite, with their images."""
 
 import json
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
-from PIL import Image
 
-from curr_reft.data.images import ImageError, open_image
+from curr_reft.data.images import ImageError, open_image, path_below
 from curr_reft.data.schema import BrokenLine, iter_objects
 from curr_reft.errors import InputError
 from curr_reft.evaluation.report.documents import Evaluation, SuiteScore, is_number
-from curr_reft.files.html import jpeg_uri
 from curr_reft.files.text import shortened
 from curr_reft.tasks.registry import get_task
-from curr_reft.training.preview.images import Mark, page_image
+from curr_reft.training.preview.images import Mark, image_uri
 
 SEED = 42
 _SCORINGS = ("strict", "tolerant", "released")
-_LONGEST_SIDE = 640
 _MOST_BOXES = 20
 _FURTHEST = 1e6
 """Pixels: coordinates beyond are not drawn."""
@@ -218,17 +214,12 @@ def _shown(
     """A row's image with its marks as a data URI and its stored size, or why there is none."""
     if not isinstance(image, str) or root is None:
         return None, None, "The row names no image." if root else "scores.json names no data_root."
-    # Rows are anybody's: what they name outside the data is not put into a page that may be passed on.
-    if os.path.isabs(image) or os.path.normpath(image).startswith(".."):
-        return None, None, f"Image {image} lies outside the data."
     try:
-        opened = open_image(root / image)
+        opened = open_image(path_below(root, image))
     except (ImageError, ValueError, OSError) as error:
         return None, None, f"Image not shown: {error}."
     size = opened.size
     is_size = (
         isinstance(frame, list) and len(frame) == 2 and all(is_number(side) and side > 0 for side in frame)
     )
-    opened.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
-    drawn, _ = page_image(opened, marks, (frame[0], frame[1]) if is_size else size)
-    return Markup(jpeg_uri(drawn, quality=85)), size, None
+    return image_uri(opened, marks, (frame[0], frame[1]) if is_size else size), size, None

@@ -7,19 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image, ImageDraw, ImageFont
 
 from curr_reft.answers.options import parse_options
 from curr_reft.answers.region import extract_answer
 from curr_reft.answers.verdicts import parse_yes_no
 from curr_reft.boxes import Box, Size, boxes_in_text, round_box, scale_box
+from curr_reft.files.html import jpeg_uri
 from curr_reft.tasks.registry import find_task
 
+Colour = tuple[int, int, int]
 GOLD, OTHER = (255, 214, 0), (70, 200, 255)
 """Colours of right boxes, and of other ones."""
 _INK, _GROUND, _PAPER = (0, 0, 0), (128, 128, 128), (255, 255, 255)
 
 _PAGE_SIDES = (480, 1280)
+_SMALL_SIDE = 640
 _SHEET_SIDES = (360, 360)
 _COLUMNS = 4
 _CAPTION_LINES = 3
@@ -38,6 +42,8 @@ class Mark:
     label: str
     box: Box
     is_gold: bool
+    colour: Colour = OTHER
+    """Of a box that is not gold."""
 
 
 def marks_of(row: Mapping[str, Any]) -> list[Mark]:
@@ -63,6 +69,14 @@ def page_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> tuple[
     """An image for the page with marks drawn, whose boxes are in `frame`, and how much it was enlarged."""
     drawn = _shown(image, *_PAGE_SIDES)
     return _drawn(drawn, marks, frame), max(drawn.size) / max(image.size)
+
+
+def image_uri(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Markup:
+    """A small image with marks drawn, whose boxes are in `frame`, as a data URI."""
+    small = image.copy()
+    small.thumbnail((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.LANCZOS)
+    drawn, _ = page_image(small, marks, frame)
+    return Markup(jpeg_uri(drawn, quality=85))
 
 
 def sheet_image(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Image:
@@ -138,8 +152,8 @@ def _drawn(image: Image.Image, marks: Iterable[Mark], frame: Size) -> Image.Imag
     return canvas
 
 
-def _colour(marks: Iterable[Mark]) -> tuple[int, int, int]:
-    return GOLD if any(mark.is_gold for mark in marks) else OTHER
+def _colour(marks: Sequence[Mark]) -> Colour:
+    return GOLD if any(mark.is_gold for mark in marks) else marks[0].colour
 
 
 def _label_place(length: float, unit: int, outer: Box, taken: Sequence[Box], canvas: Size) -> Box:
