@@ -23,8 +23,10 @@ from curr_reft.lifetime import own_children, run_child
 logger = logging.getLogger(__name__)
 
 WAIT_VARIABLE = "CURR_REFT_NODE_WAIT_SECONDS"
-"""How long a node waits for the others when a step begins, and when it ends."""
-_WAIT = 600
+"""How long a node waits for the others when a step begins."""
+_WAIT_SECONDS = 600
+# Nodes end a step together, unless something is wrong.
+_END_SECONDS = 60
 # A step of the first node alone may take days.
 _PATIENCE = timedelta(days=30)
 _END = {"arguments": None}
@@ -48,39 +50,41 @@ class Followers:
             return
         self._orders += 1
         self._order({"arguments": command.arguments[1:], "variables": command.variables})
-        self._wait_for("here", "is not there")
+        self._wait_for("here", "is not there", _wait())
 
-    def join(self) -> None:
+    def join(self, code: int) -> None:
         """Return when the others have ended the command.
 
+        Args:
+            code: The exit code of this node's; 1 is also what it fails with when another node has failed.
+
         Raises:
-            CommandError: when one of them failed, or does not come to its end.
+            CommandError: when one of them failed in another way, or is gone.
         """
         if self._store is None:
             return
-        self._wait_for("code", "has not come to the end of its step")
+        self._wait_for("code", "is gone: it has not said how its command ended", _END_SECONDS)
         for rank in self._others:
-            if code := int(self._store.get(f"code/{self._orders}/{rank}")):
-                raise CommandError(
-                    f"node {rank}: its command ended with exit code {code}; its output says why"
-                )
+            other = int(self._store.get(f"code/{self._orders}/{rank}"))
+            if other and (code == 0 or other != 1):
+                raise error_of(other, f"node {rank}: its command ended with exit code {other}; it says why")
 
     def dismiss(self) -> None:
         """Let the others end."""
         if self._store is not None:
             self._orders += 1
             self._order(_END)
-            self._wait_for("here", "is not there")
+            self._wait_for("here", "is not there", _wait())
 
     def _order(self, order: dict) -> None:
         self._store.set(f"order/{self._orders}", json.dumps(order))
 
-    def _wait_for(self, key: str, fault: str) -> None:
+    def _wait_for(self, key: str, fault: str, seconds: float) -> None:
         for rank in self._others:
             try:
-                self._store.wait([f"{key}/{self._orders}/{rank}"], _wait())
+                self._store.wait([f"{key}/{self._orders}/{rank}"], timedelta(seconds=seconds))
             except DistError as error:
-                waited = f"waited {_wait().total_seconds():.0f} s, {WAIT_VARIABLE}"
+                waited = f"waited {seconds:.0f} s"
                 raise CommandError(f"node {rank} {fault} ({waited}); start again on all nodes") from error
 
 
@@ -116,7 +120,7 @@ def follow(nodes: Nodes) -> None:
     own_children()
     where = f"node 0, {nodes.address} port {_port(nodes)}"
     try:
-        store = TCPStore(nodes.address, _port(nodes), is_master=False, timeout=_wait())
+        store = TCPStore(nodes.address, _port(nodes), is_master=False, timeout=timedelta(seconds=_wait()))
     except DistError as error:
         raise CommandError(f"{where}: nothing answers; start again on all nodes") from error
     number = 0
@@ -150,8 +154,8 @@ def _port(nodes: Nodes) -> int:
     return (nodes.port or 0) + 1
 
 
-def _wait() -> timedelta:
-    return timedelta(seconds=float(os.environ.get(WAIT_VARIABLE, _WAIT)))
+def _wait() -> float:
+    return float(os.environ.get(WAIT_VARIABLE, _WAIT_SECONDS))
 
 
 def _first_line(error: Exception) -> str:

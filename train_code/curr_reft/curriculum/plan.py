@@ -47,7 +47,7 @@ def _plan(step: Step, curriculum: Curriculum, nodes: Nodes, others: Followers) -
             code = subprocess.run(command.arguments, env=command.environment).returncode
             if code:
                 raise error_of(code, f"{step.name}: cannot be planned; the line above says why")
-            others.join()
+            others.join(code)
 
 
 def _model(name: str, step: Step, curriculum: Curriculum) -> str:

@@ -131,10 +131,11 @@ def _run(step: Step, command: Command, curriculum: Curriculum, others: Followers
     code, received = run_child(command.arguments, command.environment, log, lock)
     if received is not None:
         raise StoppedError(f"stopped by {received.name} in {step.name}; the same command goes on")
+    # Before this node's own end is told of: 1 may mean that another node is gone.
+    if command.everywhere and code in (0, 1):
+        others.join(code)
     if code:
         raise error_of(code, f"{step.name} ended with exit code {code}; what it printed is in {log}")
-    if command.everywhere:
-        others.join()
 
 
 def _record_end(curriculum: Curriculum, step: Step | None, error: BaseException) -> None:
