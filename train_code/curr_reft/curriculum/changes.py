@@ -24,9 +24,9 @@ def changes(record: Record, step: Step, starts: dict[str, Record]) -> list[str]:
     for name, start in starts.items():
         earlier = record["starts"].get(name)
         if earlier and earlier != start:
-            again = earlier["model"] == start["model"]
+            again = earlier["place"] == start["place"]
             told.append(
-                f"{name} was trained again" if again else f"{start['model']} instead of {earlier['model']}"
+                f"{name} was done again" if again else f"{start['place']} instead of {earlier['place']}"
             )
     return told
 

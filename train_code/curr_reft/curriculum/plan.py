@@ -54,7 +54,7 @@ def _model(name: str, step: Step, curriculum: Curriculum) -> str:
     if name == BASE:
         return curriculum.model
     if _done(curriculum, curriculum.step(name)).state == FINISHED:
-        return starts_of(step, curriculum)[name]["model"]
+        return starts_of(step, curriculum)[name]["place"]
     return curriculum.model if step.trains else str(curriculum.folder(name))
 
 

@@ -102,7 +102,7 @@ def _run_step(
     records = curriculum.records / step.name
     records.mkdir(exist_ok=True)
     starts = starts_of(step, curriculum)
-    models = {name: start["model"] for name, start in starts.items()}
+    models = {name: start["place"] for name, start in starts.items()}
     commands = list(commands_of(step, curriculum, models, nodes, write_settings(step, records)))
     if accept_changes and step.trains:
         commands = [replace(each, arguments=(*each.arguments, "--accept_changes")) for each in commands]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.curriculum.checkpoint_choice import chosen_checkpoint
-from curr_reft.curriculum.steps import BASE, RECORDS, REPORT, Curriculum, Step
+from curr_reft.curriculum.steps import BASE, RECORDS, Curriculum, Step
 from curr_reft.files.manifest import read_manifest
 
 WAITING, RUNNING, FINISHED, KILLED = "waiting", "running", "finished", "killed"
@@ -60,6 +60,9 @@ def read_done(output_dir: Path, name: str, trains: bool, at_work: bool) -> Done:
     if run and run["status"] == FINISHED:
         return Done(FINISHED, record, run)
     state = (record or run or {}).get("status", WAITING)
+    if trains and state == FINISHED:
+        # Its folder was taken away.
+        return Done(WAITING, record, run)
     return Done(KILLED if state == RUNNING and not at_work else state, record, run)
 
 
@@ -67,28 +70,23 @@ def time_taken(how_far: Done) -> timedelta:
     """From the last start of a finished step to its end."""
     record = how_far.run or how_far.record or {}
     started, ended = (datetime.fromisoformat(record[key]) for key in ("started", "ended"))
-    return ended - started
-
-
-def model_of(name: str, choice: str, curriculum: Curriculum) -> Record:
-    """The model of a finished step, or the base: its place, and when the run that made it ended.
-
-    Raises:
-        InputError: when the step has no such checkpoint.
-    """
-    if name == BASE:
-        return {"model": curriculum.model}
-    folder = curriculum.folder(name)
-    ended = (read_manifest(folder) or {}).get("ended")
-    return {"model": str(chosen_checkpoint(folder, choice)), "ended": ended}
+    return timedelta(seconds=round((ended - started).total_seconds()))
 
 
 def starts_of(step: Step, curriculum: Curriculum) -> dict[str, Record]:
-    """The models that a step starts from or scores, by the names of their steps.
+    """What a step starts from or reports on, by the names of steps: where, and when it was made.
 
     Raises:
-        InputError: as `model_of` does.
+        InputError: when a step that is named has no such checkpoint.
     """
-    names = [step.start] if step.start else step.of if step.run != REPORT else ()
-    choice = step.checkpoint
-    return {name: model_of(name, choice if step.start else "last", curriculum) for name in names}
+    names = [name for name in (step.start, step.data, *step.of) if name]
+    return {name: _left_by(name, step, curriculum) for name in names}
+
+
+def _left_by(name: str, step: Step, curriculum: Curriculum) -> Record:
+    if name == BASE:
+        return {"place": curriculum.model}
+    before, folder = curriculum.step(name), curriculum.folder(name)
+    record = read_manifest(folder if before.trains else curriculum.records / name) or {}
+    chosen = chosen_checkpoint(folder, step.checkpoint) if name == step.start else folder
+    return {"place": str(chosen), "ended": record.get("ended")}

@@ -55,7 +55,7 @@ def environment() -> dict[str, Any]:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def write_manifest(output_dir: Path, contents: dict[str, Any]) -> None:
