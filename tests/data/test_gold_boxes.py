@@ -1,6 +1,7 @@
 """Golds that are no boxes in their images: named, dropped when asked, refused where a whole file is off."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_boxes_in_their_images_are_fine():
     assert check(golds(["No Objects", "[0, 0, 640, 480]"])) == {}
     assert check(golds([[0, 0, 0.5, 0.5]]), stage="choice") == {}
     assert check(golds(["3", "0.5"], task="math")) == {}
+
+
+def test_only_golds_of_open_rows_are_held_to_be_boxes():
+    rows = golds(["A", "yes", "A", "B"])
+    stages = ("choice", "judge", "", "open")
+    mixed = [replace(row, stage=stage) for row, stage in zip(rows, stages, strict=True)]
+    assert list(check(mixed, drop=True, stage="choice")) == ["rows.jsonl:4"]
+    assert list(check(mixed, drop=True, stage="open")) == ["rows.jsonl:3", "rows.jsonl:4"]
 
 
 def test_normalised_golds_are_refused_with_a_hint_and_not_dropped():

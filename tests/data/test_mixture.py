@@ -56,6 +56,24 @@ def test_loads_both_splits_and_records_the_files(world):
     assert mixture.files[0].sha256 == hashlib.sha256(content).hexdigest()
 
 
+def test_rows_are_of_the_stage_that_their_entry_names(world):
+    mixture = load(
+        world,
+        train(
+            "json_path: train/a.jsonl, sampling_strategy: 'first:2', stage: judge",
+            "json_path: train/b.jsonl, sampling_strategy: 'first:1'",
+            "json_path: train/a.jsonl, sampling_strategy: 'end:1', stage: choice",
+        )
+        + "val_datasets: [{json_path: train/a.jsonl, stage: open}]",
+    )
+    assert [(row.problem, row.stage) for row in mixture.train] == [
+        *(("a0", "judge"), ("a1", "judge")),
+        *(("b0", ""), ("a9", "choice")),
+    ]
+    assert {row.stage for row in mixture.val} == {"open"}
+    assert [file.stage for file in mixture.files] == ["judge", "", "choice", "open"]
+
+
 def test_a_file_listed_twice_repeats_its_rows(world):
     mixture = load(world, train("json_path: train/a.jsonl", "json_path: train/a.jsonl"))
     assert problems(mixture.train) == [f"a{i}" for i in range(10)] * 2
@@ -115,6 +133,14 @@ STRATEGY_ERROR = "train_datasets[0]: sampling_strategy: "
         (train(A + ", sampling_strategy: 5"), STRATEGY_ERROR + "'5' is none of"),
         (train(A + ", sampling_strategy: 'random:0'"), STRATEGY_ERROR + "'random:0' selects no rows"),
         (train(A + ", sampling_strategy: 'end:0%'"), STRATEGY_ERROR + "'end:0%' selects no rows"),
+        (train(A, A + ", stage: opne"), "train_datasets[1]: stage: 'opne' is none of judge, choice, open"),
+        (train(A + ", stage: stage1_judge"), "train_datasets[0]: stage: 'stage1_judge' is none of"),
+        (train(A + ", stage: "), "train_datasets[0]: stage: None is none of"),
+        (train(A + ", stage: ''"), "train_datasets[0]: stage: '' is none of"),
+        (train(A + ", stage: 1"), "train_datasets[0]: stage: 1 is none of"),
+        (train(A + ", stage: [judge]"), "train_datasets[0]: stage: ['judge'] is none of"),
+        (train(A + ", stages: judge"), "unknown key 'stages'; did you mean 'stage'?"),
+        (train(A) + "val_datasets: [{json_path: x, stage: x}]", "val_datasets[0]: stage: 'x' is none of"),
     ],
 )
 def test_bad_mixture_is_one_line(world, yaml_text, message):

@@ -35,9 +35,8 @@ def stand_in(world, tmp_path_factory):
         for entry in [*contents["train_datasets"], *contents["val_datasets"]]:
             target = data / entry["json_path"]
             if not target.exists():
-                stage = {"stage1_judge": "judge", "stage2_multi_choice": "choice"}.get(
-                    mixture.parent.name, "open"
-                )
+                of_folder = {"stage1_judge": "judge", "stage2_multi_choice": "choice"}
+                stage = entry.get("stage") or of_folder.get(mixture.parent.name, "open")
                 task = next((t for t in ("detection", "classify") if t in target.name), None)
                 task = task or ("classify" if "v2_coco" in target.name else "math")
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,58 @@ def test_scores_and_task_means():
     }
 
 
+MIXED = {
+    "completions": turns(
+        "<think>a</think><answer>yes</answer>",
+        "<think>a</think><answer>A</answer>",
+        "<think>a</think><answer>dog</answer>",
+        "<think>a</think><answer>[0, 0, 9, 9]</answer>",
+    ),
+    "solution": [f"<answer>{gold}</answer>" for gold in ("no", "A, B", "no", "[0, 0, 9, 9]")],
+    "task": ["math", "classify", "detection", "detection"],
+    "id": list("1234"),
+}
+STAGES_OF_MIXED = ["judge", "choice", "judge", "open"]
+
+
+def test_each_row_of_a_batch_is_scored_by_its_own_stage():
+    functions = reward_functions(STAGES["open"], ["accuracy", "format"], "paper")
+    together = [function(**MIXED, stage=STAGES_OF_MIXED) for function in functions]
+    alone = []
+    for index, stage in enumerate(STAGES_OF_MIXED):
+        row = {name: [values[index]] for name, values in MIXED.items()}
+        own = reward_functions(STAGES[stage], ["accuracy", "format"], "paper")
+        alone.append([function(**row)[0] for function in own])
+    assert together == [list(values) for values in zip(*alone, strict=True)]
+    # A word is well-formed where a verdict is asked for, and none where a box is.
+    assert together == [[0, 0.2, 0, 1], [1, 1, 1, 1]]
+
+
+def test_a_run_of_several_stages_logs_accuracy_by_stage():
+    (accuracy,) = reward_functions(STAGES["open"], ["accuracy"], "paper")
+    row = {name: values[:1] for name, values in MIXED.items()}
+    batches = []
+    for stage in ("judge", "judge", "open"):
+        logged = {}
+        accuracy(**row, stage=[stage], log_metric=logged.__setitem__)
+        batches.append(logged)
+    assert [set(logged) - {"math_timeout", "accuracy/math"} for logged in batches] == [
+        set(),
+        set(),
+        {"accuracy/open"},
+    ]
+    logged = {}
+    accuracy(**row, stage=["judge"], log_metric=logged.__setitem__)
+    assert logged["accuracy/judge"] == 0
+
+
+def test_a_reward_of_the_users_own_gets_the_stages(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def is_judge(stage, **_): return [float(name == 'judge') for name in stage]")
+    (own,) = reward_functions(STAGES["open"], [f"{path}:is_judge"], "paper")
+    assert own(**MIXED, stage=STAGES_OF_MIXED) == [1, 0, 1, 0]
+
+
 @pytest.mark.parametrize("names", [[], ["iou"], ["accuracy", "accuracy"]])
 def test_unknown_repeated_or_no_rewards_are_refused(names):
     with pytest.raises(InputError, match="--reward_funcs"):

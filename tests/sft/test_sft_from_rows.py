@@ -113,6 +113,18 @@ def test_other_stages_ask_their_own_way(stage, write, image):
     assert made["messages"][0]["content"] == "<image>" + asking_of(STAGES[stage], "math").prompt("Is it?")
 
 
+def test_a_file_is_asked_about_as_the_stage_that_the_mixture_names(world, root, tmp_path):
+    output = tmp_path / "rows.jsonl"
+    mixture = str(root / "configs/data/mixed/shapes.yaml")
+    main([mixture, "--image_root", str(world), "--stage", "open", "--output", str(output)])
+    asked = [json.loads(line)["messages"][0]["content"] for line in output.open()]
+    for stage in ("judge", "choice"):
+        endings = tuple(
+            asking_of(STAGES[stage], task).instruction for task in ("detection", "classify", "math")
+        )
+        assert sum(text.endswith(endings) for text in asked) == len(asked) / 3 == 12
+
+
 @pytest.mark.parametrize(
     ("frame", "box"), [("budget", "[10, 10, 90, 90]"), ("processed", "[11, 11, 101, 101]")]
 )

@@ -282,6 +282,18 @@ def test_a_seed_draws_the_rows(preview):
     assert "5 of 36 train rows, drawn from each task with seed 1" in first
 
 
+def test_a_page_of_mixed_stages_shows_each_row_as_its_own(preview, root):
+    page = preview("open", "--dataset_name", str(root / "configs/data/mixed/shapes.yaml"), "--rows", "9")
+    assert "9 of 36 train rows, the first of each task of each stage" in page
+    for stage in STAGES:
+        assert len(re.findall(rf"<h2>\d\. \w+, {stage} ", page)) == 3
+        assert page.count(f"<td>{stage}</td>") == 6
+    assert "judge detection: none; " in page
+    assert "open math: above 410000 pixels" in page
+    assert page.count("Gold answer: 1 accuracy + 1 format") == 9
+    assert "Check:" not in page
+
+
 def test_rows_are_spread_over_the_tasks():
     tasks = ["a"] * 6 + ["b"] * 2 + ["c"]
     assert choose_rows(tasks, 3, None) == [0, 6, 8]

@@ -87,5 +87,11 @@ STAGES = {
 }
 """In the order of the curriculum."""
 
+
+def stage_of(name: str, run: Stage) -> Stage:
+    """The stage of a row: the one that its mixture names, or the run's where it names none."""
+    return STAGES[name] if name else run
+
+
 if __name__ == "__main__":
     sys.stdout.writelines(f"{stage.title}\n" for stage in STAGES.values())

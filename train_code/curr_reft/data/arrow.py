@@ -19,7 +19,7 @@ from curr_reft.files.journal import sole_writer
 
 _PREFIX = "curr-reft-"
 _BATCH = 1000
-_COLUMNS = ("id", "problem", "solution", "task", "image")
+_COLUMNS = ("id", "problem", "solution", "task", "image", "stage")
 
 
 @functools.cache

@@ -4,7 +4,7 @@ import logging
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from curr_reft.data.images import fit_to_budget, open_image
 from curr_reft.data.prompts import image_token_count, prompt_token_counts, request
 from curr_reft.data.schema import Example
 from curr_reft.errors import InputError
-from curr_reft.stages import STAGES, ImageBudget, Stage
+from curr_reft.stages import STAGES, ImageBudget, Stage, stage_of
 from curr_reft.tasks.registry import asking_of
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ _FEATURES = Features(
         "image": Value("string"),
         "solution": Value("string"),
         "task": Value("string"),
+        "stage": Value("string"),
     }
 )
 
@@ -59,14 +60,16 @@ def build_split(
     strict_prompt_length: bool = False,
     box_frame: BoxFrame = "budget",
 ) -> Split:
-    """Turn examples into a dataset of `id, prompt, image, image_path, solution, task`; images open when a row
-    is read.
+    """Turn examples into a dataset of `id, prompt, image, image_path, solution, task, stage`.
+
+    Images open when a row is read.
 
     Rows go to an Arrow file as they come. Boxes in detection rows (gold, and claims or options in the
     problem) move from the stored frame to `box_frame`; prompts beyond `max_prompt_length` tokens are left
     out, never cut.
 
     Args:
+        stage: Of the rows that name none.
         sizes: Stored width and height of every image, from `curr_reft.data.images.check_images`.
         box_frame: The frame boxes are moved to.
 
@@ -96,7 +99,7 @@ def build_split(
             raise InputError(f"{message}, first {too_long[0]}: raise the limit or lower --max_pixels")
         logger.warning("%s and are dropped, first %s", message, too_long[0])
     return Split(
-        dataset=dataset.with_transform(partial(_open_images, stage.name)),
+        dataset=dataset.with_transform(_open_images),
         prompt_tokens=prompt_tokens,
         image_tokens=image_tokens,
         too_long=too_long,
@@ -113,7 +116,8 @@ def _measured(
     """The row of each example, the tokens of its prompt with the image's, and the image's alone."""
     rows, image_tokens = [], []
     for example in examples:
-        asked = request(example, stage, example.task, sizes[example.image], box_frame, processor)
+        own = stage_of(example.stage, stage)
+        asked = request(example, own, example.task, sizes[example.image], box_frame, processor)
         rows.append(
             {
                 "id": asked.id,
@@ -121,6 +125,7 @@ def _measured(
                 "image": str(asked.image),
                 "solution": asked.solution,
                 "task": asked.task,
+                "stage": asked.stage,
             }
         )
         image_tokens.append(image_token_count(asked.shown, processor))
@@ -128,15 +133,14 @@ def _measured(
     yield from zip(rows, prompt_token_counts(processor, prompts, image_tokens), image_tokens, strict=True)
 
 
-def _open_images(stage_name: str, batch: dict[str, list]) -> dict[str, list]:
-    rows = zip(batch["image"], batch["task"], strict=True)
-    images = [open_shown(path, STAGES[stage_name], task) for path, task in rows]
-    return {**batch, "image": images, "image_path": batch["image"]}
+def _open_images(batch: dict[str, list]) -> dict[str, list]:
+    rows = zip(batch["image"], batch["stage"], batch["task"], strict=True)
+    return {**batch, "image": [open_shown(*row) for row in rows], "image_path": batch["image"]}
 
 
-def open_shown(path: str, stage: Stage, task: str) -> Image.Image:
-    """A row's image as its stage shows it to the processor."""
-    return _open(path, asking_of(stage, task).budget)
+def open_shown(path: str, stage: str, task: str) -> Image.Image:
+    """A row's image as the stage of that name shows it to the processor."""
+    return _open(path, asking_of(STAGES[stage], task).budget)
 
 
 @lru_cache(maxsize=_OPEN_IMAGES)

@@ -10,7 +10,7 @@ from curr_reft.answers.region import extract_answer
 from curr_reft.boxes import THOUSANDTHS, Box, Size, box_fault, boxes_in_text, leaves
 from curr_reft.data.schema import Example, file_of
 from curr_reft.errors import InputError
-from curr_reft.stages import Stage
+from curr_reft.stages import Stage, stage_of
 from curr_reft.tasks.registry import find_task
 
 logger = logging.getLogger(__name__)
@@ -60,13 +60,15 @@ def check_boxes(
     In the other stages a gold is a verdict or a letter, and a wrong answer may be anywhere. Rows without a
     size are passed over.
 
+    Args:
+        stage: Of the rows that name none.
+
     Raises:
         InputError: for the first ones, unless their rows are to be dropped; and for a file whose golds are in
             another frame, of which dropping would leave the rows that happen to fit.
     """
-    if stage.answer != "open":
-        return {}
-    faults = box_faults(examples, sizes)
+    golds = (row for row in examples if stage_of(row.stage, stage).answer == "open")
+    faults = box_faults(golds, sizes)
     if faults:
         shown = "; ".join(f"{row}: {fault}" for row, fault in list(faults.items())[:_SHOWN_FAULTS])
         summary = f"bad gold boxes in {len(faults)} rows: {shown}"

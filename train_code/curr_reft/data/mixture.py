@@ -1,10 +1,12 @@
 """Mixtures: which files, and how much of each, a run trains and validates on.
 
-The YAML form is the released one (`data_config/`), with VLM-R1's sampling strategies:
+The YAML form is the released one (`data_config/`), with VLM-R1's sampling strategies, and a `stage` for rows
+that are not of the run's own:
 
     train_datasets:
       - json_path: train/open/detection_train.jsonl
         sampling_strategy: random:25%
+        stage: open
     val_datasets:
       - json_path: train/open/detection_test.jsonl
 """
@@ -14,7 +16,7 @@ import logging
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from curr_reft.data.schema import iter_examples
 from curr_reft.errors import InputError
 from curr_reft.files.manifest import sha256_of
 from curr_reft.files.yaml import read_mapping
+from curr_reft.stages import STAGES
 
 logger = logging.getLogger(__name__)
 
 _SPLITS = {"train_datasets": "train", "val_datasets": "val"}
-_DATASET_KEYS = ("json_path", "sampling_strategy")
+_DATASET_KEYS = ("json_path", "sampling_strategy", "stage")
 _GET_DATA = (
     "if the data is not here yet, 'python -m curr_reft.data.download' fetches the released rows and"
     " 'scripts/build_data.sh' makes rows from public annotations; see grpo_sft_data/README.md"
@@ -44,6 +47,8 @@ class DatasetFile:
     split: str
     """`train` or `val`."""
     sampling_strategy: str
+    stage: str
+    """The stage of its rows; empty for the run's."""
     rows: int
     rows_used: int
     sha256: str
@@ -80,21 +85,23 @@ def load_mixture(config: Path, data_root: Path, image_root: Path, seed: int) -> 
     _check_keys(document, tuple(_SPLITS), f"{config}")
     splits: dict[str, list[ExampleTable]] = {split: [] for split in _SPLITS.values()}
     files: list[DatasetFile] = []
-    tables: dict[str, ExampleTable] = {}
+    tables: dict[tuple[str, str], ExampleTable] = {}
     for key, split in _SPLITS.items():
         for index, dataset in enumerate(_datasets(document, key, config)):
             where = f"{config}: {key}[{index}]"
-            json_path, strategy = _dataset(dataset, where)
+            json_path, strategy, stage = _dataset(dataset, where)
             path = data_root / json_path
             if not path.exists():
                 raise InputError(f"{path}: no such file, which {where} names; {_GET_DATA}")
-            if json_path not in tables:
-                tables[json_path] = ExampleTable.of(iter_examples(path, image_root))
-            rows = tables[json_path]
+            if (json_path, stage) not in tables:
+                examples = iter_examples(path, image_root)
+                tables[json_path, stage] = ExampleTable.of(replace(row, stage=stage) for row in examples)
+            rows = tables[json_path, stage]
             # The path in the seed keeps a draw apart from other datasets, also from files of the same length.
             chosen = _select(len(rows), strategy, f"{seed}:{json_path}", where)
             splits[split].append(rows.select(chosen))
-            files.append(DatasetFile(json_path, split, strategy, len(rows), len(chosen), sha256_of(path)))
+            digest = sha256_of(path)
+            files.append(DatasetFile(json_path, split, strategy, stage, len(rows), len(chosen), digest))
     return Mixture(ExampleTable.joined(splits["train"]), ExampleTable.joined(splits["val"]), files)
 
 
@@ -109,15 +116,18 @@ def _datasets(document: dict[str, Any], key: str, config: Path) -> list[Any]:
     return datasets
 
 
-def _dataset(dataset: Any, where: str) -> tuple[str, str]:
-    """The path and the sampling strategy of one entry."""
+def _dataset(dataset: Any, where: str) -> tuple[str, str, str]:
+    """The path, the sampling strategy and the stage of one entry; the stage is empty where it has none."""
     if not isinstance(dataset, dict):
         raise InputError(f"{where}: expected a mapping with json_path and sampling_strategy")
     _check_keys(dataset, _DATASET_KEYS, where)
     json_path = dataset.get("json_path")
     if not isinstance(json_path, str) or not json_path:
         raise InputError(f"{where}: json_path: expected the path of a data file, found {json_path!r}")
-    return json_path, str(dataset.get("sampling_strategy", "all"))
+    # A list, since YAML also gives what cannot be looked up in a mapping.
+    if "stage" in dataset and dataset["stage"] not in list(STAGES):
+        raise InputError(f"{where}: stage: {dataset['stage']!r} is none of {', '.join(STAGES)}")
+    return json_path, str(dataset.get("sampling_strategy", "all")), dataset.get("stage", "")
 
 
 def _check_keys(mapping: dict[Any, Any], valid: tuple[str, ...], where: str) -> None:

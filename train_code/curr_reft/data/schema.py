@@ -53,6 +53,8 @@ class Example:
     """The name of a task (`curr_reft.tasks.registry`)."""
     image: Path
     """The image, resolved against the image root; neither opened nor checked here."""
+    stage: str = ""
+    """The name of the stage whose rows it is one of; empty for the run's (`curr_reft.stages.stage_of`)."""
 
 
 class Question(NamedTuple):

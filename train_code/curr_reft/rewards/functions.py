@@ -11,7 +11,7 @@ from typing import Any
 
 from curr_reft.errors import InputError
 from curr_reft.rewards.variants import Variant, find_variant
-from curr_reft.stages import Stage
+from curr_reft.stages import Stage, stage_of
 from curr_reft.tasks.registry import fault_in, load_module
 from curr_reft.tasks.score import MATH_TIMEOUT
 
@@ -25,7 +25,8 @@ def reward_functions(stage: Stage, names: Sequence[str], variant: str) -> list[R
     """The named rewards of a stage as TRL reward functions.
 
     Each takes `completions` (conversations of one assistant message), `solution`, `task` and `id` of the same
-    length. A name is `accuracy`, `format`, or ``FILE.py:FUNCTION`` for a function of the user's own.
+    length, and `stage`, the names of the rows' stages, where they are not all of this one. A name is
+    `accuracy`, `format`, or ``FILE.py:FUNCTION`` for a function of the user's own.
 
     Raises:
         InputError: for a name that is no reward, a name given twice, an unknown variant, or a file that
@@ -62,36 +63,51 @@ def _find(name: str, stage: Stage, rewards: Variant) -> Reward:
     return _checked(function, name)
 
 
-def _accuracy(stage: Stage, rewards: Variant) -> Reward:
-    """Logs its mean per task, and the share of completions that math-verify did not finish in time."""
+def _stages(column: Sequence[str] | None, run: Stage, rows: int) -> list[str]:
+    """The names of the rows' stages, from the column that says so where there is one."""
+    return [stage_of(name, run).name for name in column or [""] * rows]
 
-    def accuracy(completions, solution, task, id, log_metric=None, **_) -> list[float]:
+
+def _accuracy(run: Stage, rewards: Variant) -> Reward:
+    """Logs its mean per task, and the share of completions that math-verify did not finish in time.
+
+    In a run of several stages also its mean per stage.
+    """
+    # Over all batches: one of them may have rows of a single stage.
+    seen: set[str] = set()
+
+    def accuracy(completions, solution, task, id, stage=None, log_metric=None, **_) -> list[float]:
+        stages = _stages(stage, run, len(completions))
         results = [
-            rewards.score(stage.name, row_task, messages[0]["content"], gold)
-            for messages, gold, row_task in zip(completions, solution, task, strict=True)
+            rewards.score(row_stage, row_task, messages[0]["content"], gold)
+            for messages, gold, row_task, row_stage in zip(completions, solution, task, stages, strict=True)
         ]
         timeouts = [row for row, result in zip(id, results, strict=True) if result.incident == MATH_TIMEOUT]
         for row in timeouts:
             logger.warning("%s: math-verify ran out of time on a completion, which counts as wrong", row)
         scores = [result.reward for result in results]
         if log_metric is not None:
-            _log_task_means("accuracy", task, scores, log_metric)
+            _log_means("accuracy", task, scores, log_metric)
+            seen.update(stages)
+            if len(seen) > 1:
+                _log_means("accuracy", stages, scores, log_metric)
             log_metric(MATH_TIMEOUT, len(timeouts) / len(results))
         return scores
 
     return accuracy
 
 
-def _format(stage: Stage, rewards: Variant) -> Reward:
+def _format(run: Stage, rewards: Variant) -> Reward:
     """Logs its mean per task."""
 
-    def format(completions, task, log_metric=None, **_) -> list[float]:
+    def format(completions, task, stage=None, log_metric=None, **_) -> list[float]:
+        stages = _stages(stage, run, len(completions))
         scores = [
-            rewards.score_format(stage.name, row_task, messages[0]["content"]).reward
-            for messages, row_task in zip(completions, task, strict=True)
+            rewards.score_format(row_stage, row_task, messages[0]["content"]).reward
+            for messages, row_task, row_stage in zip(completions, task, stages, strict=True)
         ]
         if log_metric is not None:
-            _log_task_means("format", task, scores, log_metric)
+            _log_means("format", task, scores, log_metric)
         return scores
 
     return format
@@ -122,11 +138,11 @@ def _checked(function: Callable[..., Any], name: str) -> Reward:
     return reward
 
 
-def _log_task_means(
-    name: str, tasks: Sequence[str], scores: Sequence[float], log_metric: Callable[[str, float], None]
+def _log_means(
+    name: str, kinds: Sequence[str], scores: Sequence[float], log_metric: Callable[[str, float], None]
 ) -> None:
-    by_task = defaultdict(list)
-    for task, score in zip(tasks, scores, strict=True):
-        by_task[task].append(score)
-    for task, values in by_task.items():
-        log_metric(f"{name}/{task}", sum(values) / len(values))
+    by_kind = defaultdict(list)
+    for kind, score in zip(kinds, scores, strict=True):
+        by_kind[kind].append(score)
+    for kind, values in by_kind.items():
+        log_metric(f"{name}/{kind}", sum(values) / len(values))

@@ -5,7 +5,7 @@
 The question is what the stage asks, the answer the row's solution, and the image has the size the stage
 gives it: one that the stage shrinks is written anew below --image_dir, and its boxes move with it. So is one
 that is stored turned, with transparent parts or with 16 bits, which ms-swift may show otherwise than the
-stage.
+stage. The stage is that of --stage where the mixture names none for a file.
 """
 
 import json
@@ -29,7 +29,7 @@ from curr_reft.files.cli import CommandParser
 from curr_reft.models.processor import load_processor
 from curr_reft.sft.images import default_image_dir, image_file
 from curr_reft.sft.messages import message_row
-from curr_reft.stages import STAGES, Stage
+from curr_reft.stages import STAGES, Stage, stage_of
 from curr_reft.tasks.registry import add_tasks_flag
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,15 @@ def row_of(
     """The message row of an example; writes its image below `image_dir` when the stage shows another.
 
     Args:
+        stage: Of an example that names none.
         sizes: Stored width and height of every image.
         processor: Only looked at for the box frame `processed`.
 
     Raises:
         InputError: for a text that ms-swift would misread, with the row's place.
     """
-    asked = request(example, stage, example.task, sizes[example.image], box_frame, processor)
+    own = stage_of(example.stage, stage)
+    asked = request(example, own, example.task, sizes[example.image], box_frame, processor)
     image = image_file(example.image, asked.open_image(), image_dir)
     try:
         return message_row(asked.prompt, asked.solution, image)
@@ -102,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             row = row_of(example, stage, sizes, image_dir, flags.box_frame, processor)
             copied.update(set(row["images"]) - {str(example.image)})
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    logger.info("%s: %d rows of stage %s", flags.output, len(examples), stage.name)
+    logger.info("%s: %d rows", flags.output, len(examples))
     if copied:
         logger.info("%s: %d images as the stage shows them", image_dir, len(copied))
 

@@ -15,7 +15,7 @@ from curr_reft.errors import InputError
 from curr_reft.models.weights import adapter_model, check_finite, skeleton
 from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.variants import find_variant
-from curr_reft.stages import Stage
+from curr_reft.stages import Stage, stage_of
 from curr_reft.tasks.score import GoldError
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments
 
@@ -56,13 +56,16 @@ def held_out_warnings(mixture: Mixture, data: DataArguments) -> list[str]:
 def check_golds(examples: Iterable[Example], stage: Stage, variant: str) -> None:
     """Let the reward read every gold.
 
+    Args:
+        stage: Of the rows that name none.
+
     Raises:
         InputError: for the first one it cannot read.
     """
     check_gold = find_variant(variant).check_gold
     for example in examples:
         try:
-            check_gold(stage.name, example.task, example.solution)
+            check_gold(stage_of(example.stage, stage).name, example.task, example.solution)
         except GoldError as error:
             raise InputError(f"{example.id}: {error}") from error
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import median
@@ -16,7 +16,7 @@ from curr_reft.data.dataset import Split, open_shown
 from curr_reft.data.prompts import render_prompt
 from curr_reft.files.tables import Table, to_rich
 from curr_reft.rewards.functions import reward_functions
-from curr_reft.stages import Stage
+from curr_reft.stages import STAGES, Stage
 from curr_reft.training.arguments import CurriculumConfig, DataArguments
 from curr_reft.training.memory_parts import MemoryPlan
 
@@ -75,10 +75,27 @@ def time_left(state: Mapping[str, Any], total_steps: int) -> timedelta | None:
     return timedelta(seconds=round(left * median(times))) if times else None
 
 
+def stages_of(split: Split) -> list[str]:
+    """The names of the stages that a split has rows of, in the order of the curriculum."""
+    found = split.dataset.unique("stage")
+    return [name for name in STAGES if name in found]
+
+
 def rows_by_task(split: Split) -> str:
-    """How many rows a split has, and of which tasks, such as ``3 (detection 2, math 1)``."""
-    counts = sorted(Counter(split.dataset.with_format(None)["task"]).items())
-    return f"{len(split.dataset)} ({', '.join(f'{task} {count}' for task, count in counts)})"
+    """How many rows a split has, and of which tasks, such as ``3 (detection 2, math 1)``.
+
+    Where they are of several stages, also how many of each: ``3 (detection 2, math 1; judge 1, open 2)``.
+    """
+    plain, stages = split.dataset.with_format(None), stages_of(split)
+    counts = _counts(plain["task"], sorted(split.dataset.unique("task")))
+    if len(stages) > 1:
+        counts += f"; {_counts(plain['stage'], stages)}"
+    return f"{len(split.dataset)} ({counts})"
+
+
+def _counts(values: Iterable[str], order: Sequence[str]) -> str:
+    counts = Counter(values)
+    return ", ".join(f"{value} {counts[value]}" for value in order)
 
 
 def gold_completion(solution: str) -> str:
@@ -87,7 +104,7 @@ def gold_completion(solution: str) -> str:
 
 
 def rewards_of(
-    row: Mapping[str, Any], stage: Stage, names: Sequence[str], variant: str
+    row: Mapping[str, Any], names: Sequence[str], variant: str
 ) -> list[tuple[str, dict[str, float | None]]]:
     """The gold completion of a split's row and a wrong one, each with the named rewards it earns."""
     completions = [gold_completion(row["solution"]), WRONG_ANSWER]
@@ -98,13 +115,14 @@ def rewards_of(
             completion_ids=[[]] * 2,
             solution=[row["solution"]] * 2,
             task=[row["task"]] * 2,
+            stage=[row["stage"]] * 2,
             id=[row["id"]] * 2,
-            image=[open_shown(row["image"], stage, row["task"])] * 2,
+            image=[open_shown(row["image"], row["stage"], row["task"])] * 2,
             image_path=[row["image"]] * 2,
             log_metric=lambda name, value: None,
             log_extra=lambda column, values: None,
         )
-        for function in reward_functions(stage, names, variant)
+        for function in reward_functions(STAGES[row["stage"]], names, variant)
     }
     return [
         (text, {name: values[place] for name, values in scores.items()})
@@ -120,13 +138,14 @@ def spell_rewards(rewards: Mapping[str, float | None]) -> str:
 def _reward_rows(plan: Plan, data: DataArguments) -> list[tuple[str, str, str, str]]:
     rows, seen = [], set()
     plain = plan.train.dataset.with_format(None)
-    for index, task in enumerate(plain["task"]):
-        if task not in seen:
-            seen.add(task)
+    several = len(stages_of(plan.train)) > 1
+    for index, (stage, task) in enumerate(zip(plain["stage"], plain["task"], strict=True)):
+        if (stage, task) not in seen:
+            seen.add((stage, task))
             row = plain[index]
-            answers = rewards_of(row, plan.stage, data.reward_funcs, data.reward_variant)
+            answers = rewards_of(row, data.reward_funcs, data.reward_variant)
             gold, wrong = (spell_rewards(rewards) for _, rewards in answers)
-            rows.append((task, row["solution"], gold, wrong))
+            rows.append((f"{stage} {task}" if several else task, row["solution"], gold, wrong))
     return rows
 
 

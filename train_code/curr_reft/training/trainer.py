@@ -53,7 +53,7 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
         args: The run's configuration.
         train_dataset: Rows with `id`, `prompt` (messages), `image` (an image), `image_path`, `solution` and
-            `task`.
+            `task`; with `stage`, a stage's name, where not all are of the trainer's.
         eval_dataset: Rows of the same form, or `None`.
         processing_class: The model's processor, padding on the left.
         rewards: Names of the rewards to sum.

@@ -10,7 +10,7 @@ import logging
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain, islice, zip_longest
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.atomic import replacing
 from curr_reft.files.cli import CommandParser
 from curr_reft.stages import STAGES, Stage
+from curr_reft.training.plan import stages_of
 from curr_reft.training.preview.images import contact_sheet
 from curr_reft.training.preview.page import Card, cards, render_page
 from curr_reft.training.run import Run, prepare
@@ -43,16 +44,16 @@ def find_stage(name: str | None, config: str | None) -> Stage:
     return STAGES[name]
 
 
-def choose_rows(tasks: Sequence[str], rows: int, seed: int | None) -> list[int]:
-    """Indices of rows, taken from the tasks in turn: the first of each, or drawn by `seed`; ascending."""
-    by_task = defaultdict(list)
-    for index, task in enumerate(tasks):
-        by_task[task].append(index)
+def choose_rows(kinds: Sequence[Hashable], rows: int, seed: int | None) -> list[int]:
+    """Indices of rows, taken from their kinds in turn: the first of each, or drawn by `seed`; ascending."""
+    by_kind = defaultdict(list)
+    for index, kind in enumerate(kinds):
+        by_kind[kind].append(index)
     if seed is not None:
         rng = random.Random(seed)
-        for indices in by_task.values():
+        for indices in by_kind.values():
             rng.shuffle(indices)
-    turns = chain.from_iterable(zip_longest(*by_task.values()))
+    turns = chain.from_iterable(zip_longest(*by_kind.values()))
     return sorted(islice((index for index in turns if index is not None), rows))
 
 
@@ -62,13 +63,14 @@ def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> No
     Raises:
         InputError: when they cannot be written.
     """
-    tasks = run.plan.train.dataset.with_format(None)["task"]
-    indices = choose_rows(tasks, rows, seed)
-    if rows >= len(tasks):
-        shown = f"all {len(tasks)} train rows ({rows} asked for)"
+    plain = run.plan.train.dataset.with_format(None)
+    indices = choose_rows(list(zip(plain["stage"], plain["task"], strict=True)), rows, seed)
+    if rows >= len(plain):
+        shown = f"all {len(plain)} train rows ({rows} asked for)"
     else:
-        how = "the first of each task" if seed is None else f"drawn from each task with seed {seed}"
-        shown = f"{rows} of {len(tasks)} train rows, {how}"
+        kind = "task" if len(stages_of(run.plan.train)) == 1 else "task of each stage"
+        how = f"the first of each {kind}" if seed is None else f"drawn from each {kind} with seed {seed}"
+        shown = f"{rows} of {len(plain)} train rows, {how}"
     found = list(cards(run, indices))
     with replacing(output_dir / "preview.html") as file:
         file.write(render_page(run, shown, found))
@@ -82,7 +84,7 @@ def write_preview(run: Run, output_dir: Path, rows: int, seed: int | None) -> No
 def _caption(card: Card) -> list[str]:
     (_, gold), (_, wrong) = card.answers
     return [
-        f"{card.number}. {card.row['task']}, {Path(card.row['id']).name}",
+        f"{card.number}. {card.row['task']}, {card.row['stage']}, {Path(card.row['id']).name}",
         card.row["prompt"][0]["content"],
         f"gold: {card.row['solution']}",
         f"earns {gold}",

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from curr_reft.data.dataset import open_shown
 from curr_reft.data.images import open_image
 from curr_reft.data.prompts import processed_size, render_prompt
 from curr_reft.files.html import jpeg_uri, render_template
-from curr_reft.stages import Stage
+from curr_reft.stages import STAGES, stage_of
 from curr_reft.tasks.registry import known_tasks
-from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards
+from curr_reft.training.plan import rewards_of, rows_by_task, spell_rewards, stages_of
 from curr_reft.training.preview.images import Mark, marks_of, page_image, sheet_image
 from curr_reft.training.run import Run
 
@@ -56,7 +57,7 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
         frame = sizes[run.data.box_frame]
         marks = marks_of(row)
         on_page, zoom = page_image(image, marks, frame)
-        answers = rewards_of(row, run.plan.stage, run.data.reward_funcs, run.data.reward_variant)
+        answers = rewards_of(row, run.data.reward_funcs, run.data.reward_variant)
         faults = [f"{mark.label}: {fault}" for mark in marks if (fault := box_fault(mark.box, frame))]
         gold, wrong = (sum(rewards.values()) for _, rewards in answers)
         if gold <= wrong:
@@ -81,7 +82,7 @@ def cards(run: Run, indices: Sequence[int]) -> Iterator[Card]:
 def processed_image(run: Run, row: dict[str, Any]) -> tuple[Image.Image, dict[str, Size]]:
     """A row's image as the processor resizes it, and its size in each frame."""
     stored = open_image(Path(row["image"]))
-    budget = open_shown(row["image"], run.plan.stage, row["task"])
+    budget = open_shown(row["image"], row["stage"], row["task"])
     resample = Image.Resampling(run.processor.image_processor.resample)
     processed = budget.resize(processed_size(budget.size, run.processor), resample)
     return processed, {"stored": stored.size, "budget": budget.size, "processed": processed.size}
@@ -103,7 +104,7 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
         ("mixture", data.dataset_name),
         ("image root", data.image_root),
         ("model and processor", f"{run.model.model_name_or_path} (revision {run.model.model_revision})"),
-        ("the stage's image budget", "; ".join(_budgets(plan.stage))),
+        ("the stage's image budget", "; ".join(_budgets(stages_of(plan.train)))),
         ("the processor's pixel limits", f"{size['shortest_edge']} to {size['longest_edge']} pixels"),
         ("box frame", f"{data.box_frame} (boxes are in its pixels)"),
         ("rewards", f"{' + '.join(data.reward_funcs)}, variant {data.reward_variant}"),
@@ -113,9 +114,10 @@ def header(run: Run, shown: str) -> list[tuple[str, str]]:
     return facts
 
 
-def _budgets(stage: Stage) -> Iterator[str]:
-    for name, task in known_tasks().items():
-        budget = task.asking(stage).budget
+def _budgets(stages: Sequence[str]) -> Iterator[str]:
+    for stage, (task, known) in product(stages, known_tasks().items()):
+        budget = known.asking(STAGES[stage]).budget
+        name = f"{stage} {task}" if len(stages) > 1 else task
         if budget is None:
             yield f"{name}: none"
         else:
@@ -127,6 +129,7 @@ def render_page(run: Run, shown: str, found: Sequence[Card]) -> str:
     return render_template(
         _TEMPLATE,
         stage=run.plan.stage,
+        stage_of=stage_of,
         facts=header(run, shown),
         files=run.mixture.files,
         dropped=list(run.plan.dropped.items())[:_SHOWN_REASONS],
