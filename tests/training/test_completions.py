@@ -66,6 +66,7 @@ def write_run(tmp_path, monkeypatch):
         (tmp_path / "run/completions").mkdir(parents=True)
         (tmp_path / "run/manifest.json").write_text(json.dumps(record))
         for step, rows in steps.items():
+            rows = [{"stage": stage, **row} for row in rows]
             path = tmp_path / f"run/completions/completions_{step:05}.parquet"
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
         return tmp_path / "run"

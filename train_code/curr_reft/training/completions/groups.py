@@ -19,7 +19,7 @@ from curr_reft.stages import STAGES
 logger = logging.getLogger(__name__)
 
 FOLDER = "completions"
-ROW_COLUMNS = ("id", "task", "solution", "image_path")
+ROW_COLUMNS = ("id", "task", "stage", "solution", "image_path")
 """What the trainer writes of a completion's row, beside TRL's own columns."""
 SPLIT_COLUMN = "split"
 """`train` or `val`: an evaluation's completions take the place of its step's."""
@@ -47,6 +47,7 @@ class Group:
 
     id: str
     task: str
+    stage: str
     solution: str
     image_path: str
     split: str

@@ -16,7 +16,6 @@ from curr_reft.data.prompts import processed_size
 from curr_reft.files.html import render_template
 from curr_reft.files.text import shortened
 from curr_reft.models.processor import load_processor
-from curr_reft.stages import STAGES
 from curr_reft.tasks.registry import find_task
 from curr_reft.training.completions.groups import Completion, Group
 from curr_reft.training.preview.images import Colour, Mark, image_uri, marks_of
@@ -70,7 +69,6 @@ def cards(groups: Sequence[Group], record: Mapping[str, Any], image_root: Path |
     """
     config = record["config"]
     root = image_root or Path(config["image_root"])
-    stage = STAGES[record["stage"]]
     processor = None
     if config["box_frame"] == "processed":
         limits = config["min_pixels"], config["max_pixels"]
@@ -89,7 +87,7 @@ def cards(groups: Sequence[Group], record: Mapping[str, Any], image_root: Path |
         shown = fault = None
         try:
             path = path_below(root, os.path.relpath(group.image_path, config["image_root"]))
-            image = open_shown(str(path), stage, group.task)
+            image = open_shown(str(path), group.stage, group.task)
         except (ImageError, ValueError, OSError) as error:
             fault = f"Image not shown: {error}"
         else:
