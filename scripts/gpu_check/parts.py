@@ -116,8 +116,12 @@ class Trial:
             for stage, model, run in zip(STAGES, [self.base, *runs], runs, strict=False)
         )
         return Part(
-            *(f"three stages, {name}", seconds, tuple(commands), lambda log: steps(log, runs)),
-            *(missing, gpu_gib),
+            f"three stages, {name}",
+            seconds,
+            tuple(commands),
+            lambda log: steps(log, runs),
+            missing,
+            gpu_gib,
         )
 
     def _stage(self, stage: str, model: Path, output: Path, *more: str) -> Command:

@@ -276,13 +276,16 @@ def test_bad_input_ends_in_one_line(flags, message, check, capsys, monkeypatch, 
 @pytest.mark.slow
 def test_what_a_cpu_can_do(check, monkeypatch, tmp_path, root, capsys):
     monkeypatch.chdir(root)
-    wanted = ("weights and rows", "evaluation, batch 1 against 16")
+    wanted = ("weights and rows", "LoRA, killed and started again", "evaluation, batch 1 against 16")
     every = parts.Trial.parts
     monkeypatch.setattr(
         parts.Trial, "parts", lambda trial: [part for part in every(trial) if part.name in wanted]
     )
     check["main"](["--preset", "tiny", "--output", str(tmp_path / "out")])
     record = json.loads((tmp_path / "out/gpu_check.json").read_text())
-    assert [part["outcome"] for part in record["parts"].values()] == ["done", "done"]
-    assert record["parts"][wanted[1]]["findings"]["rows"] == 16
+    assert [part["outcome"] for part in record["parts"].values()] == ["done"] * 3
+    resumed, evaluated = (record["parts"][name]["findings"] for name in wanted[1:])
+    assert resumed["adapter"]["steps"] == 6
+    assert "adapter/checkpoint-" in resumed["resumed_from"]
+    assert evaluated["rows"] == 16
     assert record["versions"]["packages"]["trl"]

@@ -217,7 +217,7 @@ class MemoryPlan:
             ),
         ]
         if self.vllm:
-            rows.append(("  and vLLM's own", f"{_gib(self.vllm)} = {share}'s {_gib(self.device)}"))
+            rows.append(("  and vLLM's own", f"{_gib(self.vllm)} GiB = {share}'s {_gib(self.device)}"))
         return rows
 
 
