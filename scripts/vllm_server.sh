@@ -47,6 +47,7 @@ FLAGS=(
     --logprobs-mode processed_logprobs --max-logprobs -1
     "${PIXELS[@]}" "$@"
 )
+# What vLLM cannot do here is one line, before weights load.
 python -m curr_reft.models.vllm_support --model "$MODEL" "${FLAGS[@]}"
 
 # Development mode opens the endpoints that take new weights.

@@ -6,8 +6,8 @@
     bash scripts/gpu_check.sh --preset tiny                                 # what of it a CPU can do
 
 The 3B's weights are random and made here, so that no network is needed. A part that fails is recorded, and
-the next one goes on; one that would not fit the time left is skipped. Both files are written anew after each
-part. Not run on a GPU yet.
+the next one goes on; one that would not fit the time left, or the GPU, is skipped. Both files are written
+anew after each part. Not run on a GPU yet.
 """
 
 import argparse
