@@ -37,7 +37,7 @@ if [[ -n ${MIN_PIXELS:-}${MAX_PIXELS:-} ]]; then
     fi
     PIXELS=(--mm-processor-kwargs "{\"min_pixels\": $MIN_PIXELS, \"max_pixels\": $MAX_PIXELS}")
 fi
-MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(python -m curr_reft.stages | head -n 1).yaml")}
+MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(python -m curr_reft.stages | sed -n 1p).yaml")}
 
 FLAGS=(
     --tensor-parallel-size "${GPUS:-1}"
