@@ -23,10 +23,6 @@ if [[ ! -f $ROOT/configs/$SIZE/vllm_server.yaml ]]; then
     echo "error: no configuration configs/$SIZE/vllm_server.yaml" >&2
     exit 2
 fi
-if ! command -v vllm >/dev/null; then
-    echo "error: vLLM is not installed; train_code/README.md (Rollouts by vLLM) says how to install vllm 0.25.1" >&2
-    exit 2
-fi
 HOST=${HOST:-127.0.0.1}
 PORT=${PORT:-8000}
 if (: >"/dev/tcp/$HOST/$PORT") 2>/dev/null; then
@@ -41,15 +37,19 @@ if [[ -n ${MIN_PIXELS:-}${MAX_PIXELS:-} ]]; then
     fi
     PIXELS=(--mm-processor-kwargs "{\"min_pixels\": $MIN_PIXELS, \"max_pixels\": $MAX_PIXELS}")
 fi
-MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(python -m curr_reft.stages | head -n 1).yaml")}
+MODEL=${MODEL:-$(sed -n 's/^model_name_or_path: *//p' "$ROOT/configs/$SIZE/$(python -m curr_reft.stages | sed -n 1p).yaml")}
+
+FLAGS=(
+    --tensor-parallel-size "${GPUS:-1}"
+    --max-model-len "${MAX_LENGTH:-2304}"
+    --limit-mm-per-prompt '{"image": 1}'
+    --weight-transfer-config '{"backend": "nccl"}'
+    --logprobs-mode processed_logprobs --max-logprobs -1
+    "${PIXELS[@]}" "$@"
+)
+# What vLLM cannot do here is one line, before weights load.
+python -m curr_reft.models.vllm_support --model "$MODEL" "${FLAGS[@]}"
 
 # Development mode opens the endpoints that take new weights.
 export VLLM_SERVER_DEV_MODE=1
-exec vllm serve "$MODEL" \
-    --host "$HOST" --port "$PORT" \
-    --tensor-parallel-size "${GPUS:-1}" \
-    --max-model-len "${MAX_LENGTH:-2304}" \
-    --limit-mm-per-prompt '{"image": 1}' \
-    --weight-transfer-config '{"backend": "nccl"}' \
-    --logprobs-mode processed_logprobs --max-logprobs -1 \
-    "${PIXELS[@]}" "$@"
+exec vllm serve "$MODEL" --host "$HOST" --port "$PORT" "${FLAGS[@]}"

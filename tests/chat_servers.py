@@ -164,7 +164,7 @@ def served(sampling_base, tmp_path_factory):
 
 
 def wait_for_health(url: str, process: subprocess.Popen, log: Path) -> None:
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
         with contextlib.suppress(httpx.TransportError):

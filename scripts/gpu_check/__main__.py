@@ -6,8 +6,8 @@
     bash scripts/gpu_check.sh --preset tiny                                 # what of it a CPU can do
 
 The 3B's weights are random and made here, so that no network is needed. A part that fails is recorded, and
-the next one goes on; one that would not fit the time left is skipped. Both files are written anew after each
-part. Not run on a GPU yet.
+the next one goes on; one that would not fit the time left, or the GPU, is skipped. Both files are written
+anew after each part. Not run on a GPU yet.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+import math
 import shlex
 import sys
 import time
@@ -35,6 +36,7 @@ from running import DONE, KILLED, run
 
 logger = logging.getLogger("gpu_check")
 
+MINUTES = 9.0
 # Of the time that a part may take: one that hangs is not to keep the others from their turn.
 _MOST = 2
 _MOST_MINUTES = 600
@@ -57,11 +59,13 @@ def versions() -> dict[str, Any]:
     }
 
 
-def tried(part: Part, log: Path, deadline: float) -> dict[str, Any]:
+def tried(part: Part, log: Path, deadline: float, gpu_gib: float) -> dict[str, Any]:
     """Run a part's commands until one fails, and say what came of it."""
     left = deadline - time.monotonic()
     if part.missing:
         return {"outcome": f"skipped: {part.missing}"}
+    if part.gpu_gib > gpu_gib:
+        return {"outcome": f"skipped: it wants a GPU of {part.gpu_gib} GiB, and this one has {gpu_gib:g}"}
     if left < part.seconds:
         return {"outcome": f"skipped: {left:.0f} s were left of the {part.seconds} s it may take"}
     ends = []
@@ -136,7 +140,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--preset", choices=("3b", "tiny"), default="3b")
     parser.add_argument("--output", type=Path, default=Path("outputs/gpu_check"), help="an empty folder")
-    parser.add_argument("--minutes", type=float, default=9.0, help="all parts together (default: 9)")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help=f"all parts together (default: {MINUTES:g})"
+    )
     parser.add_argument("--dry_run", action="store_true", help="print the commands, and run nothing")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -156,11 +162,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     deadline = started + 60 * arguments.minutes
     trial = Trial(arguments.preset, folder, has_gpu)
     record: dict[str, Any] = {"preset": arguments.preset, "versions": versions(), "parts": {}}
+    # The tiny model has room on any.
+    gpu_gib = record["versions"]["gpu_gib"] if arguments.preset == "3b" else math.inf
     write(record, folder)
     for number, part in enumerate(trial.parts()):
         log = folder / f"{number}.log"
         log.touch()
-        record["parts"][part.name] = result = tried(part, log, deadline)
+        record["parts"][part.name] = result = tried(part, log, deadline, gpu_gib)
         logger.info("== %s: %s", part.name, result["outcome"])
         write(record, folder)
         # Six stages would leave 45 GB.

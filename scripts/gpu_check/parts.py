@@ -13,6 +13,8 @@ from findings import answers_in_common, benchmark, resumed, steps
 _CONFIGS = "configs/qwen2_5_vl_3b"
 _MIXTURES = {"judge": "stage1_judge", "choice": "stage2_multi_choice", "open": "others"}
 _ROWS = 16
+_MODEL_GIB, _WHOLE_GIB = 24, 100
+"""GPU memory for the 3B with an adapter or answering, and with all of AdamW's state in float32."""
 
 Command = tuple[str, ...]
 
@@ -29,6 +31,8 @@ class Part:
     """What the part's log and files say, once its commands are done."""
     missing: str | None = None
     """Why it cannot be run here."""
+    gpu_gib: int = 0
+    """What the GPU must have for it with the 3B: the memory plan and a tenth, or an estimate like it."""
     kill_at: Path | None = None
     """The file at which the first command is killed."""
 
@@ -55,35 +59,38 @@ class Trial:
             *("--max_steps", "6", "--save_strategy", "steps", "--save_steps", "2"),
         )
         vllm = self._stage(
-            *("open", self.base, self.folder / "vllm", "--max_steps", "3"),
-            *("--config", f"{_CONFIGS}/vllm_colocate.yaml"),
+            *("open", self.base, self.folder / "vllm", "--config", f"{_CONFIGS}/vllm_colocate.yaml"),
         )
         batches = {size: self.folder / f"batch_{size}" for size in (1, _ROWS)}
         return [
-            Part("weights and rows", 90, (self._weights(), self._rows())),
+            Part("weights and rows", 60, (self._weights(), self._rows())),
             self._benchmark("sdpa", None),
-            self._curriculum("ZeRO-3", 150, "configs/deepspeed/zero3.json", no_gpu),
-            self._curriculum("no DeepSpeed", 120, "none", None),
+            self._curriculum("ZeRO-3", 130, "configs/deepspeed/zero3.json", no_gpu, _WHOLE_GIB),
             Part(
                 "LoRA, killed and started again",
                 80,
                 (lora, lora),
                 lambda log: resumed(log, adapter),
+                gpu_gib=_MODEL_GIB,
                 kill_at=adapter / "checkpoint-2/trainer_state.json",
             ),
             Part(
                 f"evaluation, batch 1 against {_ROWS}",
-                80,
+                60,
                 tuple(self._evaluation(size, output) for size, output in batches.items()),
                 lambda log: answers_in_common(*batches.values()),
+                gpu_gib=_MODEL_GIB,
             ),
+            # Weights in bfloat16 alone, and so is AdamW's state.
+            self._curriculum("no DeepSpeed", 100, "none", None, 50),
             self._benchmark("flash_attention_2", no_gpu or _not_installed("flash_attn")),
             Part(
                 "vLLM rollouts, colocate",
-                120,
+                100,
                 (vllm,),
                 lambda log: steps(log, [self.folder / "vllm"]),
                 no_gpu or _not_installed("vllm"),
+                gpu_gib=70,
             ),
         ]
 
@@ -96,20 +103,29 @@ class Trial:
 
     def _benchmark(self, attention: str, missing: str | None) -> Part:
         flags = ("--preset", self.preset, "--repeats", 1, "--json", "--attn_implementation", attention)
-        command = _python("scripts/benchmarks/step", *flags)
-        return Part(f"step benchmark, {attention}", 100, (command,), benchmark, missing)
+        # Its preset has two shapes, of twice the tokens.
+        shape = ("--shape", 4, 128) if self.preset == "3b" else ()
+        command = _python("scripts/benchmarks/step", *flags, *shape)
+        return Part(f"step benchmark, {attention}", 90, (command,), benchmark, missing, _WHOLE_GIB)
 
-    def _curriculum(self, name: str, seconds: int, deepspeed: str, missing: str | None) -> Part:
+    def _curriculum(self, name: str, seconds: int, deepspeed: str, missing: str | None, gpu_gib: int) -> Part:
         """The three stages, each from the one before."""
         runs = [self.folder / name.replace(" ", "_") / stage for stage in STAGES]
         commands = (
             self._stage(stage, model, run, "--deepspeed", deepspeed)
             for stage, model, run in zip(STAGES, [self.base, *runs], runs, strict=False)
         )
-        return Part(f"three stages, {name}", seconds, tuple(commands), lambda log: steps(log, runs), missing)
+        return Part(
+            f"three stages, {name}",
+            seconds,
+            tuple(commands),
+            lambda log: steps(log, runs),
+            missing,
+            gpu_gib,
+        )
 
     def _stage(self, stage: str, model: Path, output: Path, *more: str) -> Command:
-        """Five steps on the embedded world; on a GPU its images have the tokens of photographs."""
+        """Three steps on the embedded world; on a GPU its images have the tokens of photographs."""
         pixels = 401408 if self.has_gpu else 3136
         flags = {
             "config": f"{_CONFIGS}/{STAGES[stage].title}.yaml",
@@ -125,8 +141,8 @@ class Trial:
             "bf16": str(self.has_gpu).lower(),
             "min_pixels": pixels,
             "max_pixels": pixels,
-            "max_completion_length": 64 if self.has_gpu else 8,
-            "max_steps": 5,
+            "max_completion_length": 32 if self.has_gpu else 8,
+            "max_steps": 3,
             # At the configuration's own, weights without float32 masters would not move.
             "learning_rate": 1e-4,
             "save_strategy": "no",
@@ -139,7 +155,7 @@ class Trial:
     def _evaluation(self, batch_size: int, output: Path) -> Command:
         suites = ("--suites", "detection_in", "--suites_config", "configs/eval/shapes.yaml")
         places = ("--data_root", self.folder / "world", "--output_dir", output)
-        sizes = ("--batch_size", batch_size, "--max_new_tokens", 64 if self.has_gpu else 8)
+        sizes = ("--batch_size", batch_size, "--max_new_tokens", 32 if self.has_gpu else 8)
         return _python("eval/evaluate.py", "--model", self.base, *suites, *places, *sizes)
 
 

@@ -70,7 +70,17 @@ def test_it_measures_prints_and_checks(small, script, monkeypatch, capsys):
     assert f"step {results['step_speedup']['2']['8']:.2f} times as fast (spread " in text
 
 
-@pytest.mark.parametrize("flags", [["--preset", "3b"], ["--repeats", "0"], ["--preset", "7b"]])
+def test_one_shape_takes_the_presets_place(script, monkeypatch, capsys):
+    monkeypatch.setattr(script, "measure", lambda *given: None)
+    monkeypatch.setattr(script, "summary", lambda preset, *given: {"shapes": preset.shapes})
+    monkeypatch.setattr("sys.argv", ["benchmark_step.py", "--shape", "4", "128", "--json", "--check"])
+    script.main()
+    assert json.loads(capsys.readouterr().out) == {"shapes": [[4, 128]], "missed": []}
+
+
+@pytest.mark.parametrize(
+    "flags", [["--preset", "3b"], ["--repeats", "0"], ["--preset", "7b"], ["--shape", "1", "8"]]
+)
 def test_bad_flags_end_in_one_line(flags, script, monkeypatch, capsys):
     if flags == ["--preset", "3b"] and torch.cuda.is_available():
         pytest.skip("this machine has the GPU that the preset needs")

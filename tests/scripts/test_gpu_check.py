@@ -54,9 +54,9 @@ def test_the_dry_run_prints_commands_that_parse(check, capsys, tmp_path, monkeyp
         "== weights and rows",
         "== step benchmark",
         "== three stages",
-        "== three stages",
         "== LoRA",
         "== evaluation",
+        "== three stages",
         "== step benchmark",
         "== vLLM rollouts",
     ]
@@ -76,11 +76,28 @@ def test_the_dry_run_prints_commands_that_parse(check, capsys, tmp_path, monkeyp
     curriculum = ("judge", "choice", "open")
     assert stages == [
         *((stage, True, False, False) for stage in curriculum),
-        *((stage, False, False, False) for stage in curriculum),
         *[("open", False, True, False)] * 2,
+        *((stage, False, False, False) for stage in curriculum),
         ("open", False, False, True),
     ]
     assert scored == [1, 16]
+
+
+def test_what_always_applies_fits_the_time(check, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "_not_installed", lambda package: f"{package} is not installed")
+    always = [part for part in parts.Trial("3b", tmp_path, has_gpu=True).parts() if not part.missing]
+    assert len(always) == 6
+    assert sum(part.seconds for part in always) <= 60 * check["MINUTES"]
+
+
+def test_a_part_that_a_gpu_has_no_room_for_is_skipped_with_both_numbers(check, tmp_path):
+    log, deadline = tmp_path / "log", time.monotonic() + 60
+    log.touch()
+    part = parts.Part("large", 1, (python(""),), gpu_gib=100)
+    assert check["tried"](part, log, deadline, 79.2) == {
+        "outcome": "skipped: it wants a GPU of 100 GiB, and this one has 79.2"
+    }
+    assert check["tried"](part, log, deadline, 139.8)["outcome"] == "done"
 
 
 def test_a_part_that_fails_or_does_not_fit_stops_no_other(tried):
@@ -146,6 +163,86 @@ def test_a_command_is_killed_when_a_file_is_there(tmp_path):
     assert running.run(python(""), log, 30, kill_at=file).outcome == "ended before it could be killed"
 
 
+def test_a_part_goes_on_from_a_kill_and_ends_where_there_was_none(tried, tmp_path):
+    checkpoint, never = tmp_path / "checkpoint", tmp_path / "never"
+    saves = python(f"import pathlib, time; pathlib.Path({str(checkpoint)!r}).touch(); time.sleep(60)")
+    code, record, _ = tried(
+        parts.Part("resumed", 30, (saves, python("print('again')")), kill_at=checkpoint),
+        parts.Part("over", 30, (python(""), python(f"open({str(never)!r}, 'w')")), kill_at=never),
+        minutes=2,
+    )
+    assert code == 1
+    assert record["resumed"]["outcome"] == "done"
+    assert len(record["resumed"]["seconds"]) == 2
+    assert record["over"]["outcome"] == "ended before it could be killed"
+    assert not never.exists()
+
+
+def test_the_benchmarks_object_is_found_among_its_progress(tmp_path):
+    seconds = {"TRL": [2.5], "ours": [1.0]}
+    printed = {
+        "preset": "3b",
+        "machine": {"device": "a GPU", "cores": 16},
+        "policy_speedup": {"4": {"128": 3.5}},
+        "step_speedup": {"4": {"128": 2.5}},
+        "memory_ratio": {"4": {"128": 0.5}},
+        "max_logp_diff": 0.01,
+        "policy_bytes": {"4": {"128": {"TRL": 9, "ours": 4}}},
+        "step_seconds": {"rollout": {"TRL": [1.5], "ours": [0.5]}, "step": seconds},
+        "step_bytes": {"rollout": {"TRL": 1, "ours": 1}, "step": {"TRL": 80, "ours": 60}},
+        "missed": [],
+    }
+    log = tmp_path / "log"
+    log.write_text(
+        "[rank0] config = {\n  'zero': 3\n}\rLoading weights: 100%|####| 824/824\n"
+        f"12:00 INFO measure: step, TRL: 2.50 s\n{json.dumps(printed, indent=2)}\n[W1201] destroyed {{\n"
+    )
+    assert findings.benchmark(log) == {
+        "max_logp_diff": 0.01,
+        "policy_speedup": {"4": {"128": 3.5}},
+        "step_speedup": {"4": {"128": 2.5}},
+        "memory_ratio": {"4": {"128": 0.5}},
+        "policy_bytes": {"4": {"128": {"TRL": 9, "ours": 4}}},
+        "step_seconds": seconds,
+        "step_bytes": {"TRL": 80, "ours": 60},
+    }
+    log.write_text("12:00 INFO measure: step, TRL: 2.50 s\n")
+    with pytest.raises(ValueError, match="substring not found"):
+        findings.benchmark(log)
+
+
+def entry(step, seconds, **metrics):
+    """What the trainer logs of a step."""
+    return {"epoch": step / 16, "loss": 0.0, "step": step, "step_time": seconds, **metrics}
+
+
+def test_steps_and_a_resume_are_read_from_the_files_of_a_run(tmp_path):
+    history = [
+        entry(1, 9.0, reward=0.25, kl=0.0, grad_norm=3.0, **{"shared_prefix/packed": 1.0}),
+        entry(2, 2.0, reward=0.5, kl=0.125, grad_norm=2.0, **{"shared_prefix/packed": 1.0}),
+        entry(3, 2.5, reward=0.75, kl=0.25, grad_norm=1.5),
+        # What the trainer adds at the end has no step's metrics.
+        {"epoch": 0.2, "step": 3, "train_loss": 0.01, "train_runtime": 13.5},
+    ]
+    for name in ("judge", "choice"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text(
+            json.dumps({"global_step": 3, "log_history": history})
+        )
+    (tmp_path / "choice/manifest.json").write_text(
+        json.dumps({"stage": "choice", "status": "finished", "resumed_from": "checkpoint-2"})
+    )
+    run = {"steps": 3, "seconds_per_step": 2.5, "reward": 0.75, "kl": 0.25, "grad_norm": 1.5}
+    run["shared_prefix/packed"] = None
+    runs = [tmp_path / "judge", tmp_path / "choice"]
+    assert findings.steps(tmp_path / "log", runs) == {"judge": run, "choice": run}
+    assert findings.resumed(tmp_path / "log", runs[1]) == {
+        "choice": run,
+        "status": "finished",
+        "resumed_from": "checkpoint-2",
+    }
+
+
 def test_the_largest_plan_of_a_log_counts(tmp_path):
     log = tmp_path / "log"
     log.write_text(
@@ -179,13 +276,16 @@ def test_bad_input_ends_in_one_line(flags, message, check, capsys, monkeypatch, 
 @pytest.mark.slow
 def test_what_a_cpu_can_do(check, monkeypatch, tmp_path, root, capsys):
     monkeypatch.chdir(root)
-    wanted = ("weights and rows", "evaluation, batch 1 against 16")
+    wanted = ("weights and rows", "LoRA, killed and started again", "evaluation, batch 1 against 16")
     every = parts.Trial.parts
     monkeypatch.setattr(
         parts.Trial, "parts", lambda trial: [part for part in every(trial) if part.name in wanted]
     )
     check["main"](["--preset", "tiny", "--output", str(tmp_path / "out")])
     record = json.loads((tmp_path / "out/gpu_check.json").read_text())
-    assert [part["outcome"] for part in record["parts"].values()] == ["done", "done"]
-    assert record["parts"][wanted[1]]["findings"]["rows"] == 16
+    assert [part["outcome"] for part in record["parts"].values()] == ["done"] * 3
+    resumed, evaluated = (record["parts"][name]["findings"] for name in wanted[1:])
+    assert resumed["adapter"]["steps"] == 6
+    assert "adapter/checkpoint-" in resumed["resumed_from"]
+    assert evaluated["rows"] == 16
     assert record["versions"]["packages"]["trl"]

@@ -4,6 +4,7 @@ import copy
 import logging
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -220,6 +221,44 @@ def test_the_command_prints_the_plan(tiny_base, root, caplog):
     assert shown["memory per device, estimated"].endswith(" GiB at the longest prompts")
     assert float(shown["memory per device, estimated"].split()[0]) > 0
     assert "weights 0.007 + reference 0.007 + gradients 0.014" in shown["  held all the time"]
+
+
+def test_vllms_part_of_the_device_counts_where_the_device_is_known(tiny_base, root, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    flags = [
+        "--config",
+        str(root / "configs/tiny/stage1_judge.yaml"),
+        "--prompt_tokens",
+        "9",
+        "--image_tokens",
+        "1",
+    ]
+    colocate = [
+        *flags,
+        "--config",
+        str(root / "configs/qwen2_5_vl_3b/vllm_colocate.yaml"),
+        "--max_prompt_length",
+        "64",
+    ]
+
+    def shown(gpu_gib: int, argv: list[str]) -> dict[str, str]:
+        device = SimpleNamespace(total_memory=gpu_gib * 2**30)
+        cuda = SimpleNamespace(is_available=lambda: gpu_gib > 0, get_device_properties=lambda number: device)
+        # Of this module alone: others would start the GPU.
+        monkeypatch.setattr("curr_reft.training.memory_plan.torch", SimpleNamespace(cuda=cuda))
+        caplog.clear()
+        main(argv)
+        return dict(message.split(": ", 1) for message in caplog.messages)
+
+    unknown, known, beside_none = shown(0, colocate), shown(80, colocate), shown(80, flags)
+    total = "memory per device, estimated"
+    assert unknown[total].endswith("; beside it vLLM's 0.3 of the device")
+    assert known["  and vLLM's own"] == "24.0 GiB = 0.3 of the device's 80.0"
+    assert 24 < float(known[total].split()[0]) < 25
+    assert known[total].endswith(" GiB at the longest prompts")
+    for plan in (unknown, beside_none):
+        assert float(plan[total].split()[0]) < 1
+        assert "  and vLLM's own" not in plan
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import platform
 import sys
 import tempfile
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from curr_reft.errors import command
 from curr_reft.files.cli import CommandParser
 from measure import PARTS, TRAINERS, Measurements, measure
 from meters import Meter, product_rate
-from shapes import PRESETS, Preset, Shape
+from shapes import PRESETS, Preset, Shape, Targets
 
 PHASES = ("rollout", "reference", "policy", "backward", "update", "step")
 
@@ -40,6 +41,9 @@ PHASES = ("rollout", "reference", "policy", "backward", "update", "step")
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
+    parser.add_argument(
+        "--shape", type=int, nargs=2, metavar=("GROUP", "TOKENS"), help="the only one to measure"
+    )
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each (default 2)")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--attn_implementation", default="sdpa", help="TRL's, and our vision tower's")
@@ -49,6 +53,8 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")
+    if options.shape and min(options.shape) < 2:
+        parser.error("--shape must be two numbers of at least 2")
     if options.preset == "3b" and not torch.cuda.is_available():
         parser.error("--preset 3b needs a GPU")
     return options
@@ -186,6 +192,8 @@ def main() -> None:
     options = parse_arguments(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     preset = PRESETS[options.preset]
+    if options.shape:
+        preset = replace(preset, shapes=(tuple(options.shape),), targets=Targets({}, {}, {}))
     # DeepSpeed greets on standard output, which belongs to the results.
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         results = summary(preset, options, measure(preset, options, Path(folder)))

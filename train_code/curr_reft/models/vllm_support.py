@@ -1,8 +1,12 @@
-"""Whether the pinned vLLM runs here and serves a model, found out before any weights load."""
+"""Whether the pinned vLLM runs here and serves a model, found out before any weights load.
+
+python -m curr_reft.models.vllm_support --model MODEL [flags of `vllm serve`]
+"""
 
 import importlib
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -11,9 +15,12 @@ import psutil
 import torch
 from pydantic import ValidationError
 
-from curr_reft.errors import InputError
+from curr_reft.errors import InputError, command
+from curr_reft.files.cli import CommandParser
 
 VERSION = "0.25.1"
+MEMORY_SHARE = 0.92
+"""Of the device's memory, which vLLM takes where nothing else is said."""
 _GIB = 2**30
 _CPU_CACHE = "VLLM_CPU_KVCACHE_SPACE"
 
@@ -82,10 +89,36 @@ def check_served(model: Path, flag: str, **settings: Any) -> None:
     Raises:
         InputError: when vLLM cannot serve it, with the first sentence of its reason.
     """
-    arguments = importlib.import_module("vllm.engine.arg_utils").EngineArgs(model=str(model), **settings)
+    _check_configuration(_engine_arguments()(model=str(model), **settings), flag)
+
+
+def _engine_arguments() -> type:
+    return importlib.import_module("vllm.engine.arg_utils").EngineArgs
+
+
+def _check_configuration(arguments: Any, flag: str) -> None:
     try:
         arguments.create_model_config()
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         reason = words.removeprefix("Value error, ").partition(". ")[0]
-        raise InputError(f"{flag} {model}: vLLM cannot serve it: {reason}") from error
+        raise InputError(f"{flag} {arguments.model}: vLLM cannot serve it: {reason}") from error
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    """Refuse what `vllm serve` cannot do here; its flags that are not the engine's are passed over."""
+    # Importing vLLM may fail on a machine that it does not run on, so its own parser comes second.
+    early = CommandParser(add_help=False)
+    names = ("--gpu-memory-utilization", "--gpu_memory_utilization")
+    early.add_argument(*names, type=float, default=MEMORY_SHARE)
+    fault = vllm_fault(early.parse_known_args(argv)[0].gpu_memory_utilization)
+    if fault is not None:
+        raise InputError(fault)
+    engine = _engine_arguments()
+    flags, _ = engine.add_cli_args(CommandParser()).parse_known_args(argv)
+    _check_configuration(engine.from_cli_args(flags), "MODEL")
+
+
+if __name__ == "__main__":
+    main()

@@ -147,7 +147,10 @@ class Work:
     """Tokens of completions, whose logits are computed."""
     cached: int
     """Tokens of all rows of a rollout, their prompts included; 0 where vLLM keeps them."""
-    vllm: float = 0
+    vllm_share: float = 0
+    """The part of the device that vLLM takes for itself, 0 where it is not on it."""
+    device: int = 0
+    """Bytes of the device that it takes them of, 0 where there is none here."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,13 @@ class MemoryPlan:
     gathered_for_rollouts: int
     host: int
     """On the host instead, for each process."""
-    vllm: float
-    """The part of the device that vLLM takes for itself, 0 where it is not on it."""
+    vllm_share: float
+    device: int
+
+    @property
+    def vllm(self) -> int:
+        """What vLLM takes for itself, unless it sleeps; 0 where the device is not known."""
+        return int(self.vllm_share * self.device)
 
     @property
     def held(self) -> int:
@@ -183,13 +191,14 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        return self.held + max(self.learning, self.rollouts)
+        return self.held + self.vllm + max(self.learning, self.rollouts)
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as names and values in GiB."""
         beside = f"; on the host {_gib(self.host)} GiB for each process" if self.host else ""
-        beside += f"; beside it vLLM's {self.vllm:g} of the device" if self.vllm else ""
-        return [
+        share = f"{self.vllm_share:g} of the device"
+        beside += f"; beside it vLLM's {share}" if self.vllm_share and not self.device else ""
+        rows = [
             ("memory per device, estimated", f"{_gib(self.total)} GiB at the longest prompts{beside}"),
             (
                 "  held all the time",
@@ -207,6 +216,9 @@ class MemoryPlan:
                 f" + cache {_gib(self.cache)}",
             ),
         ]
+        if self.vllm:
+            rows.append(("  and vLLM's own", f"{_gib(self.vllm)} GiB = {share}'s {_gib(self.device)}"))
+        return rows
 
 
 def _gib(size: int) -> str:
@@ -253,7 +265,8 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
         cache=work.cached * cached,
         gathered_for_rollouts=(everything if sharing.gathers else live) if scattered and work.cached else 0,
         host=host,
-        vllm=work.vllm,
+        vllm_share=work.vllm_share,
+        device=work.device,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers import AutoConfig
 
 from curr_reft.errors import InputError, command
@@ -69,13 +70,20 @@ def work_of(config: CurriculumConfig, prompt_tokens: int, image_tokens: int, pat
             images = min(images, tokens // group + 2)
     else:
         tokens, images = rows * (prompt_tokens + completion), rows
+    beside_vllm = config.use_vllm and config.vllm_mode == "colocate"
     return Work(
         tokens=tokens,
         patches=images * image_tokens * patches_per_token,
         predicted=rows * completion,
         cached=0 if config.use_vllm else rows * config.steps_per_generation * (prompt_tokens + completion),
-        vllm=config.vllm_gpu_memory_utilization if config.use_vllm and config.vllm_mode == "colocate" else 0,
+        vllm_share=config.vllm_gpu_memory_utilization if beside_vllm else 0,
+        device=_device_memory() if beside_vllm else 0,
     )
+
+
+def _device_memory() -> int:
+    """Bytes of this machine's first GPU, 0 without one."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
 
 
 def memory_of(

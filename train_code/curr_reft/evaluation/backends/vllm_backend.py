@@ -14,14 +14,13 @@ from curr_reft.errors import InputError
 from curr_reft.evaluation.backends.generation import Completion, Save
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding
-from curr_reft.models.vllm_support import check_served, vllm_fault
+from curr_reft.models.vllm_support import MEMORY_SHARE, check_served, vllm_fault
 from curr_reft.models.weights import check_finite, skeleton
 from curr_reft.processes import ProcessGroup
 
 # vLLM batches by itself; this is how many answers a kill can cost, and how many images are held at once.
 _ROWS_A_CALL = 512
 _DECODE_THREADS = 8
-_MEMORY_SHARE = 0.92
 
 
 def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
@@ -31,7 +30,7 @@ def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
         InputError: where vLLM does not run, for an adapter, a checkpoint without a processor, or under
             torchrun.
     """
-    fault = vllm_fault(_MEMORY_SHARE)
+    fault = vllm_fault(MEMORY_SHARE)
     if fault is not None:
         raise InputError(f"--backend vllm: {fault}")
     if processes.world_size > 1:
@@ -70,7 +69,7 @@ class VllmBackend:
             dtype=dtype,
             seed=seed,
             tensor_parallel_size=tensor_parallel_size,
-            gpu_memory_utilization=_MEMORY_SHARE,
+            gpu_memory_utilization=MEMORY_SHARE,
             # As long as memory allows: beside 7B on 24 GB a cache of the model's whole context has no room.
             max_model_len=-1,
             limit_mm_per_prompt={"image": 1},
