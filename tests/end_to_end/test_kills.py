@@ -236,7 +236,8 @@ def test_adapters_go_on_where_they_were_stopped(stage, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_the_curriculum(number, start, tmp_path):
     output = tmp_path / "all"
-    run = start(output, "curriculum.sh", "tiny", "--logging_steps", "1", "--held_out_suites", "none")
+    flags = ("--logging_steps", "1", "--held_out_suites", "none")
+    run = start(output, "curriculum.sh", "tiny", "--until", "stage3_open", *flags)
     run.until("step 2/")
     run.process.send_signal(number)
     run.end()

@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from curr_reft.curriculum.checks import check_curriculum
+from curr_reft.curriculum.commands import commands_of, write_settings
+from curr_reft.curriculum.nodes import Nodes
+from curr_reft.curriculum.steps import load_curriculum
 from curr_reft.data.mixture import load_mixture
 from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.training.arguments import DataArguments, parse_arguments
@@ -18,6 +22,7 @@ from curr_reft.training.run import prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
+CURRICULA = sorted([*ROOT.glob("configs/*/curriculum.yaml"), *ROOT.glob("configs/*/ablations/*.yaml")])
 MIXTURES = sorted(ROOT.glob("configs/data/*/*.yaml"))
 SCRIPTS = sorted([*ROOT.glob("scripts/**/*.sh"), *ROOT.glob("scripts/**/*.sbatch")])
 STAGE_SCRIPTS = sorted(ROOT.glob("scripts/qwen*/stage*.sh"))
@@ -157,16 +162,34 @@ def test_stage_script_starts_a_run_that_plans(
 
 
 @pytest.mark.parametrize("size", ["qwen2_5_vl_3b", "qwen2_5_vl_7b"])
-def test_curriculum_script_chains_the_stages(size, started, tmp_path):
-    nodes = {"MASTER_ADDR": "node0", "NODE_RANK": "0"}
-    code, lines, _ = started(f"{size}/curriculum.sh", OUTPUT=str(tmp_path / "out"), **nodes)
+def test_curriculum_script_runs_the_configuration_of_its_size(size, started, tmp_path):
+    places = {"OUTPUT": str(tmp_path / "out"), "DATA_ROOT": str(tmp_path), "MODEL": "my/base"}
+    code, (line,), _ = started(f"{size}/curriculum.sh", "--until", "stage3_open", **places)
     assert code == 0
-    models = [line.split("--model_name_or_path ")[1].split()[0] for line in lines]
-    assert models[0] == f"Qwen/Qwen2.5-VL-{size[-2:].upper()}-Instruct"
-    assert models[1:] == [str(tmp_path / "out/stage1_judge"), str(tmp_path / "out/stage2_choice")]
-    # Before anything has run, the plans of all stages start from the base model.
-    _, lines, _ = started(f"{size}/curriculum.sh", "--dry_run", OUTPUT=str(tmp_path / "out"), **nodes)
-    assert [line.count(models[0]) for line in lines] == [1, 1, 1]
+    assert line.startswith(f"-m curr_reft.curriculum {ROOT}/configs/{size}/curriculum.yaml --model my/base ")
+    assert line.endswith(f"--output_dir {tmp_path}/out --processes 8 --until stage3_open")
+
+
+def test_curriculum_script_takes_a_file(started):
+    path = ROOT / "configs/tiny/ablations/reverse.yaml"
+    assert started("curriculum.sh", path, "--dry_run")[1] == [f"-m curr_reft.curriculum {path} --dry_run"]
+
+
+@pytest.mark.parametrize("path", CURRICULA, ids=lambda path: str(path.relative_to(ROOT / "configs")))
+def test_curriculum_is_sound(path, stand_in, tiny_base, tmp_path, monkeypatch):
+    monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("JUDGE_MODEL", "judge")
+    places = {"output_dir": str(tmp_path), "data_root": str(stand_in), "query_root": str(stand_in)}
+    curriculum = load_curriculum(path, {"model": str(tiny_base), **places}, {})
+    check_curriculum(curriculum, curriculum.steps)
+    models = {name: str(tiny_base) for name in ("base", *(step.name for step in curriculum.steps))}
+    for step in curriculum.steps:
+        commands = list(commands_of(step, curriculum, models, Nodes(), write_settings(step, tmp_path)))
+        assert commands
+        if step.stage is not None:
+            flags = commands[0].arguments[commands[0].arguments.index(step.stage.title) + 1 :]
+            monkeypatch.chdir(ROOT)
+            assert prepare(step.stage, [*flags, "--dry_run"]).plan.steps > 0
 
 
 @pytest.mark.parametrize("script", ["evaluate.sh", "qwen2_5_vl_3b/evaluate.sh", "qwen2_5_vl_7b/evaluate.sh"])
@@ -288,19 +311,3 @@ def test_released_command_lines_plan(
     # The released scripts also name these.
     more = ["--reward_funcs", "accuracy", "format", "--max_pixels", "12845056", "--min_pixels", "3136"]
     run_stage(trainers[stage], [*flags, *more, "--dry_run"])
-
-
-@pytest.mark.slow
-def test_finished_stages_are_skipped(stand_in, tmp_path):
-    out = tmp_path / "out"
-    for stage in ("stage1_judge", "stage2_choice", "stage3_open"):
-        (out / stage).mkdir(parents=True)
-        (out / stage / "manifest.json").write_text(json.dumps({"status": "finished"}, indent=2))
-    result = subprocess.run(
-        ["bash", ROOT / "scripts/curriculum.sh", "tiny"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OUTPUT": str(out)},
-    )
-    assert result.returncode == 0
-    assert result.stderr.count("is finished") == 3
