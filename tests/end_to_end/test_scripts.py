@@ -1,6 +1,5 @@
 """Every shipped configuration and shell script, run dry on small stand-in data."""
 
-import json
 import os
 import shutil
 import subprocess
