@@ -13,10 +13,10 @@ from peft import get_peft_model
 from PIL import Image
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConfig
-from trl import get_peft_config
 
 from curr_reft.data.prompts import render_prompt
 from curr_reft.models.processor import load_processor
+from curr_reft.training.adapters import lora_config, settled
 from curr_reft.training.arguments import ModelArguments, parse_arguments
 from curr_reft.training.memory_parts import Sharing, Work, plan_memory, shape_of
 from curr_reft.training.memory_plan import main, sharing_of, work_of
@@ -40,8 +40,10 @@ PLAIN = Sharing(
 )
 HALF = replace(PLAIN, deepspeed=True, weight_bytes=2, trained_bytes=2, compute_bytes=2)
 WORK = Work(tokens=596 + 4 * 256, patches=2052, predicted=4 * 256, cached=4 * (596 + 256))
-LORA = ModelArguments(use_peft=True, lora_target_modules=["q_proj", "v_proj"])
-LORA_EVERYWHERE = ModelArguments(use_peft=True, lora_target_modules=["all-linear"], lora_dropout=0.0)
+LORA = settled(
+    ModelArguments(use_peft=True, lora_target_modules=["q_proj", "v_proj"], lora_dropout=0.05), None
+)
+LORA_EVERYWHERE = settled(ModelArguments(use_peft=True, lora_target_modules=["all-linear"]), None)
 
 
 def config_3b(**text):
@@ -66,7 +68,7 @@ def test_parameters_are_those_of_the_tiny_base(tiny_base):
 
 
 def test_an_adapters_parameters_are_those_that_are_trained(tiny_base):
-    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_base), get_peft_config(LORA))
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_base), lora_config(LORA))
     shape = shape_of(AutoConfig.from_pretrained(tiny_base), LORA)
     assert (shape.trained, shape.parameters) == model.get_nb_trainable_parameters()
     assert shape.head == 0
@@ -103,7 +105,7 @@ def test_activations_are_what_torch_saves(way, arguments, rows, words, side, tin
     dtype = torch.bfloat16 if way == "bfloat16" else torch.float32
     model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=dtype).train()
     if arguments.use_peft:
-        model = get_peft_model(model, get_peft_config(arguments)).get_base_model()
+        model = get_peft_model(model, lora_config(arguments)).get_base_model()
     inputs = processor(
         text=[render_prompt(processor, "red circle " * words)] * rows,
         images=[Image.new("RGB", (side, side))] * rows,

@@ -105,6 +105,29 @@ class ModelArguments(ModelConfig):
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
         default="float32", metadata={"aliases": ["--torch_dtype"], "help": "Type the weights are loaded in."}
     )
+    freeze_vision: bool = field(
+        default=False, metadata={"help": "Leave the vision tower and its merger as they are."}
+    )
+    adapter: Literal["continue", "merge"] = field(
+        default="continue",
+        metadata={"help": "Where --model_name_or_path is an adapter: go on with it, or merge it first."},
+    )
+    lora_r: int | None = field(
+        default=None, metadata={"help": "LoRA's rank (default: the starting adapter's, or 16)."}
+    )
+    lora_alpha: int | None = field(
+        default=None, metadata={"help": "LoRA's alpha (default: the starting adapter's, or 32)."}
+    )
+    lora_dropout: float | None = field(
+        default=None, metadata={"help": "LoRA's dropout (default: the starting adapter's, or 0)."}
+    )
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the layers that LoRA adapts, a regular expression of whole names, or all-linear"
+            " (default: the starting adapter's, or the language model's linear layers)."
+        },
+    )
 
     def __post_init__(self) -> None:
         names = self.lora_target_modules

@@ -36,7 +36,7 @@ _FREE = (*_PLACES, *_SHOWN, *_KEPT, *_MEMORY, *_STARTS_AND_ENDS)
 _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "ddp_", "wandb_")
 # What the state of an optimizer hangs on.
 _FIXED = (
-    *("optim", "use_peft", "lora_r", "lora_target_modules"),
+    *("optim", "use_peft", "lora_r", "lora_target_modules", "adapter", "freeze_vision"),
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
 _OF_FILES = {"data": "other rows of data", "code": "other tasks or rewards of one's own"}
@@ -203,7 +203,9 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     settings = {
         name: value
         for name, value in config.items()
-        if name not in _FREE and not name.startswith(_FREE_BEGINNINGS)
+        if name not in _FREE
+        and not name.startswith(_FREE_BEGINNINGS)
+        and (config.get("use_peft") or not name.startswith("lora_"))
     }
     return {
         **settings,
