@@ -224,6 +224,9 @@ def test_the_command_prints_the_plan(tiny_base, root, caplog):
     assert "weights 0.007 + reference 0.007 + gradients 0.014" in shown["  held all the time"]
 
 
+NO_SUCH = ("--use_peft", "--lora_target_modules", "q_proj", "nothing_like_it")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -234,7 +237,7 @@ def test_the_command_prints_the_plan(tiny_base, root, caplog):
             "--processes must be at least 1",
         ),
         (("--prompt_tokens", "9", "--image_tokens", "1", "--model_name_or_path", "./no"), "no configuration"),
-        (("--prompt_tokens", "9", "--image_tokens", "1", "--use_peft", "true"), "--use_peft: "),
+        (("--prompt_tokens", "9", "--image_tokens", "1", *NO_SUCH), "nothing_like_it: the model has no"),
     ],
 )
 def test_bad_flags_are_one_line(flags, message, root, refused):

@@ -25,6 +25,8 @@ _PROCESSOR_AND_TOKENIZER = (
     *("*processor_config.json", "chat_template*", "tokenizer*", "special_tokens_map.json"),
     *("added_tokens.json", "vocab.json", "merges.txt"),
 )
+MERGED = "merged_start"
+"""The folder, in a run's own, of the whole checkpoint that a run starts from when it merges an adapter."""
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -73,10 +75,7 @@ def merge(
             "box_frame": recorded_box_frame(checkpoint),
         },
         "dtype": dtype,
-        "adapter": {
-            "path": os.path.abspath(adapter),
-            "sha256": {path.name: sha256_of(path) for path in sorted(adapter.glob("adapter_model.*"))},
-        },
+        "adapter": adapter_record(checkpoint),
     }
     # Computed in float32, in which the sum is rounded least.
     model = merged_model(checkpoint, flag, dtype=torch.float32).to(getattr(torch, dtype))
@@ -94,6 +93,34 @@ def merge(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     logger.info("%s: %s merged into %s", out, adapter, checkpoint.weights)
+
+
+def merged_start(adapter: Path, output_dir: Path, goes_on_from: Path | None, flag: str) -> Path:
+    """Merge the adapter that a run starts from, for good: what the run leaves may be an adapter over it.
+
+    Args:
+        goes_on_from: The run's checkpoint, `None` when it begins; then what an earlier start merged goes.
+
+    Raises:
+        InputError: when an earlier start's is gone, or as `merge` does.
+    """
+    folder = output_dir / MERGED
+    if goes_on_from is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        merge(adapter, folder, flag=flag)
+    elif not folder.is_dir():
+        raise InputError(f"{folder}: gone, and {goes_on_from} belongs to it; choose another --output_dir")
+    return folder
+
+
+def adapter_record(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a manifest says of an adapter that something was made from."""
+    files = sorted(checkpoint.path.glob("adapter_model.*"))
+    return {
+        "path": os.path.abspath(checkpoint.path),
+        "sha256": {path.name: sha256_of(path) for path in files},
+        "base": os.path.abspath(checkpoint.weights),
+    }
 
 
 def _existing(folder: Path) -> Path:

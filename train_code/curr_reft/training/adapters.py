@@ -13,16 +13,14 @@ from trl import get_peft_config, get_quantization_config
 from trl.trainer.utils import create_model_from_path
 
 from curr_reft.errors import InputError
-from curr_reft.files.manifest import sha256_of
 from curr_reft.models.adapters import adapter_model, check_adapter, load_adapter_config
 from curr_reft.models.checkpoints import Checkpoint, checkpoint_at
+from curr_reft.models.merge import MERGED, adapter_record
 from curr_reft.models.vision_tower import VISION_TOWER
 from curr_reft.models.weights import is_adapter, skeleton
 from curr_reft.training.arguments import CurriculumConfig, ModelArguments
 
 FLAG = "--model_name_or_path"
-MERGED = "merged_start"
-"""The folder of the output directory with the whole checkpoint that `--adapter merge` starts from."""
 LANGUAGE_MODEL = r".*language_model\.layers\..*_proj"
 """The linear layers of the language model, by their names in transformers 5."""
 _REFERENCE = "ref"
@@ -58,13 +56,7 @@ class StartingAdapter:
 
     def record(self) -> dict[str, Any]:
         """What the manifest says of it."""
-        files = sorted(self.checkpoint.path.glob("adapter_model.*"))
-        return {
-            "adapter": str(self.checkpoint.path),
-            "sha256": {path.name: sha256_of(path) for path in files},
-            "base": str(self.base),
-            "merged": MERGED if self.merges else None,
-        }
+        return {**adapter_record(self.checkpoint), "merged": MERGED if self.merges else None}
 
 
 def find_starting_adapter(model: ModelArguments) -> StartingAdapter | None:

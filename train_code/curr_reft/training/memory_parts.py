@@ -83,7 +83,7 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
         if model.freeze_vision:
             freeze_vision_tower(network)
         if model.use_peft:
-            network = adapter_model(network, lora_config(model), "--use_peft")
+            network = adapter_model(network, lora_config(model), "--lora_target_modules")
     text, vision = config.get_text_config(), config.vision_config
     keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
     # Qwen2-VL names them otherwise.

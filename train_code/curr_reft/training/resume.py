@@ -39,7 +39,11 @@ _FIXED = (
     *("optim", "use_peft", "lora_r", "lora_target_modules", "adapter", "freeze_vision"),
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
-_OF_FILES = {"data": "other rows of data", "code": "other tasks or rewards of one's own"}
+_OF_FILES = {
+    "data": "other rows of data",
+    "code": "other tasks or rewards of one's own",
+    "starting_adapter": "another adapter to start from",
+}
 _SHOWN_CHANGES = 12
 
 
@@ -212,6 +216,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
         "data": [{**file, "path": None, "json_path": None} for file in record.get("data") or []],
         # Names of files with tasks and rewards may differ, what stands in them may not.
         "code": sorted((record.get("code") or {}).values()),
+        "starting_adapter": (record.get("starting_adapter") or {}).get("sha256"),
         "processes": record.get("processes"),
         "MAX_PIXELS": (record.get("variables") or {}).get("MAX_PIXELS"),
     }

@@ -1,7 +1,6 @@
 """One stage from command line to checkpoint: check everything, print the plan, load weights, train."""
 
 import logging
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,7 @@ from curr_reft.files.json import read_object
 from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finished, sha256_of, write_manifest
 from curr_reft.files.tables import console
 from curr_reft.models.adapters import weights_fault
-from curr_reft.models.merge import merge
+from curr_reft.models.merge import merged_start
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
 from curr_reft.models.vllm_support import check_served
@@ -33,7 +32,6 @@ from curr_reft.rewards.functions import reward_files, reward_functions
 from curr_reft.stages import Stage
 from curr_reft.training.adapters import (
     FLAG,
-    MERGED,
     StartingAdapter,
     find_starting_adapter,
     load_adapted,
@@ -232,7 +230,7 @@ def _requested(config: CurriculumConfig, output_dir: Path) -> str | None:
 def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> CurriculumGRPOTrainer:
     """Load the weights of policy and reference and make the stage's trainer."""
     config, model = run.config, run.model
-    if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
+    if config.deepspeed is None and model.dtype in ("bfloat16", "float16") and not model.use_peft:
         logger.warning(
             "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g"
             " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with autocast instead",
@@ -244,12 +242,15 @@ def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> Curri
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,
     }
-    policy, peft_config = model.model_name_or_path, lora_config(model)
+    policy = model.model_name_or_path
+    peft_config, quantization_config = lora_config(model), get_quantization_config(model)
     if run.adapter is not None and run.adapter.merges:
-        policy = str(run.processes.shared(lambda: _merged(run.adapter, run.start, Path(config.output_dir))))
+        merging = run.adapter.checkpoint.path, Path(config.output_dir), run.start.checkpoint, FLAG
+        policy = str(run.processes.shared(lambda: merged_start(*merging)))
     elif run.adapter is not None:
-        policy, peft_config = load_adapted(run.adapter, model, config), None
-        config.model_init_kwargs = None
+        policy = load_adapted(run.adapter, model, config)
+        # How to make a model, where one is given, is something TRL warns about or refuses.
+        peft_config = quantization_config = config.model_init_kwargs = None
     return trainer_class(
         model=policy,
         args=config,
@@ -260,19 +261,8 @@ def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> Curri
         reward_variant=run.data.reward_variant,
         freeze_vision=model.freeze_vision,
         peft_config=peft_config,
-        quantization_config=None if config.model_init_kwargs is None else get_quantization_config(model),
+        quantization_config=quantization_config,
     )
-
-
-def _merged(adapter: StartingAdapter, start: Start, output_dir: Path) -> Path:
-    """The whole checkpoint of `--adapter merge`, from which the stage starts and its adapters are made."""
-    folder = output_dir / MERGED
-    if start.checkpoint is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        merge(adapter.checkpoint.path, folder, flag=FLAG)
-    elif not folder.is_dir():
-        raise InputError(f"{folder}: gone, and {start.checkpoint} belongs to it; choose another --output_dir")
-    return folder
 
 
 def train(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> None:
