@@ -33,7 +33,8 @@ def adapter_model(model: PreTrainedModel, config: PeftConfig, flag: str) -> Peft
         found = adapted.targeted_module_names
         for name in sorted(asked):
             if not any(f".{module}".endswith(f".{name}") for module in found):
-                raise InputError(f"{flag}: target module {name}: the model has no such part")
+                besides = " that is not left out" if config.exclude_modules else ""
+                raise InputError(f"{flag}: target module {name}: the model has no such part{besides}")
     return adapted
 
 

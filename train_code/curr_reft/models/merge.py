@@ -17,7 +17,7 @@ from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import mark_finished, sha256_of, write_manifest
 from curr_reft.models.adapters import check_adapter
 from curr_reft.models.checkpoints import Checkpoint, checkpoint_at, recorded_box_frame
-from curr_reft.models.weights import ADAPTER_CONFIG, is_adapter, load, refuse_not_finite, skeleton
+from curr_reft.models.weights import ADAPTER_CONFIG, is_adapter, load, refuse_not_finite, skeleton, without_zero3
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,9 @@ def merge(
         "dtype": dtype,
         "adapter": adapter_record(checkpoint),
     }
-    # Computed in float32, in which the sum is rounded least.
-    model = merged_model(checkpoint, flag, dtype=torch.float32).to(getattr(torch, dtype))
+    # Computed in float32, in which the sum is rounded least, and by one process of a run alone.
+    with without_zero3():
+        model = merged_model(checkpoint, flag, dtype=torch.float32).to(getattr(torch, dtype))
     refuse_not_finite(model.state_dict().items(), adapter, flag)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
