@@ -68,6 +68,8 @@ def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> PeftModel:
         stored = load_peft_weights(str(folder), device="cpu")
     except LOADING_ERRORS as error:
         raise InputError(f"{flag} {folder}: the adapter cannot be loaded ({reason_of(error)})") from error
+    # Or PEFT warns that it is another one than the adapter names.
+    config.base_model_name_or_path = base.name_or_path
     adapted = adapter_model(base, config, f"{flag} {folder}")
     wanted = get_peft_model_state_dict(adapted)
     apart = {

@@ -17,7 +17,14 @@ from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import mark_finished, sha256_of, write_manifest
 from curr_reft.models.adapters import check_adapter
 from curr_reft.models.checkpoints import Checkpoint, checkpoint_at, recorded_box_frame
-from curr_reft.models.weights import ADAPTER_CONFIG, is_adapter, load, refuse_not_finite, skeleton, without_zero3
+from curr_reft.models.weights import (
+    ADAPTER_CONFIG,
+    is_adapter,
+    load,
+    refuse_not_finite,
+    skeleton,
+    without_zero3,
+)
 
 logger = logging.getLogger(__name__)
 
