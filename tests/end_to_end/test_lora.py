@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 from trl.trainer.utils import use_adapter
 
 from curr_reft.evaluation.evaluate import main as evaluate
+from curr_reft.evaluation.pass_at_k.command import main as pass_at_k
 from curr_reft.models.merge import merge
 from curr_reft.training.run import build_trainer, prepare, run_stage
 
@@ -105,6 +106,17 @@ def test_the_merged_model_differs_in_adapted_weights_alone_and_answers_alike(
     assert rows["adapter"]
     outputs = {name: [(row["id"], row["model_output"]) for row in found] for name, found in rows.items()}
     assert outputs["adapter"] == outputs["merged"]
+
+
+def test_pass_at_k_asks_an_adapter(chain, world, tmp_path):
+    pass_at_k(
+        [
+            *("--model", str(chain["judge"]), "--output_dir", str(tmp_path), "--max_new_tokens", "24"),
+            *("--input_file", str(world / "test/judge_math_test.jsonl"), "--image_root", str(world)),
+            *("--task_type", "judge", "--k_values", "1,2"),
+        ]
+    )
+    assert (tmp_path / "judge_samples.jsonl").read_text()
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from curr_reft.errors import InputError
 from curr_reft.models.adapters import adapter_model
 from curr_reft.models.weights import skeleton
+from curr_reft.stages import STAGES
 from curr_reft.training.adapters import lora_config
 from curr_reft.training.memory_plan import memory_of
 from curr_reft.training.run import prepare, run_stage
@@ -243,3 +244,27 @@ def test_a_frozen_tower_needs_less_memory(planned, tiny_base):
     assert whole.gradients - frozen.gradients == 4 * tower
     assert whole.optimizer - frozen.optimizer == 8 * tower
     assert frozen.activations < whole.activations
+
+
+OVERLAYS = [(overlay, stage) for overlay in ("lora", "qlora") for stage in STAGES.values()]
+
+
+@pytest.mark.parametrize(("overlay", "stage"), OVERLAYS, ids=lambda each: getattr(each, "name", each))
+def test_configurations_go_on_top_of_each_stage(
+    overlay, stage, root, stage_flags, saved_adapter, monkeypatch
+):
+    monkeypatch.chdir(root)
+    folder = root / "configs/qwen2_5_vl_3b"
+    configs = ("--config", str(folder / f"{stage.title}.yaml"), "--config", str(folder / f"{overlay}.yaml"))
+    whole = [*configs, *stage_flags(stage.name, "--dry_run", "--report_to", "none")]
+    run = prepare(stage, whole)
+    assert run.model.use_peft
+    assert run.model.load_in_4bit == (overlay == "qlora")
+    assert run.config.deepspeed_file is None
+    assert run.config.gradient_checkpointing
+    assert any("bitsandbytes" in note for note in run.plan.notes) == (overlay == "qlora")
+    # What the first stage makes, the next ones go on with under the same configuration.
+    path = saved_adapter(lora_config(run.model))
+    continued = prepare(stage, [*whole, "--model_name_or_path", path])
+    assert continued.record["starting_adapter"]["path"] == path
+    assert continued.plan.memory == run.plan.memory
