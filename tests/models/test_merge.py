@@ -89,7 +89,7 @@ def test_a_base_that_moved_is_named(adapter, tiny_base, tmp_path, refused):
 
 def test_an_adapter_of_anshallow_base_is_refused(adapter, shallow_base, tmp_path, refused):
     error = refused(lambda: main([str(adapter), str(tmp_path / "out"), "--base", str(shallow_base)]))
-    assert f"base {shallow_base} ask for, such as " in error
+    assert f"; the base is {shallow_base}\n" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

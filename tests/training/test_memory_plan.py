@@ -17,9 +17,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConf
 from curr_reft.data.prompts import render_prompt
 from curr_reft.models.processor import load_processor
 from curr_reft.training.adapters import lora_config, settled
-from curr_reft.training.arguments import ModelArguments, parse_arguments
+from curr_reft.training.arguments import parse_arguments
 from curr_reft.training.memory_parts import Sharing, Work, plan_memory, shape_of
 from curr_reft.training.memory_plan import main, sharing_of, work_of
+from curr_reft.training.model_arguments import ModelArguments
 from curr_reft.training.plan import time_left
 from shapes import PRESETS
 

@@ -77,8 +77,8 @@ def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> PeftModel:
     }
     if apart := apart | (stored.keys() - wanted.keys()):
         raise InputError(
-            f"{flag} {folder}: its weights are not those that its configuration and base"
-            f" {base.name_or_path} ask for, such as {min(apart)}"
+            f"{flag} {folder}: its weights are not those that its configuration and base ask for, such as"
+            f" {min(apart)}; the base is {base.name_or_path}"
         )
     refuse_not_finite(stored.items(), folder, flag)
     return adapted

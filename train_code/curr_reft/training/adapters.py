@@ -18,7 +18,8 @@ from curr_reft.models.checkpoints import Checkpoint, checkpoint_at
 from curr_reft.models.merge import MERGED, adapter_record
 from curr_reft.models.vision_tower import VISION_TOWER
 from curr_reft.models.weights import is_adapter, skeleton
-from curr_reft.training.arguments import CurriculumConfig, ModelArguments
+from curr_reft.training.arguments import CurriculumConfig
+from curr_reft.training.model_arguments import ModelArguments
 
 FLAG = "--model_name_or_path"
 LANGUAGE_MODEL = r".*language_model\.layers\..*_proj"

@@ -13,7 +13,7 @@ from curr_reft.models.adapters import adapter_model
 from curr_reft.models.vision_tower import FAMILIES, freeze_vision_tower
 from curr_reft.models.weights import without_zero3
 from curr_reft.training.adapters import lora_config
-from curr_reft.training.arguments import ModelArguments
+from curr_reft.training.model_arguments import ModelArguments
 
 FLOAT32 = 4
 """Bytes."""

@@ -17,8 +17,9 @@ from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
 from curr_reft.models.vision_tower import FAMILIES
 from curr_reft.training.adapters import find_starting_adapter, settled
-from curr_reft.training.arguments import CurriculumConfig, ModelArguments, parse_arguments
+from curr_reft.training.arguments import CurriculumConfig, parse_arguments
 from curr_reft.training.memory_parts import FLOAT32, MemoryPlan, Sharing, Work, plan_memory, shape_of
+from curr_reft.training.model_arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 
