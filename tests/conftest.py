@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def refused(capsys):
 @pytest.fixture(scope="session")
 def tiny_base() -> Path:
     return ROOT / "train_code/curr_reft/data/shapes/tiny/base"
+
+
+@pytest.fixture(scope="session")
+def shallow_base(tiny_base, tmp_path_factory) -> Path:
+    """A model like the tiny base with a layer less."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    folder = tmp_path_factory.mktemp("shallow")
+    shutil.copytree(tiny_base, folder, dirs_exist_ok=True)
+    config = AutoConfig.from_pretrained(tiny_base)
+    config.text_config.num_hidden_layers -= 1
+    config.text_config.layer_types = config.text_config.layer_types[:-1]
+    AutoModelForImageTextToText.from_config(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForImageTextToText
 
 from curr_reft.files.manifest import read_manifest
 from curr_reft.training.checkpoint_state import is_whole
@@ -220,8 +222,14 @@ def test_rollouts_of_several_steps_are_learned_from_to_the_end(stage, tmp_path):
     assert weights(broken) == weights(unbroken)
 
 
-def test_adapters_go_on_where_they_were_stopped(stage, tmp_path):
+@pytest.mark.parametrize("begun", [False, True], ids=["a new adapter", "one of an earlier stage"])
+def test_adapters_go_on_where_they_were_stopped(begun, stage, tiny_base, tmp_path):
     flags = ["--use_peft", "--lora_target_modules", "q_proj", "--lora_r", "4", "--save_steps", "3"]
+    if begun:
+        model = AutoModelForImageTextToText.from_pretrained(tiny_base)
+        config = LoraConfig(r=4, lora_alpha=32, target_modules=["q_proj"], init_lora_weights=False)
+        get_peft_model(model, config).save_pretrained(tmp_path / "earlier")
+        flags += ["--model_name_or_path", str(tmp_path / "earlier")]
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     stage(unbroken, *flags).finishes()
     run = stage(broken, *flags)

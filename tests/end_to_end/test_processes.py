@@ -7,6 +7,9 @@ import sys
 
 import pandas
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from curr_reft.training.completions.groups import read_groups, read_run
@@ -104,6 +107,40 @@ def test_deepspeed_trains_like_data_parallel(name, launch, two_processes, root, 
     shapes = {name: value.shape for name, value in load(tiny_base).items()}
     for checkpoint in (out, out / "checkpoint-5"):
         assert {name: value.shape for name, value in load(checkpoint).items()} == shapes
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_base, tmp_path_factory):
+    """An adapter such as an earlier stage leaves."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("adapter")
+    config = LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_base), config).save_pretrained(folder)
+    return folder
+
+
+def test_deepspeed_goes_on_with_an_adapter_like_data_parallel(launch, adapter, root):
+    flags = (
+        "--model_name_or_path",
+        str(adapter),
+        "--learning_rate",
+        "1e-3",
+        "--gradient_checkpointing",
+        "true",
+    )
+    plain = launch("plain", 2, 1, *flags)
+    sharded = launch("sharded", 2, 1, *flags, "--deepspeed", str(root / "configs/deepspeed/zero3.json"))
+    assert history(plain)[0]["kl"] == history(sharded)[0]["kl"] == 0
+    for ours, theirs in zip(history(sharded), history(plain), strict=True):
+        assert ours["kl"] == pytest.approx(theirs["kl"], rel=1e-2, abs=1e-7)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    started, one, other = (
+        load_file(path / "adapter_model.safetensors") for path in (adapter, plain, sharded)
+    )
+    assert started.keys() == one.keys() == other.keys()
+    for name, weight in started.items():
+        assert not torch.equal(weight, one[name])
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-4)
 
 
 def test_math_verify_keeps_its_clock_under_torchrun(tmp_path):

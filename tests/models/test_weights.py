@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from curr_reft.errors import InputError
-from curr_reft.models.weights import check_adapter, check_finite, load, skeleton, weights_fault
+from curr_reft.models.adapters import check_adapter, weights_fault
+from curr_reft.models.weights import check_finite, load, skeleton
 
 FIRST = "model.layers.0.mlp.gate_proj.weight"
 

@@ -5,9 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from started_processes import start_processes
+from transformers import AutoModelForImageTextToText
 
 from curr_reft.evaluation.backends.endpoint import ChatEndpoint
+from curr_reft.models.merge import merge
 from curr_reft.self_improvement.candidates import main
 from curr_reft.self_improvement.records import CANDIDATES, read_candidates
 
@@ -118,6 +121,19 @@ def test_more_samples_keep_the_first_ones_and_load_no_model_twice(flags, tmp_pat
     monkeypatch.setattr(loader, lambda *_: pytest.fail("loaded again"))
     main(flags())
     assert {each.id: each for each in read_candidates(tmp_path / "work" / CANDIDATES)} == more
+
+
+def test_an_adapter_is_asked_as_it_is_merged(flags, tiny_base, tmp_path):
+    model = AutoModelForImageTextToText.from_pretrained(tiny_base)
+    config = LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False)
+    get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    merge(tmp_path / "adapter", tmp_path / "merged")
+    written = {}
+    for name in ("adapter", "merged"):
+        main(flags(num_samples=1, model=tmp_path / name, output_dir=tmp_path / "of" / name))
+        found = read_candidates(tmp_path / "of" / name / CANDIDATES)
+        written[name] = [(each.id, each.completion) for each in found]
+    assert written["adapter"] == written["merged"]
 
 
 def test_another_seed_gives_other_answers(flags, tmp_path):

@@ -14,13 +14,14 @@ from peft import get_peft_model
 from PIL import Image
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConfig
-from trl import get_peft_config
 
 from curr_reft.data.prompts import render_prompt
 from curr_reft.models.processor import load_processor
-from curr_reft.training.arguments import ModelArguments, parse_arguments
+from curr_reft.training.adapters import lora_config, settled
+from curr_reft.training.arguments import parse_arguments
 from curr_reft.training.memory_parts import Sharing, Work, plan_memory, shape_of
 from curr_reft.training.memory_plan import main, sharing_of, work_of
+from curr_reft.training.model_arguments import ModelArguments
 from curr_reft.training.plan import time_left
 from shapes import PRESETS
 
@@ -41,8 +42,10 @@ PLAIN = Sharing(
 )
 HALF = replace(PLAIN, deepspeed=True, weight_bytes=2, trained_bytes=2, compute_bytes=2)
 WORK = Work(tokens=596 + 4 * 256, patches=2052, predicted=4 * 256, cached=4 * (596 + 256))
-LORA = ModelArguments(use_peft=True, lora_target_modules=["q_proj", "v_proj"])
-LORA_EVERYWHERE = ModelArguments(use_peft=True, lora_target_modules=["all-linear"], lora_dropout=0.0)
+LORA = settled(
+    ModelArguments(use_peft=True, lora_target_modules=["q_proj", "v_proj"], lora_dropout=0.05), None
+)
+LORA_EVERYWHERE = settled(ModelArguments(use_peft=True, lora_target_modules=["all-linear"]), None)
 
 
 def config_3b(**text):
@@ -67,7 +70,7 @@ def test_parameters_are_those_of_the_tiny_base(tiny_base):
 
 
 def test_an_adapters_parameters_are_those_that_are_trained(tiny_base):
-    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_base), get_peft_config(LORA))
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(tiny_base), lora_config(LORA))
     shape = shape_of(AutoConfig.from_pretrained(tiny_base), LORA)
     assert (shape.trained, shape.parameters) == model.get_nb_trainable_parameters()
     assert shape.head == 0
@@ -104,7 +107,7 @@ def test_activations_are_what_torch_saves(way, arguments, rows, words, side, tin
     dtype = torch.bfloat16 if way == "bfloat16" else torch.float32
     model = AutoModelForImageTextToText.from_pretrained(tiny_base, dtype=dtype).train()
     if arguments.use_peft:
-        model = get_peft_model(model, get_peft_config(arguments)).get_base_model()
+        model = get_peft_model(model, lora_config(arguments)).get_base_model()
     inputs = processor(
         text=[render_prompt(processor, "red circle " * words)] * rows,
         images=[Image.new("RGB", (side, side))] * rows,
@@ -261,6 +264,9 @@ def test_vllms_part_of_the_device_counts_where_the_device_is_known(tiny_base, ro
         assert "  and vLLM's own" not in plan
 
 
+NO_SUCH = ("--use_peft", "--lora_target_modules", "q_proj", "nothing_like_it")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -271,7 +277,7 @@ def test_vllms_part_of_the_device_counts_where_the_device_is_known(tiny_base, ro
             "--processes must be at least 1",
         ),
         (("--prompt_tokens", "9", "--image_tokens", "1", "--model_name_or_path", "./no"), "no configuration"),
-        (("--prompt_tokens", "9", "--image_tokens", "1", "--use_peft", "true"), "--use_peft: "),
+        (("--prompt_tokens", "9", "--image_tokens", "1", *NO_SUCH), "nothing_like_it: the model has no"),
     ],
 )
 def test_bad_flags_are_one_line(flags, message, root, refused):

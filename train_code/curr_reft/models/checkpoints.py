@@ -49,15 +49,25 @@ class Checkpoint:
         """Whether the processor's configuration stands beside the weights."""
         return any((self.path / name).is_file() for name in _PROCESSOR_FILES)
 
-    def processor(self) -> ProcessorMixin:
+    def processor(
+        self, min_pixels: int | None = None, max_pixels: int | None = None, flag: str = "--model"
+    ) -> ProcessorMixin:
         """The checkpoint's own processor, or else the one of the model that its files name as its base.
 
         Raises:
             InputError: when there is none.
         """
-        return load_processor(str(self._processor_folder()), config=str(self.weights), flag="--model")
+        return load_processor(
+            str(self.processor_folder),
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
+            config=str(self.weights),
+            flag=flag,
+        )
 
-    def _processor_folder(self) -> Path:
+    @property
+    def processor_folder(self) -> Path:
+        """Where the files of processor and tokenizer are."""
         return self.path if self.has_processor() else self.base or _named_base(self.path) or self.path
 
     def repetition_penalty(self) -> float:
@@ -88,7 +98,7 @@ class Checkpoint:
     def digest(self) -> str:
         """Digest of everything that answers depend on: weights, configuration, processor, tokenizer."""
         digest = hashlib.sha256()
-        for folder in dict.fromkeys((self.path, self.weights, self._processor_folder())):
+        for folder in dict.fromkeys((self.path, self.weights, self.processor_folder)):
             for path in sorted({path for pattern in _DECIDES_ANSWERS for path in folder.glob(pattern)}):
                 if path.is_file():
                     digest.update(f"{path.name} {sha256_of(path)}\n".encode())
@@ -110,17 +120,18 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
     if not folder.is_dir():
         if not is_hub_id(model):
             raise InputError(f"--model {model}: no such directory")
-        return [_checkpoint(download(model, f"--model {model}: no such directory"), model.rpartition("/")[2])]
+        found = download(model, f"--model {model}: no such directory")
+        return [checkpoint_at(found, name=model.rpartition("/")[2])]
     places = [place for place in checkpoints_below(folder) if place.is_dir()]
     if final_only or not places:
-        return [_checkpoint(folder, folder.resolve().name)]
+        return [checkpoint_at(folder)]
     if has_weights(folder):
         places.append(folder)
     found = []
     for place in places:
         name = "final" if place == folder else place.name
         try:
-            found.append(replace(_checkpoint(place, name), folder=name))
+            found.append(replace(checkpoint_at(place, name=name), folder=name))
         except InputError as error:
             faults[name] = str(error)
     if not found:
@@ -128,12 +139,23 @@ def find_checkpoints(model: str, final_only: bool, faults: dict[str, str]) -> li
     return found
 
 
-def _checkpoint(folder: Path, name: str) -> Checkpoint:
+def checkpoint_at(
+    folder: Path, flag: str = "--model", name: str | None = None, base: Path | None = None
+) -> Checkpoint:
+    """The weights or the adapter in a folder.
+
+    Args:
+        flag: What named it, for messages.
+        name: Of the checkpoint; the folder's when there is none.
+        base: The model that an adapter belongs to, where its files name another place.
+
+    Raises:
+        InputError: when there are none, they were not written to the end, or an adapter's base is missing.
+    """
     if not has_weights(folder):
-        raise InputError(f"--model {folder}: holds no weights (*.safetensors) and no checkpoint-*")
+        raise InputError(f"{flag} {folder}: holds no weights (*.safetensors) and no checkpoint-*")
     check_files(folder)
-    base = None
-    if (folder / "adapter_config.json").is_file():
+    if base is None and (folder / "adapter_config.json").is_file():
         named = _named_base(folder)
         if named is None:
             raise InputError(f"{folder / 'adapter_config.json'}: names no base_model_name_or_path")
@@ -144,7 +166,7 @@ def _checkpoint(folder: Path, name: str) -> Checkpoint:
     state = folder / "trainer_state.json"
     if step is None and state.is_file():
         step = read_object(state).get("global_step")
-    return Checkpoint(name, folder, step, base, owner if is_run else None)
+    return Checkpoint(name or folder.resolve().name, folder, step, base, owner if is_run else None)
 
 
 def _named_base(folder: Path) -> Path | None:
@@ -166,7 +188,10 @@ def _named_base(folder: Path) -> Path | None:
         return Path(name)
     if is_hub_id(name):
         return download(name, f"{folder}: its base model {name} is not on this machine")
-    raise InputError(f"{folder}: its base model {name} is not on this machine")
+    hint = f"; merge the two with 'python -m curr_reft.models.merge {folder} OUT --base DIR'"
+    raise InputError(
+        f"{folder}: its base model {name} is not on this machine{hint if adapter.is_file() else ''}"
+    )
 
 
 def recorded_box_frame(checkpoint: Checkpoint) -> BoxFrame | None:

@@ -11,12 +11,31 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
+from curr_reft.errors import InputError
+
 FAMILIES = ("qwen2_vl", "qwen2_5_vl")
 """Whose language model gets an image as the embeddings of its tokens, placed by M-RoPE, and nothing else.
 (Qwen3-VL, say, adds features to later layers.)"""
 
+VISION_TOWER = r"(.*\.)?visual\..*"
+"""The parts of the vision tower, its merger included, by their names in transformers 5."""
+
 # transformers hands an implementation with "flash" in its name all windows at once, any other one by one.
 _WINDOWS = "windows_like_flash"
+
+
+def freeze_vision_tower(model: PreTrainedModel) -> None:
+    """Keep the weights of a model's vision tower, its merger included, out of training.
+
+    Raises:
+        InputError: for a model without one under the name that the Qwen-VL families give it.
+    """
+    tower = getattr(model.base_model, "visual", None)
+    if tower is None:
+        raise InputError(
+            f"--freeze_vision true: not known where {model.config.model_type} has its vision tower"
+        )
+    tower.requires_grad_(False)
 
 
 def cut_into_patches(

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, load_peft_weights
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 from transformers import AutoModelForImageTextToText, PreTrainedModel
@@ -23,9 +22,9 @@ from curr_reft.errors import InputError
 from curr_reft.files.json import read_object
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
-_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What transformers, torch and PEFT let through for files and configurations that are none.
-_LOADING_ERRORS = (
+LOADING_ERRORS = (
     *(OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RuntimeError),
     *(ImportError, SafetensorError),
 )
@@ -39,7 +38,7 @@ def has_weights(folder: Path) -> bool:
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter and no whole weights."""
     whole = any(path.name != _ADAPTER_WEIGHTS for path in folder.glob("*.safetensors"))
-    return (folder / _ADAPTER_CONFIG).is_file() and not whole
+    return (folder / ADAPTER_CONFIG).is_file() and not whole
 
 
 def refuse_adapter(folder: Path, flag: str) -> None:
@@ -47,10 +46,10 @@ def refuse_adapter(folder: Path, flag: str) -> None:
     InputError: when a folder holds an adapter, where whole weights are needed.
     """
     if is_adapter(folder):
-        base = read_object(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
+        base = read_object(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         raise InputError(
             f"{flag} {folder}: an adapter (PEFT) of {base}, not whole weights; name those, or merge the two"
-            " with peft's merge_and_unload and save_pretrained"
+            f" with 'python -m curr_reft.models.merge {folder} OUT' and name OUT"
         )
 
 
@@ -64,7 +63,7 @@ def download(model: str, where: str, revision: str | None = None, local_only: bo
         return Path(snapshot_download(model, revision=revision, local_files_only=local_only))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise InputError(
-            f"{where}, nor in the hub's cache, and cannot be downloaded ({_reason(error)})"
+            f"{where}, nor in the hub's cache, and cannot be downloaded ({reason_of(error)})"
         ) from error
 
 
@@ -146,8 +145,8 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
             model, found = AutoModelForImageTextToText.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
-    except _LOADING_ERRORS as error:
-        raise InputError(f"{flag} {folder}: the weights cannot be loaded ({_reason(error)})") from error
+    except LOADING_ERRORS as error:
+        raise InputError(f"{flag} {folder}: the weights cannot be loaded ({reason_of(error)})") from error
     if missing := sorted(found["missing_keys"]):
         others = sorted(found["unexpected_keys"])
         hint = f"; {len(others)} have names of no part of it, such as {others[0]}" if others else ""
@@ -168,7 +167,8 @@ def _load(folder: Path, flag: str, **options: Any) -> PreTrainedModel:
     return model
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What a library says of a file it cannot load, on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -212,8 +212,8 @@ def check_finite(folder: Path, flag: str) -> None:
                 refuse_not_finite(_tensors(path), folder, flag)
             except InputError:
                 raise
-            except _LOADING_ERRORS as error:
-                raise InputError(f"{flag} {path}: cannot be read ({_reason(error)})") from error
+            except LOADING_ERRORS as error:
+                raise InputError(f"{flag} {path}: cannot be read ({reason_of(error)})") from error
             bar.update(path.stat().st_size)
 
 
@@ -234,61 +234,3 @@ def refuse_not_finite(weights: Iterable[tuple[str, torch.Tensor]], folder: Path,
         # torch cannot tell it of numbers of 8 bits.
         if not (weight.float() if weight.element_size() == 1 else weight).isfinite().all():
             raise InputError(f"{flag} {folder}: {name} holds NaN or infinite values; take another checkpoint")
-
-
-def adapter_model(model: PreTrainedModel, config: PeftConfig, flag: str) -> PeftModel:
-    """A skeleton with the adapter of a configuration in it.
-
-    Raises:
-        InputError: when the model has no part that the configuration names.
-    """
-    try:
-        return get_peft_model(model, config, low_cpu_mem_usage=True)
-    except _LOADING_ERRORS as error:
-        raise InputError(f"{flag}: {_reason(error)}") from error
-
-
-def check_adapter(folder: Path, base: PreTrainedModel, flag: str) -> None:
-    """Compare an adapter's weights with those that its configuration asks for; all must be numbers.
-
-    Args:
-        base: The model it belongs to, as `skeleton` makes it; it is an adapted one afterwards.
-
-    Raises:
-        InputError: when they differ, or cannot be read.
-    """
-    check_files(folder)
-    try:
-        config = PeftConfig.from_pretrained(folder)
-        stored = load_peft_weights(str(folder), device="cpu")
-    except _LOADING_ERRORS as error:
-        raise InputError(f"{flag} {folder}: the adapter cannot be loaded ({_reason(error)})") from error
-    wanted = get_peft_model_state_dict(adapter_model(base, config, f"{flag} {folder}"))
-    apart = {
-        name for name, weight in wanted.items() if getattr(stored.get(name), "shape", None) != weight.shape
-    }
-    if apart := apart | (stored.keys() - wanted.keys()):
-        raise InputError(
-            f"{flag} {folder}: its weights are not those that its configuration and base ask for, such as"
-            f" {min(apart)}"
-        )
-    refuse_not_finite(stored.items(), folder, flag)
-
-
-def weights_fault(checkpoint: Path, base: Path | None) -> str | None:
-    """What is wrong with the weights of a run's checkpoint, `None` when nothing is.
-
-    Args:
-        base: Where the weights are that the run started from, which its adapters belong to; `None` when
-            they are not on this machine.
-    """
-    try:
-        if is_adapter(checkpoint):
-            if base is not None:
-                check_adapter(checkpoint, skeleton(base, "the base model"), "its adapter")
-        elif any(checkpoint.glob("*.safetensors")) or not (checkpoint / "latest").is_file():
-            # DeepSpeed can be told to keep weights in its own form alone.
-            skeleton(checkpoint, "its weights")
-    except InputError as error:
-        return str(error)
-    return None

@@ -11,7 +11,7 @@ from curr_reft.errors import InputError
 from curr_reft.files.json import read_object
 from curr_reft.files.json_lines import read_json_lines
 from curr_reft.files.manifest import checkpoints_below
-from curr_reft.models.weights import weights_fault
+from curr_reft.models.adapters import weights_fault
 from curr_reft.training.checkpoint_state import is_whole, state_fault, state_files
 from curr_reft.training.resume import Start, check_settings, find_start
 

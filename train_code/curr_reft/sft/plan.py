@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.errors import InputError
+from curr_reft.models.adapters import check_adapter
+from curr_reft.models.checkpoints import Checkpoint, checkpoint_at, recorded_box_frame
+from curr_reft.models.merge import MERGED, adapter_record
 from curr_reft.models.weights import check_finite, is_adapter, local_folder, skeleton
 from curr_reft.sft.check import CheckedFile, check_file
 from curr_reft.sft.flags import (
@@ -52,7 +55,10 @@ class SftRun:
     """What keeps this machine from running the command; empty unless it is a dry run."""
     notes: list[str]
     base: Path | None
-    """The folder of the weights it starts from; `None` where a dry run would have to download it."""
+    """The folder of the whole weights it starts from, an adapter's base included; `None` where a dry run
+    would have to download it."""
+    adapter: Checkpoint | None
+    """The adapter it starts from, which is merged first."""
     accept_changes: bool
     ending: dict[str, str]
     """What the plugin (`with_plugin`) finds in its environment."""
@@ -63,6 +69,8 @@ class SftRun:
     def command(self) -> list[str]:
         """What runs swift."""
         flags = self.flags
+        if self.adapter is not None:
+            flags = {**flags, "model": [str(self.output_dir / MERGED)]}
         if self.resumed_from is not None:
             flags = {**flags, "resume_from_checkpoint": [self.resumed_from]}
             # Whole weights swift would load by the names in the file, which since transformers 5 are not the
@@ -126,13 +134,19 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     unsupported, versions, swift = _swift(flags)
     if unsupported and not dry_run:
         raise InputError(unsupported[0])
-    base = local_folder(model, "--model", local_only=dry_run)
+    adapter = _adapter(model, environment)
+    base = local_folder(model, "--model", local_only=dry_run) if adapter is None else adapter.weights
     if base is None:
         notes.append(f"{model} is not on this machine yet: its weights are not checked")
     else:
-        skeleton(base, "--model")
+        bones = skeleton(base, "--model")
         check_finite(base, "--model")
-    checked = _check_data(flags, model, suites, data_root, max_pixels, rescaled_to)
+        if adapter is not None:
+            check_adapter(adapter.path, bones, "--model")
+            notes.append(f"the adapter {model} is merged into {base} first, to {output_dir / MERGED}")
+    checked = _check_data(
+        flags, model if adapter is None else str(base), suites, data_root, max_pixels, rescaled_to
+    )
     notes += [warning for each in checked for warning in each.file.warnings]
     notes += [str(each.file) for each in checked]
     notes += _arithmetic(flags, sum(each.seen for each in checked if not each.validation), processes)
@@ -145,6 +159,7 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
             "deepspeed_file": settings.get("deepspeed"),
             "box_frame": _box_frame(model),
         },
+        "starting_adapter": adapter_record(adapter) if adapter else None,
         "processes": processes,
         "variables": _shown(environment) | variables,
         "data": [each.record for each in checked],
@@ -152,9 +167,22 @@ def prepare(stage: str, argv: Sequence[str]) -> tuple[SftRun, bool]:
     }
     run = SftRun(
         *(swift, with_plugin(flags), variables, output_dir, record, unsupported, notes),
-        *(base, accept_changes, ending),
+        *(base, adapter, accept_changes, ending),
     )
     return run, dry_run
+
+
+def _adapter(model: str, environment: Mapping[str, str]) -> Checkpoint | None:
+    """The adapter that `--model` names, `None` for whole weights."""
+    folder = Path(model)
+    if not folder.is_dir() or not is_adapter(folder):
+        return None
+    if variable(environment, "NNODES", 1) > 1:
+        raise InputError(
+            f"--model {folder}: an adapter, which for several nodes is to be merged before: 'python -m"
+            f" curr_reft.models.merge {folder} OUT', and --model OUT"
+        )
+    return checkpoint_at(folder, "--model")
 
 
 def _switch(flags: Flags, name: str) -> bool:
@@ -302,8 +330,6 @@ def _box_frame(model: str) -> str | None:
     """The frame that the starting checkpoint's boxes are in, which its rows must be in as well."""
     if not Path(model).is_dir():
         return None
-    from curr_reft.models.checkpoints import Checkpoint, recorded_box_frame
-
     return recorded_box_frame(Checkpoint(Path(model).name, Path(model), None))
 
 

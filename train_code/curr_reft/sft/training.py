@@ -12,6 +12,7 @@ from curr_reft.files.journal import sole_writer
 from curr_reft.files.json import read_object
 from curr_reft.files.manifest import FILE_NAME, checkpoints_below, mark_ended, mark_finished, write_manifest
 from curr_reft.lifetime import own_children
+from curr_reft.models.merge import merged_start
 from curr_reft.sft.output import LOG, clear_for, keep_final
 from curr_reft.sft.plan import SftRun, describe, going_on, prepare
 from curr_reft.sft.swift import environment_of, run_swift
@@ -67,6 +68,8 @@ def _start_swift(run: SftRun, lock: int | None) -> int:
         if (run.output_dir / FILE_NAME).exists() and not run.names_its_start:
             clear_for(run.start, run.output_dir)
         write_manifest(run.output_dir, run.record | started(run.resumed_from, run.start.changes))
+        if run.adapter is not None:
+            merged_start(run.adapter.path, run.output_dir, run.start.checkpoint, "--model")
     else:
         log = log.with_name(f"swift-node{os.environ['NODE_RANK']}.log")
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ import difflib
 import json
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import HfArgumentParser
-from trl import GRPOConfig, ModelConfig
+from trl import GRPOConfig
 
 from curr_reft.boxes import BoxFrame
 from curr_reft.errors import InputError
@@ -25,11 +24,10 @@ from curr_reft.files.cli import CommandParser
 from curr_reft.files.json import read_object
 from curr_reft.files.yaml import read_mapping
 from curr_reft.tasks.registry import load_task_file
+from curr_reft.training.model_arguments import ModelArguments
 from curr_reft.training.stopping import GRACE_SECONDS
 from curr_reft.training.surroundings import check_trackers
 
-ALL_LINEAR = "all-linear"
-_MODULE_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -100,22 +98,6 @@ class DataArguments:
         self.tasks = [found_file(path) for path in self.tasks]
         for path in self.tasks:
             load_task_file(Path(path))
-
-
-@dataclass
-class ModelArguments(ModelConfig):
-    """TRL's model flags, with the released name `--torch_dtype` beside `--dtype`."""
-
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
-        default="float32", metadata={"aliases": ["--torch_dtype"], "help": "Type the weights are loaded in."}
-    )
-
-    def __post_init__(self) -> None:
-        names = self.lora_target_modules
-        super().__post_init__()
-        if names and len(names) == 1 and _MODULE_NAME.fullmatch(names[0]) and names != [ALL_LINEAR]:
-            # TRL makes a regular expression of a single name, which must then match a module's whole path.
-            self.lora_target_modules = names
 
 
 @dataclass

@@ -5,18 +5,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from transformers.utils import is_bitsandbytes_available, is_flash_attn_2_available, is_flash_attn_3_available
-from trl import get_peft_config
 
 from curr_reft.data.leaks import find_overlaps, read_suites, summaries
 from curr_reft.data.mixture import Mixture
 from curr_reft.data.schema import Example
 from curr_reft.data.suites import load_suites
 from curr_reft.errors import InputError
-from curr_reft.models.weights import adapter_model, check_finite, skeleton
+from curr_reft.models.adapters import adapter_model, check_adapter
+from curr_reft.models.weights import check_finite, skeleton
 from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.variants import find_variant
 from curr_reft.stages import Stage, stage_of
 from curr_reft.tasks.score import GoldError
+from curr_reft.training.adapters import FLAG, StartingAdapter, lora_config
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments
 
 _FLASH_ATTENTIONS = {
@@ -112,26 +113,34 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
             " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
             f" give a multiple of {steps}"
         )
+    if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
+        raise InputError("--load_in_4bit and --load_in_8bit keep weights as they are: give --use_peft true")
+
+
+def check_quantization(model: ModelArguments) -> str | None:
+    """What this machine lacks for weights of 4 or 8 bits, or `None`."""
     if (model.load_in_4bit or model.load_in_8bit) and not is_bitsandbytes_available():
-        raise InputError("--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'")
-    if model.use_peft and not (model.lora_target_modules or model.lora_target_parameters):
-        raise InputError(
-            "--use_peft needs --lora_target_modules, such as q_proj k_proj v_proj o_proj gate_proj up_proj"
-            " down_proj, or all-linear"
-        )
+        return "--load_in_4bit and --load_in_8bit need a GPU and 'uv pip install bitsandbytes'"
+    return None
 
 
-def check_weights(weights: Path, model: ModelArguments, processes: ProcessGroup) -> None:
+def check_weights(
+    weights: Path, model: ModelArguments, start: StartingAdapter | None, processes: ProcessGroup
+) -> None:
     """Refuse weights that are not all there, and adapters that fit nowhere.
 
     The first process also reads all of them.
 
+    Args:
+        weights: The folder of whole weights, the starting adapter's base included.
+
     Raises:
         InputError: for the first fault.
     """
-    flag = "--model_name_or_path"
-    bones = skeleton(weights, flag)
-    adapter = get_peft_config(model)
-    if adapter is not None:
-        adapter_model(bones, adapter, "--use_peft")
-    processes.shared(lambda: check_finite(weights, flag))
+    if start is not None:
+        check_adapter(start.checkpoint.path, skeleton(weights, FLAG), FLAG)
+    if start is None or start.merges:
+        bones = skeleton(weights, FLAG)
+        if model.use_peft:
+            adapter_model(bones, lora_config(model), "--lora_target_modules")
+    processes.shared(lambda: check_finite(weights, FLAG))

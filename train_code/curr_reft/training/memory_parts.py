@@ -4,14 +4,16 @@ from dataclasses import dataclass
 
 import torch
 from peft.tuners.lora import LoraLayer
+from torch import nn
 from transformers import AutoModelForImageTextToText, PreTrainedConfig
-from trl import get_peft_config
 from trl.kernels.chunked_logprob import TOKEN_CHUNK_SIZE
 from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE
 
-from curr_reft.models.vision_tower import FAMILIES
-from curr_reft.models.weights import adapter_model, without_zero3
-from curr_reft.training.arguments import ModelArguments
+from curr_reft.models.adapters import adapter_model
+from curr_reft.models.vision_tower import FAMILIES, freeze_vision_tower
+from curr_reft.models.weights import without_zero3
+from curr_reft.training.adapters import lora_config
+from curr_reft.training.model_arguments import ModelArguments
 
 FLOAT32 = 4
 """Bytes."""
@@ -33,6 +35,8 @@ class Tower:
     """What is kept before the first and after the last layer."""
     adapted: int = 0
     """Inputs of what has an adapter, of all layers together; each adapter keeps its own."""
+    trained: bool = True
+    """Whether anything in it is; otherwise nothing of it is kept for the backward pass."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ModelShape:
 
     parameters: int
     """All of them, a LoRA adapter's included."""
+    linear: int
+    """Those of linear layers, the head left out: what is quantized where anything is."""
     trained: int
     frozen: bool
     """Whether nothing but an adapter is trained."""
@@ -69,8 +75,15 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
     with without_zero3(), torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config)
         head = network.get_output_embeddings().weight
+        linear = sum(
+            each.weight.numel()
+            for each in network.modules()
+            if isinstance(each, nn.Linear) and each is not network.get_output_embeddings()
+        )
+        if model.freeze_vision:
+            freeze_vision_tower(network)
         if model.use_peft:
-            network = adapter_model(network, get_peft_config(model), "--use_peft")
+            network = adapter_model(network, lora_config(model), "--lora_target_modules")
     text, vision = config.get_text_config(), config.vision_config
     keys = text.num_key_value_heads * text.hidden_size // text.num_attention_heads
     # Qwen2-VL names them otherwise.
@@ -88,6 +101,7 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
     vision_adapted = sum(width for name, width in adapted.items() if ".visual." in name)
     return ModelShape(
         parameters=sum(each.numel() for each in parameters),
+        linear=linear,
         trained=sum(each.numel() for each in parameters if each.requires_grad),
         frozen=model.use_peft,
         dropout=model.use_peft and model.lora_dropout > 0,
@@ -109,6 +123,7 @@ def shape_of(config: PreTrainedConfig, model: ModelArguments) -> ModelShape | No
             int(inner),
             ends=2 * width if model.use_peft else pixels + 6 * width,
             adapted=vision_adapted,
+            trained=vision_adapted > 0 or not (model.use_peft or model.freeze_vision),
         ),
         patches_per_token=merged,
     )
@@ -134,6 +149,8 @@ class Sharing:
     autocast: bool
     reference: bool
     checkpointing: bool
+    quantized_bytes: float = 0
+    """Of a number in a linear layer, where these are quantized."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +248,10 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
     def spread(size: int, from_stage: int) -> int:
         return -(-size // sharing.processes) if sharing.zero >= from_stage else size
 
-    weights = spread(shape.parameters * sharing.weight_bytes, 3)
+    everything = shape.parameters * sharing.weight_bytes
+    if sharing.quantized_bytes:
+        everything -= int(shape.linear * (sharing.weight_bytes - sharing.quantized_bytes))
+    weights = spread(everything, 3)
     reference = weights if sharing.reference else 0
     trained = shape.trained * sharing.trained_bytes
     if sharing.deepspeed:
@@ -242,7 +262,6 @@ def plan_memory(shape: ModelShape, sharing: Sharing, work: Work) -> MemoryPlan:
         gradients = trained * (2 if sharing.processes > 1 else 1)
         optimizer = 2 * trained
     scattered = sharing.zero == 3 and (sharing.processes > 1 or sharing.host_weights)
-    everything = shape.parameters * sharing.weight_bytes
     live = min(shape.parameters, sharing.live_parameters) * sharing.weight_bytes if scattered else 0
     host = (gradients + optimizer if sharing.host_optimizer else 0) + (
         weights + reference if sharing.host_weights else 0
@@ -277,12 +296,12 @@ def _kept(shape: ModelShape, tower: Tower, tokens: int, sharing: Sharing) -> int
     float32, its product and its output. Frozen weights keep no inputs, but each adapter keeps its own, in the
     adapter's type, and a byte for each number that dropout may drop.
     """
+    if not tower.trained:
+        return 0
     unit = sharing.compute_bytes
     norm = (14 if sharing.autocast else FLOAT32 + 2 * unit) * tower.hidden
     layer = 2 * norm + (tower.attention + 4 * tower.intermediate) * unit
     if shape.frozen:
-        if tower is shape.vision and not tower.adapted:
-            return 0
         adapter = (unit if sharing.autocast else sharing.trained_bytes) + shape.dropout
         layer = 2 * FLOAT32 * tower.hidden + (tower.attention + 3 * tower.intermediate) * unit
         layer += adapter * tower.adapted // tower.layers

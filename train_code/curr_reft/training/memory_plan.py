@@ -17,8 +17,10 @@ from transformers import AutoConfig
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
 from curr_reft.models.vision_tower import FAMILIES
-from curr_reft.training.arguments import CurriculumConfig, ModelArguments, parse_arguments
+from curr_reft.training.adapters import find_starting_adapter, settled
+from curr_reft.training.arguments import CurriculumConfig, parse_arguments
 from curr_reft.training.memory_parts import FLOAT32, MemoryPlan, Sharing, Work, plan_memory, shape_of
+from curr_reft.training.model_arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ _DEEPSPEED_LIVE = 10**9
 
 
 def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) -> Sharing:
-    """How the flags keep and spread weights; quantized ones count as if they were not."""
+    """How the flags keep and spread weights."""
     settings = json.loads(Path(config.deepspeed_file).read_text()) if config.deepspeed_file else {}
     zero = settings.get("zero_optimization", {})
     half = config.bf16 or config.fp16
@@ -35,6 +37,10 @@ def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) 
     # DeepSpeed turns a model into the type it computes in, whatever it was loaded as.
     weights = 2 if settings and half else loaded
     compute = 2 if half else weights
+    # Blocks of 64 numbers of 4 bits have a scale in float32, or one of 8 bits where scales are quantized too.
+    quantized = 0.5 + (1 if model.use_bnb_nested_quant else FLOAT32) / 64 if model.load_in_4bit else 0.0
+    if model.load_in_8bit:
+        quantized = 1.0
 
     def on_host(part: str) -> bool:
         return zero.get(part, {}).get("device", "none") != "none"
@@ -48,8 +54,9 @@ def sharing_of(config: CurriculumConfig, model: ModelArguments, processes: int) 
         live_parameters=int(zero.get("stage3_max_live_parameters", _DEEPSPEED_LIVE)),
         gathers=config.ds3_gather_for_generation,
         weight_bytes=weights,
-        # PEFT makes adapters in float32.
-        trained_bytes=FLOAT32 if model.use_peft and not settings else weights,
+        # PEFT makes adapters in float32; over quantized weights TRL turns them into bfloat16.
+        trained_bytes=FLOAT32 if model.use_peft and not settings and not quantized else weights,
+        quantized_bytes=quantized,
         compute_bytes=compute,
         autocast=half and weights == FLOAT32,
         reference=config.beta != 0 and not model.use_peft,
@@ -87,16 +94,25 @@ def _device_memory() -> int:
 
 
 def memory_of(
-    config: CurriculumConfig, model: ModelArguments, processes: int, prompt_tokens: int, image_tokens: int
+    config: CurriculumConfig,
+    model: ModelArguments,
+    processes: int,
+    prompt_tokens: int,
+    image_tokens: int,
+    weights: Path | None = None,
 ) -> MemoryPlan | None:
     """The plan of a run whose longest prompt and largest image have so many tokens.
 
     `None` for families whose layers are not known here.
 
+    Args:
+        model: With all flags of LoRA (`curr_reft.training.adapters.settled`).
+        weights: The folder of the whole weights, where the model is not one; an adapter's base.
+
     Raises:
         InputError: when the model's configuration cannot be read.
     """
-    name = model.model_name_or_path
+    name = str(weights or model.model_name_or_path)
     try:
         shape = shape_of(AutoConfig.from_pretrained(name, revision=model.model_revision), model)
     except (OSError, ValueError) as error:
@@ -125,7 +141,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if own.processes < 1 or not 0 <= own.image_tokens <= own.prompt_tokens:
         raise InputError("--processes must be at least 1, and --image_tokens are a part of --prompt_tokens")
     _, config, model = parse_arguments(["--image_root", ".", "--dry_run", *flags])
-    plan = memory_of(config, model, own.processes, own.prompt_tokens, own.image_tokens)
+    adapter = find_starting_adapter(model)
+    model = settled(model, adapter)
+    lengths = own.prompt_tokens, own.image_tokens
+    plan = memory_of(config, model, own.processes, *lengths, weights=adapter.base if adapter else None)
     if plan is None:
         raise InputError(
             f"--model_name_or_path {model.model_name_or_path}: one of {', '.join(FAMILIES)} alone"

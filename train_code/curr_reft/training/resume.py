@@ -38,13 +38,14 @@ _FREE = (*_PLACES, *_SHOWN, *_KEPT, *_MEMORY, *_STARTS_AND_ENDS)
 _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloader_", "ddp_", "wandb_")
 # What the state of an optimizer hangs on.
 _FIXED = (
-    *("optim", "use_peft", "lora_r", "lora_target_modules"),
+    *("optim", "use_peft", "lora_r", "lora_target_modules", "adapter", "freeze_vision"),
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
 _OF_FILES = {
     "data": "other rows of data",
     "code": "other tasks or rewards of one's own",
     "solved": "other scores for --filter_solved",
+    "starting_adapter": "another adapter to start from",
 }
 _SHOWN_CHANGES = 12
 
@@ -214,7 +215,9 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
     settings = {
         name: value
         for name, value in config.items()
-        if name not in _FREE and not name.startswith(_FREE_BEGINNINGS)
+        if name not in _FREE
+        and not name.startswith(_FREE_BEGINNINGS)
+        and (config.get("use_peft") or not name.startswith("lora_"))
     }
     return {
         **settings,
@@ -222,6 +225,7 @@ def _settings(record: dict[str, Any]) -> dict[str, Any]:
         # Names of files with tasks and rewards may differ, what stands in them may not.
         "code": sorted((record.get("code") or {}).values()),
         "solved": (record.get("solved") or {}).get("sha256"),
+        "starting_adapter": (record.get("starting_adapter") or {}).get("sha256"),
         "processes": record.get("processes"),
         "MAX_PIXELS": (record.get("variables") or {}).get("MAX_PIXELS"),
     }

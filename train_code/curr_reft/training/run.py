@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import ProcessorMixin
-from trl import get_peft_config, get_quantization_config
+from trl import get_quantization_config
 
 from curr_reft.data.dataset import Split, build_split
 from curr_reft.data.gold_boxes import check_boxes
@@ -22,19 +22,30 @@ from curr_reft.files.journal import sole_writer
 from curr_reft.files.json import read_object
 from curr_reft.files.manifest import checkpoints_below, mark_ended, mark_finished, sha256_of, write_manifest
 from curr_reft.files.tables import console
+from curr_reft.models.adapters import weights_fault
+from curr_reft.models.merge import merged_start
 from curr_reft.models.packing_budget import check_budget
 from curr_reft.models.processor import load_processor
 from curr_reft.models.vllm_support import check_served
-from curr_reft.models.weights import local_folder, weights_fault
+from curr_reft.models.weights import local_folder
 from curr_reft.processes import ProcessGroup
 from curr_reft.rewards.functions import reward_files, reward_functions
 from curr_reft.stages import Stage
+from curr_reft.training.adapters import (
+    FLAG,
+    StartingAdapter,
+    find_starting_adapter,
+    load_adapted,
+    lora_config,
+    settled,
+)
 from curr_reft.training.arguments import CurriculumConfig, DataArguments, ModelArguments, parse_arguments
 from curr_reft.training.checkpoint_state import STATE_FILE
 from curr_reft.training.checks import (
     check_attention,
     check_flags,
     check_golds,
+    check_quantization,
     check_weights,
     held_out_warnings,
     rows_in_both,
@@ -66,7 +77,10 @@ class Run:
     record: dict[str, Any]
     """What the manifest will hold."""
     weights: Path | None
-    """The folder of the weights it starts from; `None` where a dry run would have to download it."""
+    """The folder of the whole weights it starts from, an adapter's base included; `None` where a dry run
+    would have to download it."""
+    adapter: StartingAdapter | None
+    """What it starts from, where that is an adapter."""
     start: Start
 
     @property
@@ -82,6 +96,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         InputError: for the first thing that is wrong.
     """
     data, config, model = parse_arguments(argv)
+    adapter = find_starting_adapter(model)
+    model = settled(model, adapter)
     processes = ProcessGroup(config.process_index, config.world_size)
     rewards = reward_functions(stage, data.reward_funcs, data.reward_variant)
     check_flags(data, config, model)
@@ -89,7 +105,8 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     processes.shared(lambda: check_tracker_login(config.report_to))
     processes.shared(lambda: check_writable(output_dir, "--output_dir"))
     check_unfinished(output_dir)
-    unsupported = [*config.machine_notes, *filter(None, [check_vllm(data, config), check_attention(model)])]
+    lacks = [check_vllm(data, config), check_attention(model), check_quantization(model)]
+    unsupported = [*config.machine_notes, *filter(None, lacks)]
     if unsupported and not config.dry_run:
         raise InputError(unsupported[0])
 
@@ -106,18 +123,19 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     names = [reward.__name__ for reward in rewards]
     check_early_stopping(config, names, {row.task for row in mixture.val})
     warnings = held_out_warnings(mixture, data)
-    processor = load_processor(
-        model.model_name_or_path, model.model_revision, data.min_pixels, data.max_pixels
-    )
-    weights = local_folder(
-        model.model_name_or_path, "--model_name_or_path", model.model_revision, config.dry_run
-    )
+    pixels = data.min_pixels, data.max_pixels
+    if adapter is None:
+        processor = load_processor(model.model_name_or_path, model.model_revision, *pixels)
+        weights = local_folder(model.model_name_or_path, FLAG, model.model_revision, config.dry_run)
+    else:
+        processor, weights = adapter.checkpoint.processor(*pixels, FLAG), adapter.base
+        warnings.append(str(adapter))
     if weights is None:
         warnings.append(f"{model.model_name_or_path} is not on this machine yet: its weights are not checked")
     else:
-        check_weights(weights, model, processes)
+        check_weights(weights, model, adapter, processes)
         if config.use_vllm and config.vllm_mode == "colocate" and not unsupported:
-            check_served(weights, "--model_name_or_path", max_model_len=config.vllm_max_model_length)
+            check_served(weights, FLAG, max_model_len=config.vllm_max_model_length)
     examples = mixture.rows
     sizes, missing = check_images(examples, data.allow_missing_images)
     faults = check_boxes(examples, stage, sizes, data.drop_bad_boxes)
@@ -159,6 +177,7 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
             # `to_dict` leaves out what no flag sets.
             "deepspeed_file": config.deepspeed_file,
         },
+        "starting_adapter": adapter.record() if adapter else None,
         "processes": config.world_size,
         "prompts_per_device": config.prompts_per_device,
         "data": [asdict(file) for file in mixture.files],
@@ -180,11 +199,14 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         completions_per_step=completions,
         steps=steps,
         processes=config.world_size,
-        memory=memory_of(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
+        memory=memory_of(
+            *(config, model, config.world_size, max(train.prompt_tokens), max(train.image_tokens)),
+            weights=weights,
+        ),
         time_left=start.checkpoint and time_left(read_object(start.checkpoint / STATE_FILE), steps),
         notes=[*unsupported, *warnings],
     )
-    return Run(data, config, model, processes, mixture, processor, plan, record, weights, start)
+    return Run(data, config, model, processes, mixture, processor, plan, record, weights, adapter, start)
 
 
 def _find_start(config: CurriculumConfig, record: dict[str, Any], weights: Path | None, steps: int) -> Start:
@@ -216,7 +238,7 @@ def _requested(config: CurriculumConfig, output_dir: Path) -> str | None:
 def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> CurriculumGRPOTrainer:
     """Load the weights of policy and reference and make the stage's trainer."""
     config, model = run.config, run.model
-    if config.deepspeed is None and model.dtype in ("bfloat16", "float16"):
+    if config.deepspeed is None and model.dtype in ("bfloat16", "float16") and not model.use_peft:
         logger.warning(
             "--torch_dtype %s without DeepSpeed keeps no float32 master weights: updates at learning rate %g"
             " are partly lost to rounding; --torch_dtype float32 --bf16 true trains with autocast instead",
@@ -228,16 +250,26 @@ def build_trainer(run: Run, trainer_class: type[CurriculumGRPOTrainer]) -> Curri
         "attn_implementation": model.attn_implementation,
         "revision": model.model_revision,
     }
+    policy = model.model_name_or_path
+    peft_config, quantization_config = lora_config(model), get_quantization_config(model)
+    if run.adapter is not None and run.adapter.merges:
+        merging = run.adapter.checkpoint.path, Path(config.output_dir), run.start.checkpoint, FLAG
+        policy = str(run.processes.shared(lambda: merged_start(*merging)))
+    elif run.adapter is not None:
+        policy = load_adapted(run.adapter, model, config)
+        # How to make a model, where one is given, is something TRL warns about or refuses.
+        peft_config = quantization_config = config.model_init_kwargs = None
     return trainer_class(
-        model=model.model_name_or_path,
+        model=policy,
         args=config,
         train_dataset=run.plan.train.dataset,
         eval_dataset=run.plan.val.dataset if run.plan.val else None,
         processing_class=run.processor,
         rewards=run.data.reward_funcs,
         reward_variant=run.data.reward_variant,
-        peft_config=get_peft_config(model),
-        quantization_config=get_quantization_config(model),
+        freeze_vision=model.freeze_vision,
+        peft_config=peft_config,
+        quantization_config=quantization_config,
     )
 
 

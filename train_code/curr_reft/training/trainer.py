@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import nn
 from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PrinterCallback, ProcessorMixin, ProgressCallback
 from transformers.trainer_utils import TrainOutput
 
 from curr_reft.errors import InputError
+from curr_reft.models.vision_tower import freeze_vision_tower
 from curr_reft.models.weights import load
 from curr_reft.rewards.functions import NAMES, reward_functions
 from curr_reft.stages import Stage
+from curr_reft.training.adapters import keep_reference_apart
 from curr_reft.training.arguments import CurriculumConfig
 from curr_reft.training.checkpoint_state import KeepStateOfNewest
 from curr_reft.training.completions.groups import ROW_COLUMNS, SPLIT_COLUMN
@@ -51,6 +54,7 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
 
     Args:
         model: Checkpoint directory or hub id; it is also loaded as the frozen reference, after a resume too.
+            Or a base with an adapter to be trained further, of which a copy is the reference.
         args: The run's configuration.
         train_dataset: Rows with `id`, `prompt` (messages), `image` (an image), `image_path`, `solution` and
             `task`; with `stage`, a stage's name, where not all are of the trainer's.
@@ -58,6 +62,7 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
         processing_class: The model's processor, padding on the left.
         rewards: Names of the rewards to sum.
         reward_variant: `paper` or `released`.
+        freeze_vision: Leave the vision tower as it is.
     """
 
     stage: ClassVar[Stage]
@@ -65,13 +70,14 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
 
     def __init__(
         self,
-        model: str,
+        model: str | PeftModel,
         args: CurriculumConfig,
         train_dataset: Dataset,
         processing_class: ProcessorMixin,
         eval_dataset: Dataset | None = None,
         rewards: Sequence[str] = NAMES,
         reward_variant: str = "paper",
+        freeze_vision: bool = False,
         **kwargs: Any,
     ) -> None:
         if processing_class.tokenizer.padding_side != "left":
@@ -93,6 +99,10 @@ class CurriculumGRPOTrainer(DynamicSamplingTrainer):
             max_resampling=args.max_resampling if args.dynamic_sampling else None,
             **kwargs,
         )
+        if freeze_vision:
+            freeze_vision_tower(self._base_model())
+        if isinstance(self.model, PeftModel):
+            keep_reference_apart(self.model)
         if args.use_vllm:
             self.vllm_generation = GroupRollouts(self.vllm_generation, processing_class)
         self.remove_callback(PrinterCallback if args.disable_tqdm else ProgressCallback)

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import torch
-from peft import PeftModel
 from transformers import BatchFeature, PreTrainedModel, ProcessorMixin
 
 from curr_reft.data.prompts import Request, image_token_count, prompt_token_counts
@@ -19,8 +18,9 @@ from curr_reft.evaluation.backends.memory import in_halves
 from curr_reft.evaluation.backends.model_inputs import model_inputs
 from curr_reft.models.checkpoints import Checkpoint
 from curr_reft.models.decoding import Decoding, decode
+from curr_reft.models.merge import merged_model
 from curr_reft.models.vision_tower import quicken
-from curr_reft.models.weights import check_adapter, load, skeleton
+from curr_reft.models.weights import load
 from curr_reft.processes import ProcessGroup
 
 # Prompt tokens of a batch, padding counted: what a CPU's caches hold, and what a GPU takes beside a 3B model.
@@ -155,9 +155,10 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str | None) -> Pre
     Raises:
         InputError: when the weights cannot be read, or are not those that the configuration asks for.
     """
-    model = load(checkpoint.weights, "--model", dtype=getattr(torch, dtype), attn_implementation=attention)
-    if checkpoint.base is not None:
-        check_adapter(checkpoint.path, skeleton(checkpoint.base, "--model"), "--model")
-        model = PeftModel.from_pretrained(model, checkpoint.path).merge_and_unload()
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": attention}
+    if checkpoint.base is None:
+        model = load(checkpoint.weights, "--model", **options)
+    else:
+        model = merged_model(checkpoint, "--model", **options)
     quicken(model)
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

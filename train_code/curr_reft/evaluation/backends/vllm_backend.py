@@ -37,7 +37,8 @@ def check_vllm(checkpoint: Checkpoint, processes: ProcessGroup) -> None:
         raise InputError("--backend vllm: start it without torchrun; --tensor_parallel_size takes the GPUs")
     if checkpoint.base is not None:
         raise InputError(
-            f"--model {checkpoint.path}: an adapter, which --backend transformers merges by itself"
+            f"--model {checkpoint.path}: an adapter, which --backend transformers merges by itself; for vLLM"
+            f" merge it with 'python -m curr_reft.models.merge {checkpoint.path} OUT'"
         )
     if not checkpoint.has_processor():
         raise InputError(f"--model {checkpoint.path}: vLLM needs the base model's processor files in it")
