@@ -1,11 +1,13 @@
 """The YAML file of a curriculum as it is written: its keys, `extends`, and defaults of steps.
 
+`extends: FILE` takes all keys of another file that this one does not have, of `defaults` the single kinds.
+
     model: Qwen/Qwen2.5-VL-3B-Instruct
     configs: configs/qwen2_5_vl_3b      # folder of the steps' YAML files
     output_dir: outputs/qwen2_5_vl_3b
     steps:
       - judge
-      - {run: choice, flags: {learning_rate: 2.0e-6}}
+      - {run: choice, overlays: my_lora.yaml, flags: {learning_rate: 2.0e-6}}
       - {run: open, from: stage2_choice, checkpoint: 500}
       - evaluation
 
@@ -55,8 +57,10 @@ class StepKeys(_Keys):
     """Of that step: `last`, a number of optimizer steps, `best`, or `best:METRIC`."""
     config: Names | None = None
     """Its YAML files, the later of which beat the earlier."""
+    overlays: Names = []
+    """YAML files on top of those, such as LoRA's; for stages and fine-tuning."""
     flags: Settings = {}
-    """Beat those files."""
+    """Beat all files."""
     data: str | None = None
     """For fine-tuning: the step that wrote its rows, by default the last one before it that wrote some."""
     of: Names | None = None
@@ -110,7 +114,10 @@ def _extended(path: Path, extending: list[Path]) -> Settings:
         return document
     if not isinstance(base, str):
         raise InputError(f"{path}: extends: expected the name of a file")
-    return {**_extended(path.parent / base, [*extending, path]), **document}
+    extended = _extended(path.parent / base, [*extending, path])
+    both = [each["defaults"] for each in (extended, document) if isinstance(each.get("defaults"), dict)]
+    defaults = {kind: values for each in both for kind, values in each.items()}
+    return {**extended, **document, **({"defaults": defaults} if both else {})}
 
 
 def checked(document: Settings, where: str) -> Keys:

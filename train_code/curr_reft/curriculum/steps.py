@@ -120,13 +120,16 @@ class Curriculum:
         }
 
 
-def load_curriculum(path: Path, overrides: Settings, stage_flags: Settings) -> Curriculum:
+def load_curriculum(
+    path: Path, overrides: Settings, stage_flags: Settings, stage_overlays: Sequence[str] = ()
+) -> Curriculum:
     """Read a curriculum's file and resolve its steps.
 
     Args:
         path: The YAML file, or the manifest of a curriculum.
         overrides: Keys of the file, with values that beat its own.
         stage_flags: Flags for every stage, which beat all others.
+        stage_overlays: YAML files on top of those of every stage.
 
     Raises:
         InputError: for whatever is wrong in the file, or in those of its steps, with the step's name.
@@ -148,6 +151,8 @@ def load_curriculum(path: Path, overrides: Settings, stage_flags: Settings) -> C
         ground = defaults.get("stage", {}) if kind in STAGES else {}
         step = checked_step(written, {**ground, **defaults.get(kind, {})}, where)
         forced = stage_flags if kind in STAGES else _seeds(kind, keys.seed)
+        files = stage_overlays if kind in STAGES else ()
+        step = step.model_copy(update={"overlays": [*step.overlays, *files]})
         steps.append(_resolved(step, kind, steps, keys.configs, forced, where))
     return Curriculum(
         model=_place(keys.model),
@@ -222,7 +227,8 @@ def _settings(
             raise InputError(f"{where}: config: name its files here, or their folder as `configs`")
         files = [f"{configs}/{stage.title if stage else kind}.yaml"]
     merged: Settings = {}
-    for settings in [*(read_mapping(_found(file, where)) for file in files), keys.flags]:
+    read = [read_mapping(_found(file, where)) for file in (*files, *keys.overlays)]
+    for settings in [*read, keys.flags]:
         for name, value in settings.items():
             # One flag may have two names, of which the later is to win.
             merged.pop(name, None)
