@@ -45,6 +45,20 @@ def test_flags_beat_files_and_defaults_and_a_command_line_beats_all(loaded):
     assert "output_dir" not in judge.settings
 
 
+def test_files_go_on_top_of_those_of_stages(loaded, written, tmp_path):
+    (tmp_path / "lora.yaml").write_text("use_peft: true\nbeta: 0.5\nmax_steps: 7\n")
+    (tmp_path / "more.yaml").write_text("beta: 0.6\n")
+    steps = [
+        {"run": "judge", "overlays": str(tmp_path / "lora.yaml"), "flags": {"max_steps": 9}},
+        "normal_sft",
+    ]
+    judge, tuning = load_curriculum(written(steps), {}, {}, [str(tmp_path / "more.yaml")]).steps
+    assert [judge.settings[name] for name in ("use_peft", "beta", "max_steps")] == [True, 0.6, 9]
+    assert "beta" not in tuning.settings
+    defaults = {"stage": {"overlays": str(tmp_path / "lora.yaml")}}
+    assert loaded(["choice"], defaults=defaults).steps[0].settings["use_peft"] is True
+
+
 def test_one_seed_is_that_of_all_steps(loaded):
     steps = loaded(ALL, defaults=SOURCES, seed=7).steps
     assert [step.settings.get("seed") for step in steps] == [7, 7, 7, 7, 7, None, None]
@@ -53,10 +67,17 @@ def test_one_seed_is_that_of_all_steps(loaded):
 
 def test_a_file_extends_another_and_is_repeated_from_the_manifest(written, tmp_path):
     base = written(ALL, defaults=SOURCES)
+    # Of the defaults, kinds that are not named here stay.
     extending = tmp_path / "short.yaml"
-    extending.write_text(yaml.safe_dump({"extends": base.name, "steps": ["open", "evaluation"]}))
+    keys = {
+        "extends": base.name,
+        "steps": ["open", "rejection_sampling", "evaluation"],
+        "defaults": {"open": {"flags": {"beta": 0.3}}},
+    }
+    extending.write_text(yaml.safe_dump(keys))
     curriculum = load_curriculum(extending, {}, {"max_steps": 3})
-    assert [step.name for step in curriculum.steps] == ["stage3_open", "evaluation"]
+    assert [step.name for step in curriculum.steps] == ["stage3_open", "rejection_sampling", "evaluation"]
+    assert curriculum.steps[0].settings["beta"] == 0.3
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"status": "finished", "config": curriculum.document()}))
     assert load_curriculum(manifest, {}, {}) == curriculum

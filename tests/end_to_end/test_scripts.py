@@ -21,7 +21,7 @@ from curr_reft.training.run import prepare, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = sorted(ROOT.glob("configs/*/stage*.yaml"))
-CURRICULA = sorted([*ROOT.glob("configs/*/curriculum.yaml"), *ROOT.glob("configs/*/ablations/*.yaml")])
+CURRICULA = sorted([*ROOT.glob("configs/*/curriculum*.yaml"), *ROOT.glob("configs/*/ablations/*.yaml")])
 MIXTURES = sorted(ROOT.glob("configs/data/*/*.yaml"))
 SCRIPTS = sorted([*ROOT.glob("scripts/**/*.sh"), *ROOT.glob("scripts/**/*.sbatch")])
 STAGE_SCRIPTS = sorted(ROOT.glob("scripts/qwen*/stage*.sh"))

@@ -34,7 +34,15 @@ def start(argv: Sequence[str]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "config", type=Path, metavar="CONFIG.yaml", help="or the manifest.json of a curriculum"
+        "curriculum", type=Path, metavar="CURRICULUM.yaml", help="or the manifest.json of a curriculum"
+    )
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        dest="overlays",
+        metavar="FILE.yaml",
+        help="on top of the files of every stage, such as configs/qwen2_5_vl_3b/lora.yaml",
     )
     parser.add_argument("--model", help="the base, a folder or hub id")
     for name, help in zip(
@@ -56,7 +64,9 @@ def start(argv: Sequence[str]) -> None:
     }
     with stopped_by_signals():
         nodes = Nodes.from_environment()
-        curriculum = load_curriculum(arguments.config, overrides, _stage_flags(others))
+        curriculum = load_curriculum(
+            arguments.curriculum, overrides, _stage_flags(others), arguments.overlays
+        )
         steps = _between(curriculum, arguments.first, arguments.last)
         check_curriculum(curriculum, steps)
         if nodes.rank:
@@ -76,7 +86,7 @@ def _stage_flags(words: Sequence[str]) -> dict[str, object]:
             name, equals, value = word[2:].partition("=")
             values[name] = [value] if equals else []
         elif name is None:
-            raise InputError(f"{word}: no flag; of files one is taken, CONFIG.yaml")
+            raise InputError(f"{word}: no flag; one file is taken, CURRICULUM.yaml")
         else:
             values[name].append(word)
     return {name: given if len(given) > 1 else given[0] if given else True for name, given in values.items()}
