@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,17 @@ def stage_flags(world, tiny_base, tmp_path):
         ]
 
     return flags
+
+
+@pytest.fixture
+def port():
+    """A port whose next one is free as well."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            number = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", number + 1))
+            except OSError:
+                continue
+            return number

@@ -13,8 +13,8 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText
 
+from curr_reft.curriculum.status import status
 from curr_reft.files.manifest import read_manifest
-from curr_reft.training.checkpoint_state import is_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STOPPED = 75
@@ -241,18 +241,56 @@ def test_adapters_go_on_where_they_were_stopped(begun, stage, tiny_base, tmp_pat
     assert weights(broken, name) == weights(unbroken, name)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_outlives_the_curriculum(number, start, tmp_path):
-    output = tmp_path / "all"
-    flags = ("--logging_steps", "1", "--held_out_suites", "none")
-    run = start(output, "curriculum.sh", "tiny", "--until", "stage3_open", *flags)
-    run.until("step 2/")
-    run.process.send_signal(number)
+def logged(run: Started, folder: Path, lines: int) -> None:
+    """Return when a training run has logged as many lines."""
+    log = folder / "log.jsonl"
+    for _ in range(12000):
+        if log.exists() and log.read_bytes().count(b"\n") >= lines:
+            return
+        assert run.process.poll() is None, run.said[-3000:]
+        time.sleep(0.05)
+    raise AssertionError(run.said[-3000:])
+
+
+def states(output: Path) -> list[str]:
+    return [row[1] for row in status(output).rows]
+
+
+def test_a_curriculum_killed_and_stopped_ends_as_if_nothing_had_been(start, root, tmp_path):
+    config = str(root / "configs/tiny/ablations/no_self_improvement.yaml")
+    small = [
+        *("--per_device_train_batch_size", "1", "--num_generations", "2", "--max_completion_length", "16"),
+        *("--max_steps", "6", "--logging_steps", "1", "--save_steps", "2", "--save_only_model", "false"),
+        *("--learning_rate", "1e-4", "--held_out_suites", "none"),
+    ]
+    script = ("curriculum.sh", config, "--until", "stage2_choice", *small)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    start(unbroken, *script).finishes()
+
+    run = start(broken, *script)
+    logged(run, broken / "stage1_judge", 3)
+    run.process.kill()
     run.end()
-    assert none_remains(str(output))
-    assert read_manifest(output / "stage1_judge")["status"] == "stopped"
-    assert any(is_whole(path) for path in (output / "stage1_judge").glob("checkpoint-*"))
-    assert not (output / "stage2_choice").exists()
+    # What it had started was told, and wrote a checkpoint.
+    assert none_remains(str(broken))
+    assert read_manifest(broken / "stage1_judge")["status"] == "stopped"
+    assert states(broken)[:2] == ["killed", "waiting"]
+
+    run = start(broken, *script)
+    logged(run, broken / "stage2_choice", 3)
+    assert states(broken)[:2] == ["finished", "running"]
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == STOPPED
+    assert none_remains(str(broken))
+    assert states(broken)[:2] == ["finished", "stopped"]
+    assert run.said.strip().endswith("error: stopped by SIGTERM in stage2_choice; the same command goes on")
+
+    run = start(broken, *script)
+    run.finishes()
+    assert "stage1_judge is finished" in run.said
+    for stage in ("stage1_judge", "stage2_choice"):
+        one, other = (output / stage / "model.safetensors" for output in (unbroken, broken))
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_the_best_model_is_the_one_that_is_saved(stage, tmp_path):

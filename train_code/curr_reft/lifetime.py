@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
 ONE_SIGNAL_SECONDS = 5.0
 """Signals within this time count as one: schedulers tell all processes, and launchers pass theirs on."""
+_LOOK_SECONDS = 0.1
 OWNERS = "CURR_REFT_OWNERS"
 """The environment variable with the numbers of the processes whose end is everybody's below them."""
 
@@ -42,15 +44,16 @@ def own_children() -> None:
 def run_child(
     command: Sequence[str],
     environment: Mapping[str, str],
-    log: Path,
+    log: Path | None,
     lock: int | None = None,
     pass_on: Callable[[int, int, bool], None] | None = None,
 ) -> tuple[int, signal.Signals | None]:
-    """Run a command to its end; what it prints goes on to standard output and is added to `log`.
+    """Run a command to its end; what it prints is added to `log`, and shown on standard output as well.
 
     An interrupt, termination or hang-up of this process goes to the command, which is to end by itself.
 
     Args:
+        log: `None` for standard output alone.
         lock: A file descriptor that the command holds as well, even when this process is killed.
         pass_on: Called, instead of sending a signal to the command, with its process number, that of the
             signal, and whether one came some seconds before.
@@ -58,44 +61,57 @@ def run_child(
     Returns:
         Its exit code, 128 + N after its end by signal N, and the signal that this process received, if any.
     """
-    # A session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        pass_fds=() if lock is None else (lock,),
-    )
     received: list[signal.Signals] = []
     began: list[float] = []
 
     def take(number: int, _frame: object) -> None:
         received.append(signal.Signals(number))
         began.append(time.monotonic())
-        again = began[-1] - began[0] > ONE_SIGNAL_SECONDS
         if pass_on is None:
             process.send_signal(number)
         else:
-            pass_on(process.pid, number, again)
+            pass_on(process.pid, number, began[-1] - began[0] > ONE_SIGNAL_SECONDS)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, take) for number in numbers}
-    try:
-        assert process.stdout is not None
-        with log.open("ab") as file:
-            while part := os.read(process.stdout.fileno(), 65536):
-                file.write(part)
-                file.flush()
-                sys.stdout.buffer.write(part)
-                sys.stdout.flush()
-        code = process.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if process.poll() is None:
-            kill_session(process.pid)
+    with ExitStack() as files:
+        written = log and files.enter_context(log.open("ab"))
+        shown = log and files.enter_context(log.open("rb"))
+        if shown is not None:
+            shown.seek(0, os.SEEK_END)
+        # It writes to the file by itself: behind a pipe, it would fail when this process is killed. And it has
+        # a session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=written,
+            stderr=written and subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=() if lock is None else (lock,),
+        )
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, take) for number in numbers}
+        try:
+            if shown is not None:
+                _show(shown, process)
+            code = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if process.poll() is None:
+                kill_session(process.pid)
     return code if code >= 0 else 128 - code, received[0] if received else None
+
+
+def _show(log: BinaryIO, process: subprocess.Popen) -> None:
+    """Copy what a process adds to its log to standard output, until it has ended."""
+    ended = False
+    while not ended:
+        # Asked first, so that nothing is left when it has ended.
+        ended = process.poll() is not None
+        if part := log.read():
+            sys.stdout.buffer.write(part)
+            sys.stdout.flush()
+        elif not ended:
+            time.sleep(_LOOK_SECONDS)
 
 
 def kill_session(leader: int) -> None:

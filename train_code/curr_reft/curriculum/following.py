@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
 from torch.distributed import DistError, TCPStore
 
@@ -63,7 +62,7 @@ class Followers:
         """
         if self._store is None:
             return
-        self._wait_for("code", "is gone: it has not said how its command ended", _END_SECONDS)
+        self._wait_for("code", "is gone: it has not said how its command ended", min(_wait(), _END_SECONDS))
         for rank in self._others:
             other = int(self._store.get(f"code/{self._orders}/{rank}"))
             if other and (code == 0 or other != 1):
@@ -138,9 +137,7 @@ def follow(nodes: Nodes) -> None:
             f"--node_rank={nodes.rank}" if word == "--node_rank=0" else word for word in order["arguments"]
         ]
         logger.info("node %d: %s", nodes.rank, " ".join(arguments))
-        code, _ = run_child(
-            [sys.executable, *arguments], {**os.environ, **order["variables"]}, Path(os.devnull)
-        )
+        code, _ = run_child([sys.executable, *arguments], {**os.environ, **order["variables"]}, None)
         try:
             store.set(f"code/{number}/{nodes.rank}", str(code))
         except DistError as error:
