@@ -77,8 +77,8 @@ def run_child(
         shown = log and files.enter_context(log.open("rb"))
         if shown is not None:
             shown.seek(0, os.SEEK_END)
-        # It writes to the file by itself: behind a pipe, it would fail when this process is killed. And it has
-        # a session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
+        # It writes to the file by itself: behind a pipe, it would fail when this process is killed. It has a
+        # session of its own, so that Ctrl-C, which a terminal sends to all, reaches it once.
         process = subprocess.Popen(
             command,
             env=dict(environment),

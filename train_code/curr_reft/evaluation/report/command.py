@@ -104,7 +104,7 @@ def write_report(report: Report, output_dir: Path) -> None:
 
 def print_tables(report: Report, domains: Sequence[str]) -> None:
     """Print accuracies and comparisons, and what went wrong in scoring, to standard output."""
-    terminal = console()
+    terminal = console(140)
     evaluations = report.findings.evaluations
     tables = [table for domain in domains if (table := accuracy_table(evaluations, domain)).rows]
     for table in [*tables, *map(comparison_table, report.pairs)]:
