@@ -22,6 +22,7 @@ from curr_reft.curriculum.steps import (
 )
 from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
+from curr_reft.models.weights import is_adapter
 
 ROWS = "rows.jsonl"
 SETTINGS = "settings.yaml"
@@ -79,6 +80,13 @@ def commands_of(
         dry_run: Stages and fine-tuning then plan alone.
     """
     output = curriculum.folder(step.name)
+    models = dict(models)
+    if _needs_whole_models(step, nodes):
+        for name, model in models.items():
+            if is_adapter(Path(model)):
+                models[name] = str(curriculum.records / step.name / f"merged_{name}")
+                if not Path(models[name]).is_dir():
+                    yield _python("-m", "curr_reft.models.merge", model, models[name])
     count = step.processes or curriculum.processes or int(os.environ.get("NPROC") or 0) or gpus() or 1
     if step.stage is not None:
         script = ("train_code/grpo/stage.py", step.stage.title)
@@ -102,6 +110,10 @@ def commands_of(
             yield _sampling(step, count, ["eval/evaluate.py"], flags)
     else:
         yield _report(step, curriculum)
+
+
+def _needs_whole_models(step: Step, nodes: Nodes) -> bool:
+    return step.settings.get("backend") == "vllm" or (step.run in FINE_TUNING and nodes.count > 1)
 
 
 def spelled(flags: Settings) -> list[str]:

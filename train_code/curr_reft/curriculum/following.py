@@ -7,7 +7,9 @@ late, or is gone when the next step begins, ends the others with one line.
 import json
 import logging
 import os
+import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,8 +28,10 @@ WAIT_VARIABLE = "CURR_REFT_NODE_WAIT_SECONDS"
 _WAIT_SECONDS = 600
 # Nodes end a step together, unless something is wrong.
 _END_SECONDS = 60
-# A step of the first node alone may take days.
-_PATIENCE = timedelta(days=30)
+# Looked for as often as this: the store's own waiting is deaf to signals.
+_LOOK_SECONDS = 0.2
+# Of one question and its answer.
+_PATIENCE = timedelta(seconds=60)
 _END = {"arguments": None}
 
 
@@ -49,7 +53,7 @@ class Followers:
             return
         self._orders += 1
         self._order({"arguments": command.arguments[1:], "variables": command.variables})
-        self._wait_for("here", "is not there", _wait())
+        self._expect("here", "is not there", _wait())
 
     def join(self, code: int) -> None:
         """Return when the others have ended the command.
@@ -62,29 +66,37 @@ class Followers:
         """
         if self._store is None:
             return
-        self._wait_for("code", "is gone: it has not said how its command ended", min(_wait(), _END_SECONDS))
+        self._expect("code", "is gone: it has not said how its command ended", _end())
         for rank in self._others:
             other = int(self._store.get(f"code/{self._orders}/{rank}"))
             if other and (code == 0 or other != 1):
                 raise error_of(other, f"node {rank}: its command ended with exit code {other}; it says why")
 
     def dismiss(self) -> None:
-        """Let the others end."""
+        """Let the others end; one that is gone by now is not missed."""
         if self._store is not None:
             self._orders += 1
             self._order(_END)
-            self._wait_for("here", "is not there", _wait())
+            self._missing("here", _end())
 
     def _order(self, order: dict) -> None:
         self._store.set(f"order/{self._orders}", json.dumps(order))
 
-    def _wait_for(self, key: str, fault: str, seconds: float) -> None:
+    def _expect(self, key: str, fault: str, seconds: float) -> None:
+        rank = self._missing(key, seconds)
+        if rank is not None:
+            waited = f"waited {seconds:.0f} s"
+            raise CommandError(f"node {rank} {fault} ({waited}); start again on all nodes")
+
+    def _missing(self, key: str, seconds: float) -> int | None:
+        """The first node that has not set a key of the order when the time is over, `None` when all have."""
+        deadline = time.monotonic() + seconds
         for rank in self._others:
-            try:
-                self._store.wait([f"{key}/{self._orders}/{rank}"], timedelta(seconds=seconds))
-            except DistError as error:
-                waited = f"waited {seconds:.0f} s"
-                raise CommandError(f"node {rank} {fault} ({waited}); start again on all nodes") from error
+            while not self._store.check([f"{key}/{self._orders}/{rank}"]):
+                if time.monotonic() > deadline:
+                    return rank
+                time.sleep(_LOOK_SECONDS)
+        return None
 
 
 @contextmanager
@@ -118,15 +130,13 @@ def follow(nodes: Nodes) -> None:
     """
     own_children()
     where = f"node 0, {nodes.address} port {_port(nodes)}"
-    try:
-        store = TCPStore(nodes.address, _port(nodes), is_master=False, timeout=timedelta(seconds=_wait()))
-    except DistError as error:
-        raise CommandError(f"{where}: nothing answers; start again on all nodes") from error
+    store = _store_at(nodes, where)
     number = 0
     while True:
         number += 1
         try:
-            store.wait([f"order/{number}"], _PATIENCE)
+            while not store.check([f"order/{number}"]):
+                time.sleep(_LOOK_SECONDS)
             order = json.loads(store.get(f"order/{number}"))
             store.set(f"here/{number}/{nodes.rank}", "")
         except DistError as error:
@@ -147,12 +157,29 @@ def follow(nodes: Nodes) -> None:
             raise error_of(code, f"node {nodes.rank}: its command ended with exit code {code}")
 
 
+def _store_at(nodes: Nodes, where: str) -> TCPStore:
+    deadline = time.monotonic() + _wait()
+    while True:
+        try:
+            # The store would wait by itself, deaf to signals.
+            socket.create_connection((nodes.address, _port(nodes)), timeout=_LOOK_SECONDS).close()
+            return TCPStore(nodes.address, _port(nodes), is_master=False, timeout=_PATIENCE)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise CommandError(f"{where}: nothing answers; start again on all nodes") from error
+            time.sleep(_LOOK_SECONDS)
+
+
 def _port(nodes: Nodes) -> int:
     return (nodes.port or 0) + 1
 
 
 def _wait() -> float:
     return float(os.environ.get(WAIT_VARIABLE, _WAIT_SECONDS))
+
+
+def _end() -> float:
+    return min(_wait(), _END_SECONDS)
 
 
 def _first_line(error: Exception) -> str:

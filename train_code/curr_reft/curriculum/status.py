@@ -121,11 +121,13 @@ class Progress:
             for name, value in sorted(self.metrics.items())
             if name.startswith(_ACCURACY)
         ]
+        # Of dynamic sampling, those that were drawn; the ones learned from have a signal.
+        kept = self.metrics.get("dynamic_sampling/kept")
         return [
             f"{self.step}/{self.max_steps}",
             self._number("reward"),
             ", ".join(accuracy),
-            self._number("frac_reward_zero_std"),
+            self._number("frac_reward_zero_std") if kept is None else f"{1 - kept:.3g}",
             self._number("kl"),
             self._number("loss"),
         ]

@@ -74,13 +74,16 @@ def headlines(logs: Mapping[str, float], state: TrainerState) -> Iterator[str]:
 def _names(metrics: Mapping[str, float]) -> dict[str, str]:
     """How a line names the metrics that it shows, in their order."""
     rewards = [key for key in metrics if key.startswith("rewards/") and key.endswith("/mean")]
+    # Those that are learned from all have a signal, when the others are drawn again.
+    drawn_again = {"dynamic_sampling/kept": "groups kept", "dynamic_sampling/prompts": "prompts drawn"}
+    once = {"frac_reward_zero_std": "no-signal groups"}
+    signal = drawn_again if "dynamic_sampling/kept" in metrics else once
     return {
         "loss": "loss",
         "reward": "reward",
         **{key: key.removeprefix("rewards/").removesuffix("/mean") for key in rewards},
         **{f"accuracy/{task}": task for task in known_tasks()},
-        "frac_reward_zero_std": "no-signal groups",
-        "dynamic_sampling/prompts": "prompts drawn",
+        **signal,
         "kl": "kl",
         "grad_norm": "grad norm",
         "completions/mean_length": "length",
