@@ -23,7 +23,7 @@ if (($# < 1)); then
 fi
 CONFIG=$1
 shift
-if [[ ! -f $CONFIG ]]; then
+if [[ $CONFIG != *.yaml && $CONFIG != *.json ]]; then
     CONFIG=$ROOT/configs/$CONFIG/curriculum.yaml
 fi
 exec python -m curr_reft.curriculum "$CONFIG" \

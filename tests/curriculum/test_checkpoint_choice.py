@@ -43,6 +43,12 @@ def test_the_best_is_one_that_is_there_by_the_metric_asked_for(run):
         chosen_checkpoint(folder, "best")
 
 
+def test_a_metric_is_that_of_validation_and_of_some_the_lower_is_better(run):
+    folder = run([10, 20], {10: 0.1, 20: 0.2}, "eval_kl")
+    assert chosen_checkpoint(folder, "best:kl").name == "checkpoint-10"
+    assert chosen_checkpoint(folder, "best:eval_kl").name == "checkpoint-10"
+
+
 def test_a_checkpoint_that_is_not_there_is_one_line(run):
     with pytest.raises(InputError, match="no checkpoint-600; it has: 500, 1000"):
         chosen_checkpoint(run([500, 1000], {}), "600")

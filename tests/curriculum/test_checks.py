@@ -5,8 +5,8 @@ import json
 import pytest
 
 from curr_reft.curriculum.checks import check_curriculum
-from curr_reft.curriculum.commands import judge_of
 from curr_reft.errors import InputError
+from curr_reft.files.manifest import mark_finished, write_manifest
 
 VALIDATED = {"run": "judge", "flags": {"eval_strategy": "steps", "eval_steps": 5, "save_steps": 5}}
 
@@ -32,9 +32,61 @@ def test_best_needs_validation_and_validation_rows(loaded, tmp_path):
     assert "the base has one, the last" in refused(loaded([{"run": "judge", "checkpoint": "best"}]))
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"max_steps": 25}, "the step before ends at 25 (max_steps)"),
+        ({"max_steps": 500, "save_strategy": "epoch"}, "needs all checkpoints there"),
+        ({"max_steps": 500, "save_total_limit": 1}, "needs all checkpoints there"),
+    ],
+)
+def test_a_checkpoint_that_will_not_be_there_is_refused(flags, message, loaded):
+    steps = [{"run": "judge", "flags": {"save_steps": 100, **flags}}, {"run": "choice", "checkpoint": 100}]
+    assert message in refused(loaded(steps))
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"run": "evaluation", "flags": {"nonsense": 1}}, "evaluation: unrecognized arguments: --nonsense"),
+        ({"run": "evaluation", "flags": {"sample_num": 0}}, "evaluation: --sample_num 0"),
+        (
+            {"run": "rejection_sampling", "flags": {"num_samples": "x"}, "judge": {"judge": "rule"}},
+            "rejection_sampling: argument --num_samples",
+        ),
+        (
+            {"run": "rejection_sampling", "judge": {"judge": "rule", "ask": True}},
+            "rejection_sampling: unrecognized arguments: --ask",
+        ),
+    ],
+)
+def test_flags_of_other_steps_are_checked(step, message, loaded):
+    sources = {"rejection_sampling": {"config": "configs/self_improvement/shapes.yaml"}}
+    assert message in refused(loaded([step], defaults=sources))
+
+
+def test_what_a_finished_step_needed_is_not_asked_for_again(loaded):
+    sources = {"run": "rejection_sampling", "config": "configs/self_improvement/shapes.yaml"}
+    curriculum = loaded([sources, {"run": "evaluation", "of": "base"}])
+    assert "JUDGE_URL" in refused(curriculum)
+    write_manifest(curriculum.records / "rejection_sampling", {})
+    mark_finished(curriculum.records / "rejection_sampling", {})
+    curriculum.folder("rejection_sampling").mkdir()
+    check_curriculum(curriculum, curriculum.steps)
+
+
+def test_fine_tuning_needs_the_rows_of_the_step_before(loaded):
+    sources = {"run": "rejection_sampling", "config": "configs/self_improvement/shapes.yaml"}
+    curriculum = loaded([sources, "reject_sft"])
+    assert "reject_sft: needs rejection_sampling, which is" in refused(curriculum, curriculum.steps[1:])
+
+
 def test_a_step_between_two_saved_ones_is_refused(loaded):
-    steps = [{"run": "judge", "flags": {"save_steps": 100}}, {"run": "choice", "checkpoint": 550}]
-    assert "checkpoint: 550: stage1_judge saves at multiples of 100" in refused(loaded(steps))
+    steps = [
+        {"run": "judge", "flags": {"save_steps": 100, "max_steps": 900}},
+        {"run": "choice", "checkpoint": 550},
+    ]
+    assert "checkpoint: 550: the step before saves at multiples of 100" in refused(loaded(steps))
 
 
 @pytest.mark.parametrize(
@@ -66,16 +118,13 @@ def test_a_judge_model_needs_a_place(loaded, monkeypatch):
     assert "a judge model needs JUDGE_URL and JUDGE_MODEL" in refused(curriculum)
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("JUDGE_MODEL", "m")
-    assert judge_of(curriculum.steps[0]) == {
-        "judge": "llm",
-        "judge_url": "http://127.0.0.1:1",
-        "judge_model": "m",
-    }
+    step = loaded([sources]).steps[0]
+    assert step.judge == {"judge": "llm", "judge_url": "http://127.0.0.1:1", "judge_model": "m"}
 
 
 def test_a_later_step_needs_what_it_starts_from(loaded):
     curriculum = loaded(["judge", "choice"])
-    assert "starts from stage1_judge, which is not finished" in refused(curriculum, curriculum.steps[1:])
+    assert "needs stage1_judge, which is not finished" in refused(curriculum, curriculum.steps[1:])
 
 
 def test_a_model_of_another_architecture_is_refused(loaded, tiny_base):

@@ -72,5 +72,12 @@ def test_servers_and_vllm_are_asked_by_one_process(commands, tiny_base):
 
 
 def test_flags_are_spelled_as_a_command_line():
-    flags = {"suites": ["in", "out"], "final_only": True, "seed": 0, "image_dir": None, "no_images": False}
-    assert spelled(flags) == ["--suites", "in", "out", "--final_only", "--seed", "0"]
+    flags = {
+        "suites": ["in", "out"],
+        "final_only": True,
+        "seed": 0,
+        "image_dir": None,
+        "no_images": False,
+        "x": -1e-6,
+    }
+    assert spelled(flags) == ["--suites", "in", "out", "--final_only", "--seed", "0", "--x=-1e-06"]

@@ -144,7 +144,7 @@ def test_the_environment_is_checked(variables, message, monkeypatch):
 
 
 def test_torchrun_is_told_of_the_nodes(port):
-    assert Nodes().rendezvous(0) == ["--standalone"]
+    assert Nodes().rendezvous() == ["--standalone"]
     places = ["--master_addr=127.0.0.1", f"--master_port={port}"]
-    assert nodes(port, 0).rendezvous(1) == ["--nnodes=2", "--node_rank=1", *places]
-    assert Nodes(port=5).rendezvous(0) == ["--master_addr=127.0.0.1", "--master_port=5"]
+    assert nodes(port, 1).rendezvous() == ["--nnodes=2", "--node_rank=1", *places]
+    assert Nodes(port=5).rendezvous() == ["--master_addr=127.0.0.1", "--master_port=5"]

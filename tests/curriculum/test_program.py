@@ -115,11 +115,42 @@ def test_changed_settings_are_shown_and_stop_until_they_are_accepted(loaded, ask
     changed = loaded([{"run": "judge", "flags": {"max_steps": 3, "logging_steps": 9}}, "choice"])
     with pytest.raises(InputError) as error:
         run(changed)
-    assert "stage1_judge (finished): max_steps 3 instead of 25; give" in str(error.value)
+    assert "stage1_judge: max_steps 3 instead of 25; give" in str(error.value)
     run(changed, accept_changes=True)
     assert asked() == []
-    # What changes no weights stops nothing.
-    run(loaded([{"run": "judge", "flags": {"logging_steps": 9}}, "choice"]))
+    # The manifest repeats what was done, and not what was asked for later.
+    (judge, _) = read_manifest(changed.records)["config"]["steps"]
+    assert judge["flags"]["max_steps"] == 25
+    # What changes no weights stops nothing, nor does another spelling.
+    run(loaded([{"run": "judge", "flags": {"logging_steps": 9, "learning_rate": "3e-5"}}, "choice"]))
+
+
+def test_a_value_that_a_step_failed_on_may_be_corrected(loaded, asked):
+    asked.fails(2)
+    with pytest.raises(InputError):
+        run(loaded([{"run": "judge", "flags": {"num_generations": 1}}]))
+    asked.fails(None)
+    run(loaded([{"run": "judge", "flags": {"num_generations": 2}}]))
+
+
+def test_a_part_that_is_run_does_not_make_the_whole_finished(loaded, asked):
+    curriculum = loaded(["judge", "choice"])
+    run_curriculum(curriculum, curriculum.steps[:1], Nodes())
+    record = read_manifest(curriculum.records)
+    assert (record["status"], record["reason"]) == ("stopped", "stage2_choice was not asked for")
+    changed = loaded(["judge", "choice"], {"max_steps": 9})
+    with pytest.raises(InputError, match="stage1_judge: max_steps 9 instead of 25"):
+        run_curriculum(changed, changed.steps[1:], Nodes())
+
+
+def test_the_checkpoint_that_is_handed_on_is_the_one_that_is_scored(loaded, asked):
+    scores = {"evaluation": {"config": "configs/eval/shapes.yaml"}}
+    steps = ["judge", {"run": "choice", "checkpoint": 5}, "evaluation"]
+    curriculum = loaded(steps, defaults=scores)
+    (curriculum.folder("stage1_judge") / "checkpoint-5").mkdir(parents=True)
+    run(curriculum)
+    scored = [value(words, "--model") for words in asked() if "eval/evaluate.py" in words]
+    assert [Path(place).name for place in scored[1:]] == ["checkpoint-5", "stage2_choice"]
 
 
 def test_a_step_trained_again_makes_others_of_those_that_came_of_it(loaded, asked):
@@ -129,7 +160,7 @@ def test_a_step_trained_again_makes_others_of_those_that_came_of_it(loaded, aske
     with pytest.raises(InputError, match="stage1_judge, which it started from, is not finished"):
         run(curriculum)
     run(loaded(["judge"]))
-    with pytest.raises(InputError, match=r"stage2_choice \(finished\): stage1_judge was done again"):
+    with pytest.raises(InputError, match=r"stage2_choice: stage1_judge was done again"):
         run(curriculum)
 
 

@@ -59,6 +59,20 @@ def test_files_go_on_top_of_those_of_stages(loaded, written, tmp_path):
     assert loaded(["choice"], defaults=defaults).steps[0].settings["use_peft"] is True
 
 
+def test_what_the_curriculum_gives_is_refused_from_the_command_line_too(loaded):
+    with pytest.raises(InputError, match="model_name_or_path is the curriculum's to give"):
+        loaded(["judge"], {"model_name_or_path": "x"})
+
+
+def test_rows_of_ones_own_beat_those_of_a_step(loaded):
+    rows = {"run": "gold_rows", "config": "configs/data/others/shapes.yaml", "flags": {"stage": "open"}}
+    own, written = loaded(
+        [rows, {"run": "normal_sft", "flags": {"dataset": "mine.jsonl"}}, "reject_sft"]
+    ).steps[1:]
+    assert (own.data, own.settings["dataset"]) == (None, "mine.jsonl")
+    assert written.data == "gold_rows"
+
+
 def test_one_seed_is_that_of_all_steps(loaded):
     steps = loaded(ALL, defaults=SOURCES, seed=7).steps
     assert [step.settings.get("seed") for step in steps] == [7, 7, 7, 7, 7, None, None]
@@ -94,6 +108,11 @@ def test_a_file_extends_another_and_is_repeated_from_the_manifest(written, tmp_p
         (["evaluation", {"run": "judge", "from": "evaluation"}], "from: 'evaluation' is no such step"),
         ([{"run": "judge", "checkpoint": "first"}], "checkpoint: 'first': last, a step, best or best:METRIC"),
         ([{"run": "judge", "checkpoint": -1}], "checkpoint: -1"),
+        ([{"run": "judge", "checkpoint": 0}], "checkpoint: 0"),
+        ([{"run": "judge", "checkpoint": True}], "checkpoint"),
+        ([{"run": "evaluation", "checkpoint": "best"}], "evaluation takes no checkpoint"),
+        ([{"run": "evaluation", "from": "base"}], "evaluation takes no from"),
+        ([{"run": "judge", "of": "base"}], "judge takes no of"),
         ([{"run": "judge", "fron": "base"}], "steps[0]: unknown key 'fron'"),
         ([{"run": "judge", "name": "../x"}], "name: letters, digits"),
         ([{"run": "judge", "name": "base"}], "name: letters, digits"),

@@ -47,6 +47,7 @@ def run_child(
     log: Path | None,
     lock: int | None = None,
     pass_on: Callable[[int, int, bool], None] | None = None,
+    folder: Path | None = None,
 ) -> tuple[int, signal.Signals | None]:
     """Run a command to its end; what it prints is added to `log`, and shown on standard output as well.
 
@@ -57,6 +58,7 @@ def run_child(
         lock: A file descriptor that the command holds as well, even when this process is killed.
         pass_on: Called, instead of sending a signal to the command, with its process number, that of the
             signal, and whether one came some seconds before.
+        folder: Its working directory, `None` for this process's.
 
     Returns:
         Its exit code, 128 + N after its end by signal N, and the signal that this process received, if any.
@@ -82,13 +84,16 @@ def run_child(
         process = subprocess.Popen(
             command,
             env=dict(environment),
+            cwd=folder,
             stdout=written,
             stderr=written and subprocess.STDOUT,
             start_new_session=True,
             pass_fds=() if lock is None else (lock,),
         )
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, take) for number in numbers}
+        # Under nohup hang-ups are ignored, and stay so.
+        heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, take) for number in heard}
         try:
             if shown is not None:
                 _show(shown, process)
@@ -108,8 +113,12 @@ def _show(log: BinaryIO, process: subprocess.Popen) -> None:
         # Asked first, so that nothing is left when it has ended.
         ended = process.poll() is not None
         if part := log.read():
-            sys.stdout.buffer.write(part)
-            sys.stdout.flush()
+            try:
+                sys.stdout.buffer.write(part)
+                sys.stdout.flush()
+            # The terminal, or who read from here, has gone: the process goes on, and all is in the log.
+            except OSError:
+                return
         elif not ended:
             time.sleep(_LOOK_SECONDS)
 

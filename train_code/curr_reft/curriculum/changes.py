@@ -1,10 +1,14 @@
 """What makes another step of one that began: settings that decide what comes of it, and its start."""
 
+from contextlib import suppress
 from typing import Any
 
 from curr_reft.curriculum.records import Record
 from curr_reft.curriculum.steps import Step
 from curr_reft.training.resume import changes_nothing
+
+# Where a judge is served says nothing of what it is.
+_PLACES = ("judge_url",)
 
 
 def changes(record: Record, step: Step, starts: dict[str, Record]) -> list[str]:
@@ -14,7 +18,9 @@ def changes(record: Record, step: Step, starts: dict[str, Record]) -> list[str]:
         f"{name} {_spelt(now[key].get(name))} instead of {_spelt(before[key].get(name))}"
         for key in ("flags", "judge")
         for name in sorted({**before.get(key, {}), **now.setdefault(key, {})})
-        if before.setdefault(key, {}).get(name) != now[key].get(name) and not changes_nothing(name)
+        if _value(before.setdefault(key, {}).get(name)) != _value(now[key].get(name))
+        and name not in _PLACES
+        and not changes_nothing(name)
     ]
     told += [
         f"{key} {_spelt(now.get(key))} instead of {_spelt(before.get(key))}"
@@ -29,6 +35,14 @@ def changes(record: Record, step: Step, starts: dict[str, Record]) -> list[str]:
                 f"{name} was done again" if again else f"{start['place']} instead of {earlier['place']}"
             )
     return told
+
+
+def _value(value: Any) -> Any:
+    """A setting as a command line's text and a file's number or truth compare."""
+    if not isinstance(value, bool):
+        with suppress(TypeError, ValueError):
+            return float(value)
+    return str(value).lower()
 
 
 def _spelt(value: Any) -> str:

@@ -9,12 +9,16 @@ from curr_reft.files.manifest import checkpoint_step, checkpoints_below
 METRIC = "eval_reward"
 """What `best` goes by: the mean reward on the validation rows."""
 STATE = "trainer_state.json"
+_PREFIX = "eval_"
+_LOWER_IS_BETTER = ("eval_loss", "eval_kl")
 
 
 def metric_of(choice: str) -> str | None:
     """The validation metric that a choice goes by, `None` when it goes by none."""
     kind, _, metric = choice.partition(":")
-    return (metric or METRIC) if kind == "best" else None
+    if kind != "best":
+        return None
+    return f"{_PREFIX}{metric.removeprefix(_PREFIX)}" if metric else METRIC
 
 
 def chosen_checkpoint(run: Path, choice: str) -> Path:
@@ -22,8 +26,8 @@ def chosen_checkpoint(run: Path, choice: str) -> Path:
 
     Args:
         choice: `last`; a number of optimizer steps; `best`, by the mean reward on the validation rows; or
-            ``best:METRIC``, by another entry of the run's log, the higher the better. Of equals the earlier
-            one is the best.
+            ``best:METRIC``, by another of its validation metrics, the higher the better but for `loss` and
+            `kl`. Of equals the earlier one is the best.
 
     Raises:
         InputError: when there is no such checkpoint.
@@ -44,7 +48,8 @@ def chosen_checkpoint(run: Path, choice: str) -> Path:
             f"{run}: none of its checkpoints has {metric}, which is known of steps"
             f" {', '.join(map(str, sorted(scores))) or '(none)'}; save at those (--save_steps, --eval_steps)"
         )
-    return saved[max(both, key=lambda step: (scores[step], -step))]
+    sign = -1 if metric in _LOWER_IS_BETTER else 1
+    return saved[max(both, key=lambda step: (sign * scores[step], -step))]
 
 
 def _scores(run: Path, metric: str) -> dict[int, float]:

@@ -1,11 +1,13 @@
 """What can be found wrong with a curriculum before its first step starts."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from curr_reft.curriculum.checkpoint_choice import metric_of
-from curr_reft.curriculum.commands import judge_of
+from curr_reft.curriculum.commands import SETTINGS, commands_of
 from curr_reft.curriculum.document import Settings, located
+from curr_reft.curriculum.nodes import Nodes
 from curr_reft.curriculum.records import FINISHED, read_done
 from curr_reft.curriculum.steps import (
     BASE,
@@ -18,12 +20,21 @@ from curr_reft.curriculum.steps import (
 )
 from curr_reft.data.suites import load_suites
 from curr_reft.errors import InputError
+from curr_reft.evaluation.flags import parse_evaluation
 from curr_reft.files.yaml import read_mapping
 from curr_reft.models.checkpoints import find_checkpoints
 from curr_reft.models.processor import is_hub_id
+from curr_reft.self_improvement.candidates import parse_candidates
+from curr_reft.self_improvement.judge import parse_judge
 from curr_reft.self_improvement.sources import load_composition
 from curr_reft.sft.swift import find_swift
 from curr_reft.training.arguments import check_settings, found_file
+
+_PARSERS = {
+    "eval/evaluate.py": partial(parse_evaluation, ""),
+    "curr_reft.self_improvement.candidates": parse_candidates,
+    "curr_reft.self_improvement.judge": parse_judge,
+}
 
 
 def check_curriculum(curriculum: Curriculum, steps: Sequence[Step]) -> None:
@@ -38,6 +49,8 @@ def check_curriculum(curriculum: Curriculum, steps: Sequence[Step]) -> None:
     if not Path(curriculum.model).is_dir() and not is_hub_id(curriculum.model):
         raise InputError(f"model: {curriculum.model}: no such directory, and no id of the hub")
     for step in steps:
+        if read_done(step, curriculum).state == FINISHED:
+            continue
         if step.stage is not None or step.run == EVALUATION:
             _check_folder(step, "data_root", curriculum.data_root)
         if step.stage is not None:
@@ -48,11 +61,32 @@ def check_curriculum(curriculum: Curriculum, steps: Sequence[Step]) -> None:
             _check_data(step)
         elif step.run == REJECTION_SAMPLING:
             _check_folder(step, "query_root", curriculum.query_root)
-            judge_of(step)
+            _check_judge(step)
             load_composition(Path(str(step.config)))
         elif step.run == EVALUATION and step.config is not None:
             load_suites(Path(step.config))
+        _check_flags(step, curriculum)
         _check_starts(step, curriculum, steps)
+
+
+def _check_flags(step: Step, curriculum: Curriculum) -> None:
+    """Let the commands that sample and judge parse their flags."""
+    models = dict.fromkeys((step.start, *step.of), curriculum.model)
+    for command in commands_of(step, curriculum, models, Nodes(), Path(SETTINGS)):
+        for name, parse in _PARSERS.items():
+            if name in command.arguments:
+                try:
+                    parse(command.arguments[command.arguments.index(name) + 1 :])
+                except InputError as error:
+                    raise InputError(f"{step.name}: {error}") from error
+
+
+def _check_judge(step: Step) -> None:
+    if step.judge["judge"] == "llm" and not {"judge_url", "judge_model"} <= step.judge.keys():
+        raise InputError(
+            f"{step.name}: a judge model needs JUDGE_URL and JUDGE_MODEL, or judge: {{judge_url: …,"
+            " judge_model: …}; judge: {judge: rule} needs no server, and --until STEP ends before it"
+        )
 
 
 def _check_folder(step: Step, key: str, folder: Path) -> None:
@@ -70,7 +104,7 @@ def _check_data(step: Step) -> None:
 
 
 def _check_starts(step: Step, curriculum: Curriculum, steps: Sequence[Step]) -> None:
-    needed = [step.start] if step.start else [step.data] if step.data else []
+    needed = [name for name in (step.start, step.data) if name]
     needed += step.of if step.run in (EVALUATION, REPORT) else []
     for name in needed:
         if name == BASE:
@@ -78,9 +112,9 @@ def _check_starts(step: Step, curriculum: Curriculum, steps: Sequence[Step]) -> 
                 raise InputError(f"{step.name}: checkpoint: {step.checkpoint}: the base has one, the last")
             continue
         before = curriculum.step(name)
-        finished = read_done(curriculum.output_dir, name, before.trains, at_work=False).state == FINISHED
+        finished = read_done(before, curriculum).state == FINISHED
         if before not in steps and not finished:
-            raise InputError(f"{step.name}: starts from {name}, which is not finished; leave out --from")
+            raise InputError(f"{step.name}: needs {name}, which is not finished; leave out --from")
         if finished and before.trains:
             _check_architecture(step, curriculum, curriculum.folder(name))
         if step.start == name:
@@ -118,6 +152,15 @@ def _check_choice(step: Step, before: Step) -> None:
         if not read_mapping(mixture).get("val_datasets"):
             raise InputError(f"{where}: {mixture} lists no val_datasets")
     elif step.checkpoint.isdecimal():
-        every = float(settings.get("save_steps", 100))
-        if every > 1 and int(step.checkpoint) % every:
-            raise InputError(f"{where}: {before.name} saves at multiples of {every:g} (save_steps)")
+        _check_number(where, int(step.checkpoint), settings)
+
+
+def _check_number(where: str, number: int, settings: Settings) -> None:
+    last = float(settings.get("max_steps", -1))
+    if 0 < last < number:
+        raise InputError(f"{where}: the step before ends at {last:g} (max_steps)")
+    if settings.get("save_strategy", "steps") != "steps" or settings.get("save_total_limit") is not None:
+        raise InputError(f"{where}: needs all checkpoints there (save_strategy, save_total_limit)")
+    every = float(settings.get("save_steps", 100))
+    if every > 1 and number % every:
+        raise InputError(f"{where}: the step before saves at multiples of {every:g} (save_steps)")

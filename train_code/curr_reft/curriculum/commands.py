@@ -1,13 +1,12 @@
 """What a step runs: the same commands that the scripts of a single step start."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
+import torch
 import yaml
 
 from curr_reft.curriculum.document import Settings
@@ -20,7 +19,6 @@ from curr_reft.curriculum.steps import (
     Curriculum,
     Step,
 )
-from curr_reft.errors import InputError
 from curr_reft.files.atomic import replacing
 from curr_reft.models.weights import is_adapter
 
@@ -42,18 +40,6 @@ class Command:
     def environment(self) -> dict[str, str]:
         """What it is run with."""
         return {**os.environ, **self.variables}
-
-
-@cache
-def gpus() -> int:
-    """How many GPUs this machine has."""
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return 0
-    return len(listed.splitlines())
 
 
 def write_settings(step: Step, folder: Path) -> Path:
@@ -87,7 +73,7 @@ def commands_of(
                 models[name] = str(curriculum.records / step.name / f"merged_{name}")
                 if not Path(models[name]).is_dir():
                     yield _python("-m", "curr_reft.models.merge", model, models[name])
-    count = step.processes or curriculum.processes or int(os.environ.get("NPROC") or 0) or gpus() or 1
+    count = step.processes or curriculum.processes or 1
     if step.stage is not None:
         script = ("train_code/grpo/stage.py", step.stage.title)
         yield _launched(nodes, count, *script, *_stage_flags(step, curriculum, models, settings, dry_run))
@@ -121,6 +107,9 @@ def spelled(flags: Settings) -> list[str]:
     words = []
     for name, value in flags.items():
         if value is None or value is False:
+            continue
+        if str(value).startswith("-"):
+            words.append(f"--{name}={value}")
             continue
         words.append(f"--{name}")
         if value is not True:
@@ -156,12 +145,12 @@ def _fine_tuning(
         "model": models[step.start],
         "output_dir": curriculum.folder(step.name),
         "dataset": step.data and curriculum.folder(step.data) / ROWS,
-        "data_root": curriculum.data_root,
+        "data_root": step.settings.get("data_root", curriculum.data_root),
         "dry_run": dry_run,
     }
     variables = {"ROOT_IMAGE_DIR": os.environ.get("ROOT_IMAGE_DIR") or str(curriculum.query_root)}
     # Swift starts torchrun when it finds NPROC_PER_NODE; without, one process takes all GPUs for one model.
-    if count > 1 or gpus():
+    if count > 1 or torch.cuda.is_available():
         variables["NPROC_PER_NODE"] = str(count)
     if nodes.count > 1:
         variables |= {
@@ -182,28 +171,10 @@ def _rejection_sampling(
     sources = {"config": step.config}
     asked = {**work, **sources, "data_root": curriculum.query_root, "model": models[step.start]}
     yield _sampling(step, count, ["--module", "curr_reft.self_improvement.candidates"], asked)
-    yield _python("-m", "curr_reft.self_improvement.judge", *spelled({**work, **tasks, **judge_of(step)}))
+    yield _python("-m", "curr_reft.self_improvement.judge", *spelled({**work, **tasks, **step.judge}))
     chosen = {**sources, **work, "output": curriculum.folder(step.name) / ROWS, **tasks}
     chosen["seed"] = step.settings.get("seed")
     yield _python("-m", "curr_reft.self_improvement.select", *spelled(chosen))
-
-
-def judge_of(step: Step) -> Settings:
-    """The flags of the judge; its server's address and model may be in the environment.
-
-    Raises:
-        InputError: when a judge model is asked for and nothing says where it is.
-    """
-    flags = {"judge": "llm", **step.judge}
-    if flags["judge"] == "llm":
-        for name in ("judge_url", "judge_model"):
-            flags.setdefault(name, os.environ.get(name.upper()))
-        if not flags["judge_url"] or not flags["judge_model"]:
-            raise InputError(
-                f"{step.name}: a judge model needs JUDGE_URL and JUDGE_MODEL, or judge: {{judge_url: …,"
-                " judge_model: …}; judge: {judge: rule} needs no server"
-            )
-    return flags
 
 
 def _report(step: Step, curriculum: Curriculum) -> Command:
@@ -225,7 +196,7 @@ def _sampling(step: Step, count: int, script: list[str], own: Settings) -> Comma
 
 
 def _launched(nodes: Nodes, count: int, *arguments: str) -> Command:
-    launch = ("-m", "curr_reft.training.launch", *nodes.rendezvous(nodes.rank), f"--nproc_per_node={count}")
+    launch = ("-m", "curr_reft.training.launch", *nodes.rendezvous(), f"--nproc_per_node={count}")
     return replace(_python(*launch, *arguments), everywhere=True)
 
 

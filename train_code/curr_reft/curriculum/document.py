@@ -53,7 +53,7 @@ class StepKeys(_Keys):
     """Of the step and of its folder; needed when one kind is there twice."""
     start: str | None = Field(default=None, alias="from")
     """The step whose model it starts from, or `base`; by default the last one before it with a model."""
-    checkpoint: str | int = "last"
+    checkpoint: str | Annotated[int, Field(strict=True)] = "last"
     """Of that step: `last`, a number of optimizer steps, `best`, or `best:METRIC`."""
     config: Names | None = None
     """Its YAML files, the later of which beat the earlier."""
@@ -74,9 +74,9 @@ class StepKeys(_Keys):
 class Keys(_Keys):
     """The whole file."""
 
-    model: str
+    model: str = Field(min_length=1)
     configs: str | None = None
-    output_dir: str
+    output_dir: str = Field(min_length=1)
     data_root: str = "grpo_sft_data/grpo_data"
     """Rows and images of stages and suites."""
     query_root: str = "grpo_sft_data/SFT_data"

@@ -162,7 +162,7 @@ def _store_at(nodes: Nodes, where: str) -> TCPStore:
     while True:
         try:
             # The store would wait by itself, deaf to signals.
-            socket.create_connection((nodes.address, _port(nodes)), timeout=_LOOK_SECONDS).close()
+            socket.create_connection((nodes.address, _port(nodes)), timeout=_PATIENCE.seconds).close()
             return TCPStore(nodes.address, _port(nodes), is_master=False, timeout=_PATIENCE)
         except OSError as error:
             if time.monotonic() > deadline:
@@ -175,7 +175,11 @@ def _port(nodes: Nodes) -> int:
 
 
 def _wait() -> float:
-    return float(os.environ.get(WAIT_VARIABLE, _WAIT_SECONDS))
+    seconds = os.environ.get(WAIT_VARIABLE, str(_WAIT_SECONDS))
+    try:
+        return float(seconds)
+    except ValueError as error:
+        raise InputError(f"{WAIT_VARIABLE}={seconds}: expected a number of seconds") from error
 
 
 def _end() -> float:

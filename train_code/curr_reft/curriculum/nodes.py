@@ -32,10 +32,10 @@ class Nodes:
             raise InputError(f"NODE_RANK={rank}: expected 0 to {count - 1}, for NNODES={count}")
         return cls(count, rank, os.environ["MASTER_ADDR"], port or 12347)
 
-    def rendezvous(self, rank: int) -> list[str]:
-        """torchrun's flags on the node of a rank."""
+    def rendezvous(self) -> list[str]:
+        """torchrun's flags on this node."""
         if self.count > 1:
-            places = [f"--nnodes={self.count}", f"--node_rank={rank}"]
+            places = [f"--nnodes={self.count}", f"--node_rank={self.rank}"]
         elif self.port is None:
             return ["--standalone"]
         else:

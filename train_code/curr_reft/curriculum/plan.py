@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curr_reft.curriculum.commands import ROWS, commands_of, write_settings
+from curr_reft.curriculum.document import REPOSITORY
 from curr_reft.curriculum.following import Followers, followers
 from curr_reft.curriculum.nodes import Nodes
 from curr_reft.curriculum.records import FINISHED, Done, read_done, starts_of, time_taken
@@ -25,7 +26,7 @@ def print_plans(curriculum: Curriculum, steps: Sequence[Step], nodes: Nodes) -> 
     """
     with followers(nodes) as others:
         for number, step in enumerate(steps, 1):
-            how_far = _done(curriculum, step)
+            how_far = read_done(step, curriculum)
             _say(f"== {number}/{len(steps)} {step.name}: {_heading(curriculum, step, how_far)}")
             if how_far.state != FINISHED:
                 _plan(step, curriculum, nodes, others)
@@ -44,7 +45,7 @@ def _plan(step: Step, curriculum: Curriculum, nodes: Nodes, others: Followers) -
                 _say(shlex.join(command.arguments))
                 continue
             others.start(command)
-            code = subprocess.run(command.arguments, env=command.environment).returncode
+            code = subprocess.run(command.arguments, env=command.environment, cwd=REPOSITORY).returncode
             if code:
                 raise error_of(code, f"{step.name}: cannot be planned; the line above says why")
             others.join(code)
@@ -53,13 +54,9 @@ def _plan(step: Step, curriculum: Curriculum, nodes: Nodes, others: Followers) -
 def _model(name: str, step: Step, curriculum: Curriculum) -> str:
     if name == BASE:
         return curriculum.model
-    if _done(curriculum, curriculum.step(name)).state == FINISHED:
+    if read_done(curriculum.step(name), curriculum).state == FINISHED:
         return starts_of(step, curriculum)[name]["place"]
     return curriculum.model if step.trains else str(curriculum.folder(name))
-
-
-def _done(curriculum: Curriculum, step: Step) -> Done:
-    return read_done(curriculum.output_dir, step.name, step.trains, at_work=False)
 
 
 def _heading(curriculum: Curriculum, step: Step, how_far: Done) -> str:
@@ -67,7 +64,7 @@ def _heading(curriculum: Curriculum, step: Step, how_far: Done) -> str:
         return f"finished in {time_taken(how_far)}"
     if not step.start:
         return how_far.state
-    waits = step.start != BASE and _done(curriculum, curriculum.step(step.start)).state != FINISHED
+    waits = step.start != BASE and read_done(curriculum.step(step.start), curriculum).state != FINISHED
     planned = f"; planned with {curriculum.model} until that has run" if waits and step.trains else ""
     return f"{how_far.state}, from {step.start} ({step.checkpoint}){planned}"
 

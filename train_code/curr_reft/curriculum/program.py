@@ -8,9 +8,10 @@ from typing import Any
 
 from curr_reft.curriculum.changes import changes
 from curr_reft.curriculum.commands import Command, commands_of, write_settings
+from curr_reft.curriculum.document import REPOSITORY, Settings
 from curr_reft.curriculum.following import Followers, followers
 from curr_reft.curriculum.nodes import Nodes
-from curr_reft.curriculum.records import FINISHED, Done, read_done, starts_of
+from curr_reft.curriculum.records import FINISHED, read_done, starts_of
 from curr_reft.curriculum.steps import BASE, EVALUATION, REPORT, Curriculum, Step
 from curr_reft.errors import CommandError, DivergedError, InputError, StoppedError, error_of
 from curr_reft.files.journal import sole_writer
@@ -40,8 +41,8 @@ def run_curriculum(
     own_children()
     with sole_writer(curriculum.records) as lock:
         if not accept_changes:
-            refuse_changes(curriculum, steps)
-        write_manifest(curriculum.records, {"config": curriculum.document()})
+            refuse_changes(curriculum)
+        write_manifest(curriculum.records, {"config": _as_done(curriculum)})
         try:
             with followers(nodes) as others:
                 for step in steps:
@@ -52,40 +53,51 @@ def run_curriculum(
         except BaseException as error:
             _record_end(curriculum, None, error)
             raise
-        mark_ended(curriculum.records, FINISHED)
+        if left := [step.name for step in curriculum.steps if read_done(step, curriculum).state != FINISHED]:
+            mark_ended(curriculum.records, "stopped", reason=f"{left[0]} was not asked for")
+        else:
+            mark_ended(curriculum.records, FINISHED)
     logger.info("done: %s", curriculum.output_dir)
 
 
 def is_done(step: Step, curriculum: Curriculum) -> bool:
     """Whether a step is finished, and need not be done again with other settings."""
-    how_far = _done(step, curriculum)
+    how_far = read_done(step, curriculum)
     if how_far.state != FINISHED or step.run not in _DONE_AGAIN:
         return how_far.state == FINISHED
     return not changes(how_far.record or {}, step, starts_of(step, curriculum))
 
 
-def _done(step: Step, curriculum: Curriculum) -> Done:
-    return read_done(curriculum.output_dir, step.name, step.trains, at_work=False)
+def _as_done(curriculum: Curriculum) -> Settings:
+    """The curriculum's document, in which finished steps are as they were when they were run."""
+    document = curriculum.document()
+    for number, step in enumerate(curriculum.steps):
+        how_far = read_done(step, curriculum)
+        if how_far.state == FINISHED and how_far.record is not None:
+            document["steps"][number] = how_far.record["step"]
+    return document
 
 
-def refuse_changes(curriculum: Curriculum, steps: Sequence[Step]) -> None:
-    """Raises:
-    InputError: when steps that began have other settings now, or other starts; it tells of all of them.
+def refuse_changes(curriculum: Curriculum) -> None:
+    """An unfinished step is not looked at here: its own command compares what it goes on with.
+
+    Raises:
+        InputError: when finished steps have other settings now, or other starts; it tells of all of them.
     """
     told = []
-    for step in steps:
-        how_far = _done(step, curriculum)
-        if how_far.record is None or step.run in _DONE_AGAIN:
+    for step in curriculum.steps:
+        how_far = read_done(step, curriculum)
+        if how_far.state != FINISHED or how_far.record is None or step.run in _DONE_AGAIN:
             continue
-        if step.start in ("", BASE) or _done(curriculum.step(step.start), curriculum).state == FINISHED:
+        if step.start in ("", BASE) or read_done(curriculum.step(step.start), curriculum).state == FINISHED:
             changed = changes(how_far.record, step, starts_of(step, curriculum))
         else:
             changed = [f"{step.start}, which it started from, is not finished"]
         if changed:
-            told.append(f"{step.name} ({how_far.state}): {', '.join(changed)}")
+            told.append(f"{step.name}: {', '.join(changed)}")
     if told:
         raise InputError(
-            f"{curriculum.output_dir}: begun otherwise: {'; '.join(told)}; give the earlier ones, remove"
+            f"{curriculum.output_dir}: done otherwise: {'; '.join(told)}; give the earlier ones, remove"
             f" these steps' folders and records ({curriculum.records.name}/STEP) to do them again, or go on"
             " by --accept_changes"
         )
@@ -128,7 +140,7 @@ def _run(step: Step, command: Command, curriculum: Curriculum, others: Followers
     log = curriculum.records / step.name / LOG
     if command.everywhere:
         others.start(command)
-    code, received = run_child(command.arguments, command.environment, log, lock)
+    code, received = run_child(command.arguments, command.environment, log, lock, folder=REPOSITORY)
     if received is not None:
         raise StoppedError(f"stopped by {received.name} in {step.name}; the same command goes on")
     # Before this node's own end is told of: 1 may mean that another node is gone.

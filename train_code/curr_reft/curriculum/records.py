@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curr_reft.curriculum.checkpoint_choice import chosen_checkpoint
-from curr_reft.curriculum.steps import BASE, RECORDS, Curriculum, Step
+from curr_reft.curriculum.steps import BASE, EVALUATION, RECORDS, Curriculum, Step, trains
 from curr_reft.files.manifest import read_manifest
 
 WAITING, RUNNING, FINISHED, KILLED = "waiting", "running", "finished", "killed"
@@ -45,25 +45,30 @@ def is_at_work(records: Path) -> bool:
         os.close(folder)
 
 
-def read_done(output_dir: Path, name: str, trains: bool, at_work: bool) -> Done:
+def read_done(step: Step, curriculum: Curriculum) -> Done:
+    """How far a step of a curriculum is that is not at work."""
+    return read_state(curriculum.output_dir, step.name, step.run, at_work=False)
+
+
+def read_state(output_dir: Path, name: str, run: str, at_work: bool) -> Done:
     """How far a step is, by its manifest and that of its run; one that another command started counts.
 
     Args:
-        trains: Whether the step leaves a model, so that its folder is a run's.
+        run: What the step runs.
         at_work: Whether the curriculum is being run.
 
     Raises:
         InputError: when one of the two is no manifest.
     """
-    record = read_manifest(output_dir / RECORDS / name)
-    run = read_manifest(output_dir / name) if trains else None
-    if run and run["status"] == FINISHED:
-        return Done(FINISHED, record, run)
-    state = (record or run or {}).get("status", WAITING)
-    if trains and state == FINISHED:
-        # Its folder was taken away.
-        return Done(WAITING, record, run)
-    return Done(KILLED if state == RUNNING and not at_work else state, record, run)
+    record, folder = read_manifest(output_dir / RECORDS / name), output_dir / name
+    training = read_manifest(folder) if trains(run) else None
+    if training and training["status"] == FINISHED:
+        return Done(FINISHED, record, training)
+    state = (record or training or {}).get("status", WAITING)
+    if state == FINISHED and (trains(run) or not folder.is_dir()):
+        # What it left was taken away.
+        return Done(WAITING, record, training)
+    return Done(KILLED if state == RUNNING and not at_work else state, record, training)
 
 
 def time_taken(how_far: Done) -> timedelta:
@@ -88,5 +93,8 @@ def _left_by(name: str, step: Step, curriculum: Curriculum) -> Record:
         return {"place": curriculum.model}
     before, folder = curriculum.step(name), curriculum.folder(name)
     record = read_manifest(folder if before.trains else curriculum.records / name) or {}
-    chosen = chosen_checkpoint(folder, step.checkpoint) if name == step.start else folder
-    return {"place": str(chosen), "ended": record.get("ended")}
+    if name == step.start:
+        folder = chosen_checkpoint(folder, step.checkpoint)
+    elif before.trains and step.run == EVALUATION:
+        folder = chosen_checkpoint(folder, curriculum.handed_on(name))
+    return {"place": str(folder), "ended": record.get("ended")}

@@ -2,8 +2,12 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from curr_reft.curriculum.checks import check_curriculum
 from curr_reft.curriculum.following import follow
@@ -49,7 +53,7 @@ def start(argv: Sequence[str]) -> None:
         _PLACES, ("where everything is written", "rows and images", "queries"), strict=True
     ):
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=help)
-    parser.add_argument("--processes", type=int, help="on each node (default: NPROC, or its GPUs)")
+    parser.add_argument("--processes", type=int, help="on each node (default: its GPUs, 1 without)")
     parser.add_argument("--seed", type=int, help="of all steps, over what their files say")
     parser.add_argument("--from", dest="first", metavar="STEP", help="begin with this step")
     parser.add_argument("--until", dest="last", metavar="STEP", help="end after this step")
@@ -58,15 +62,20 @@ def start(argv: Sequence[str]) -> None:
     arguments, others = parser.parse_known_args(argv)
     overrides = {name: getattr(arguments, name) for name in ("model", "processes", "seed", *_PLACES)}
     overrides = {
-        name: str(value.absolute()) if isinstance(value, Path) else value
+        name: _from_here(str(value)) if name in ("model", *_PLACES) else value
         for name, value in overrides.items()
         if value is not None
     }
     with stopped_by_signals():
         nodes = Nodes.from_environment()
         curriculum = load_curriculum(
-            arguments.curriculum, overrides, _stage_flags(others), arguments.overlays
+            arguments.curriculum,
+            overrides,
+            _stage_flags(others),
+            [_from_here(file) for file in arguments.overlays],
         )
+        processes = curriculum.processes or torch.cuda.device_count() or 1
+        curriculum = replace(curriculum, processes=processes)
         steps = _between(curriculum, arguments.first, arguments.last)
         check_curriculum(curriculum, steps)
         if nodes.rank:
@@ -75,6 +84,11 @@ def start(argv: Sequence[str]) -> None:
             print_plans(curriculum, steps, nodes)
         else:
             run_curriculum(curriculum, steps, nodes, arguments.accept_changes)
+
+
+def _from_here(path: str) -> str:
+    """A path as one relative to the working directory is meant, where it is there; else as it is."""
+    return os.path.abspath(path) if Path(path).exists() else path
 
 
 def _stage_flags(words: Sequence[str]) -> dict[str, object]:

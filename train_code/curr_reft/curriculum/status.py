@@ -17,15 +17,14 @@ from curr_reft.curriculum.records import (
     WAITING,
     Done,
     is_at_work,
-    read_done,
+    read_state,
     time_taken,
 )
-from curr_reft.curriculum.steps import FINE_TUNING, RECORDS
+from curr_reft.curriculum.steps import RECORDS, trains
 from curr_reft.errors import InputError
 from curr_reft.files.cli import CommandParser
 from curr_reft.files.manifest import read_manifest
 from curr_reft.files.tables import Table, console, to_rich
-from curr_reft.stages import STAGES
 
 # Beside trainer_state.json these grow with every line that is logged: ours, and that of ms-swift.
 _LOGS = ("log.jsonl", "logging.jsonl")
@@ -76,18 +75,15 @@ def status(output_dir: Path) -> Table:
     if whole is None:
         raise InputError(f"{output_dir}: holds no curriculum ({RECORDS}/manifest.json)")
     at_work = is_at_work(records)
-    rows = [
-        _row(output_dir, step["name"], step["run"] in (*STAGES, *FINE_TUNING), at_work)
-        for step in whole["config"]["steps"]
-    ]
+    rows = [_row(output_dir, step["name"], step["run"], at_work) for step in whole["config"]["steps"]]
     state = whole["status"] if at_work or whole["status"] != RUNNING else "killed"
     reason = f": {whole['reason']}" if "reason" in whole else ""
     return Table(f"{output_dir}: {state}{reason}", _COLUMNS, rows, names=2)
 
 
-def _row(output_dir: Path, name: str, trains: bool, at_work: bool) -> list[str]:
-    how_far = read_done(output_dir, name, trains, at_work)
-    progress = read_progress(output_dir / name) if trains and how_far.state != WAITING else None
+def _row(output_dir: Path, name: str, run: str, at_work: bool) -> list[str]:
+    how_far = read_state(output_dir, name, run, at_work)
+    progress = read_progress(output_dir / name) if trains(run) and how_far.state != WAITING else None
     shown = progress.cells() if progress else [""] * (len(_COLUMNS) - 3)
     return [name, how_far.state, *shown, _time(how_far, progress)]
 

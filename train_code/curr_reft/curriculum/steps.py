@@ -1,5 +1,6 @@
 """The steps of a curriculum, resolved: what each runs, starts from and leaves."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +27,24 @@ RECORDS = "curriculum"
 """The folder, below the output directory, of the records of a curriculum."""
 # What the curriculum tells a step's command; the files of single steps name some of it, for their scripts.
 _GIVEN = {"output_dir", "model_name_or_path", "model", "config", "dry_run"}
+_TAKEN = {"run", "name", "flags", "processes"}
+_TAKEN_BY = {
+    "training": {"start", "checkpoint", "config", "overlays"},
+    **{kind: {"start", "checkpoint", "config", "overlays", "data"} for kind in FINE_TUNING},
+    REJECTION_SAMPLING: {"start", "checkpoint", "config", "judge"},
+    GOLD_ROWS: {"config"},
+    EVALUATION: {"config", "of"},
+    REPORT: {"of", "config"},
+}
+"""Which keys a step may have, besides those of all."""
+_PLACES = ("judge_url", "judge_model")
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
-_CHOICE = re.compile(r"last|best|best:\S+|\d+")
+_CHOICE = re.compile(r"last|best|best:\S+|[1-9]\d*")
+
+
+def trains(run: str) -> bool:
+    """Whether a step that runs this leaves a model."""
+    return run in STAGES or run in FINE_TUNING
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,7 @@ class Step:
     @property
     def trains(self) -> bool:
         """Whether it leaves a model."""
-        return self.stage is not None or self.run in FINE_TUNING
+        return trains(self.run)
 
     @property
     def makes_rows(self) -> bool:
@@ -108,6 +125,10 @@ class Curriculum:
                 return step
         raise InputError(f"{name}: no step of this curriculum: {', '.join(step.name for step in self.steps)}")
 
+    def handed_on(self, name: str) -> str:
+        """Which checkpoint of a step later ones start from; the last one, where none does."""
+        return next((step.checkpoint for step in self.steps if step.start == name), "last")
+
     def document(self) -> Settings:
         """The curriculum as a file of one's own would spell it out; a run can be repeated from it."""
         return {
@@ -151,8 +172,8 @@ def load_curriculum(
         ground = defaults.get("stage", {}) if kind in STAGES else {}
         step = checked_step(written, {**ground, **defaults.get(kind, {})}, where)
         forced = stage_flags if kind in STAGES else _seeds(kind, keys.seed)
-        files = stage_overlays if kind in STAGES else ()
-        step = step.model_copy(update={"overlays": [*step.overlays, *files]})
+        if kind in STAGES:
+            step = step.model_copy(update={"overlays": [*step.overlays, *stage_overlays]})
         steps.append(_resolved(step, kind, steps, keys.configs, forced, where))
     return Curriculum(
         model=_place(keys.model),
@@ -169,6 +190,13 @@ def _place(model: str) -> str:
     return str(located(model)) if located(model).exists() or model.startswith((".", "/", "~")) else model
 
 
+def _judge(flags: Settings) -> Settings:
+    """The judge's flags; the place of a model's server may be in the environment."""
+    flags = {"judge": "llm", **flags}
+    places = {name: os.environ.get(name.upper()) for name in _PLACES if flags["judge"] == "llm"}
+    return {**{name: place for name, place in places.items() if place}, **flags}
+
+
 def _seeds(kind: str, seed: int | None) -> Settings:
     return (
         {"seed": seed} if seed is not None and kind in (*FINE_TUNING, REJECTION_SAMPLING, GOLD_ROWS) else {}
@@ -182,6 +210,8 @@ def _resolved(
     stage = STAGES.get(kind)
     name = keys.name or (stage.title if stage else kind)
     where = f"{where} ({name})"
+    if unused := keys.model_fields_set - _TAKEN - _TAKEN_BY.get(kind, _TAKEN_BY["training"]):
+        raise InputError(f"{where}: {kind} takes no {'from' if 'start' in unused else min(unused)}")
     if not _NAME.fullmatch(name) or name in (BASE, RECORDS):
         raise InputError(
             f"{where}: name: letters, digits, '.', '-' and '_', and neither {BASE} nor {RECORDS}"
@@ -190,18 +220,22 @@ def _resolved(
         raise InputError(f"{where}: a step of this name stands above it; give it another `name`")
     if not _CHOICE.fullmatch(str(keys.checkpoint)):
         raise InputError(f"{where}: checkpoint: {keys.checkpoint!r}: last, a step, best or best:METRIC")
-    trains = stage is not None or kind in FINE_TUNING
+    if own := {**keys.flags, **forced}.keys() & _GIVEN:
+        raise InputError(
+            f"{where}: flags: {min(own)} is the curriculum's to give; see `model`, `from` and `output_dir`"
+        )
     config, settings = _settings(keys, kind, stage, configs, where)
+    own_rows = kind not in FINE_TUNING or "dataset" in keys.flags
     return Step(
         name=name,
         run=kind,
-        start=_start(keys, before, where) if trains or kind == REJECTION_SAMPLING else "",
+        start=_start(keys, before, where) if trains(kind) or kind == REJECTION_SAMPLING else "",
         checkpoint=str(keys.checkpoint),
         settings={**settings, **forced},
         config=config,
-        data=_data(keys, before, where) if kind in FINE_TUNING else None,
+        data=None if own_rows else _data(keys, before, where),
         of=_of(keys, kind, before, where),
-        judge=keys.judge,
+        judge=_judge(keys.judge) if kind == REJECTION_SAMPLING else {},
         processes=keys.processes,
     )
 
@@ -211,10 +245,6 @@ def _settings(
 ) -> tuple[str | None, Settings]:
     """The one file of a kind that takes one, and the flags, with those of the other kinds' files."""
     files = keys.config
-    if own := keys.flags.keys() & _GIVEN:
-        raise InputError(
-            f"{where}: flags: {min(own)} is the curriculum's to give; see `from` and `output_dir`"
-        )
     if stage is None and kind not in FINE_TUNING:
         if files and len(files) > 1:
             raise InputError(f"{where}: config: {kind} takes one file")

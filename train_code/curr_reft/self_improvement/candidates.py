@@ -50,7 +50,7 @@ _ANY_ANSWER = "-"
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `CANDIDATES` and a record of how they were made to the output folder."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    flags = _parse(argv)
+    flags = parse_candidates(argv)
     composition = load_composition(flags.config)
     with ExitStack() as held, process_group() as processes, logging_redirect_tqdm():
         path = flags.output_dir / CANDIDATES
@@ -59,7 +59,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             _write(flags, path, samples)
 
 
-def _parse(argv: Sequence[str] | None) -> Namespace:
+def parse_candidates(argv: Sequence[str] | None) -> Namespace:
+    """The flags' values.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
     parser = CommandParser(
         prog="python -m curr_reft.self_improvement.candidates",
         description=__doc__.partition("\n")[0],

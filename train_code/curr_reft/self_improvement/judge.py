@@ -44,7 +44,7 @@ PROMPT = Path(__file__).with_name("judge_prompt.txt")
 def main(argv: Sequence[str] | None = None) -> None:
     """Write `SCORES` and `JUDGE` beside the candidates, and print what they come to."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    flags = _parse(argv)
+    flags = parse_judge(argv)
     judge = model_judge(flags, SCORES_FORM, PLACES, images=not flags.no_images)
     listed = read_candidates(flags.output_dir / CANDIDATES)
     if judge is None:
@@ -87,7 +87,12 @@ def build_table(judgements: Sequence[Judgement], judge: str) -> Table:
     return Table(f"{len(judgements)} candidates, judged by {judge}", ["", "candidates", "mean"], rows)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_judge(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The flags' values.
+
+    Raises:
+        InputError: for the first that is wrong.
+    """
     parser = CommandParser(
         prog="python -m curr_reft.self_improvement.judge",
         description=__doc__.partition("\n")[0],

@@ -295,6 +295,9 @@ def _spelled(settings: Mapping[str, Any], parser: _Parser, where: str) -> list[s
         if value is None:
             continue
         values = value if isinstance(value, list) else [value]
+        if isinstance(value, int | float | str) and str(value).startswith("-"):
+            flags.append(f"--{key}={value}")
+            continue
         flags.append(f"--{key}")
         flags += [json.dumps(item) if isinstance(item, dict | bool) else str(item) for item in values]
     return flags
