@@ -274,6 +274,11 @@ def test_a_curriculum_killed_and_stopped_ends_as_if_nothing_had_been(start, root
     # What it had started was told, and wrote a checkpoint.
     assert none_remains(str(broken))
     assert read_manifest(broken / "stage1_judge")["status"] == "stopped"
+    # A process has no name any more some time before it lets go of its files.
+    for _ in range(100):
+        if states(broken)[0] != "running":
+            break
+        time.sleep(0.05)
     assert states(broken)[:2] == ["killed", "waiting"]
 
     run = start(broken, *script)

@@ -87,7 +87,7 @@ def test_a_base_that_moved_is_named(adapter, tiny_base, tmp_path, refused):
     assert "no: no such directory" in error
 
 
-def test_an_adapter_of_anshallow_base_is_refused(adapter, shallow_base, tmp_path, refused):
+def test_an_adapter_of_a_shallow_base_is_refused(adapter, shallow_base, tmp_path, refused):
     error = refused(lambda: main([str(adapter), str(tmp_path / "out"), "--base", str(shallow_base)]))
     assert f"; the base is {shallow_base}\n" in error
     assert error.count("\n") == 1

@@ -99,10 +99,14 @@ def centre(pixels, colour):
 
 def test_completions_of_a_prompt_are_a_group(write_run):
     twice = group("a", 1.0, 0.0, 1.0, 1.0)
-    rows = [*twice, *group("b", 0.0, 0.0), *group("a", 1.0, 1.0, 0.0, split="val")]
-    run = write_run({1: rows}, reward_weights=[2.0, 0.5], num_generations_eval=3)
-    step, groups = read_groups(run, read_run(run))
+    rows = [*twice, *group("b", 0.0, 0.0)]
+    # What is left of a step's own rows beside those of its evaluation is no whole groups.
+    evaluated = [*group("c", 1.0), *group("a", 1.0, 1.0, 0.0, split="val")]
+    run = write_run({1: rows, 2: evaluated}, reward_weights=[2.0, 0.5], num_generations_eval=3)
+    record = read_run(run)
+    step, groups = read_groups(run, record, 1)
     assert step == 1
+    groups += read_groups(run, record)[1]
     assert [(each.id, each.split, len(each.completions)) for each in groups] == [
         ("a", "train", 2),
         ("a", "train", 2),

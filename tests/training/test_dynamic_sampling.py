@@ -81,14 +81,17 @@ def test_a_round_is_dealt_evenly_and_in_order(rows, processes):
     assert len(joined) - len(rows) < processes
 
 
-@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 40), st.lists(st.integers(1, 9), max_size=6))
-def test_the_stream_is_the_epochs_one_after_another_however_it_is_drawn(chunks, size, position, counts):
-    samples = chunks * size + size - 1
-    order = PromptOrder(RepeatSampler(range(samples), 1, batch_size=size, repeat_count=1, seed=0), seed=3)
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 60), st.lists(st.integers(1, 9), max_size=6))
+def test_the_stream_is_the_epochs_one_after_another_however_it_is_drawn(samples, size, position, counts):
+    def order_of(batch: int) -> PromptOrder:
+        sampler = RepeatSampler(range(samples), 1, batch_size=batch, repeat_count=1, seed=0)
+        return PromptOrder(sampler, seed=3)
+
+    order, one_by_one = order_of(size), order_of(1)
     epochs = []
     while len(epochs) < position + sum(counts):
-        order.set_epoch(len(epochs) // (chunks * size))
-        epochs += order
+        one_by_one.set_epoch(len(epochs) // samples)
+        epochs += one_by_one
     drawn = []
     for count in counts:
         drawn += order.after(position + len(drawn), count)

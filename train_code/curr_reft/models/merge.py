@@ -67,8 +67,11 @@ def merge(
     Raises:
         InputError: when `out` holds something, the folder is no adapter, or as `merged_model` does.
     """
+    out = out.absolute()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: is there already; name a new folder")
+    if not os.access(_existing(out), os.W_OK | os.X_OK) or not _existing(out).is_dir():
+        raise InputError(f"{out}: cannot be made; name another folder")
     if not adapter.is_dir() or not is_adapter(adapter):
         raise InputError(f"{flag} {adapter}: no adapter (PEFT): a folder with {ADAPTER_CONFIG} is one")
     if base is not None and not base.is_dir():
@@ -88,7 +91,9 @@ def merge(
     with without_zero3():
         model = merged_model(checkpoint, flag, dtype=torch.float32).to(getattr(torch, dtype))
     refuse_not_finite(model.state_dict().items(), adapter, flag)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = out.with_name(f".{out.name}.part")
+    # What a killed merge has left.
+    shutil.rmtree(part, ignore_errors=True)
     try:
         with room_below(_existing(out)):
             model.save_pretrained(part)
@@ -112,7 +117,8 @@ def merged_start(adapter: Path, output_dir: Path, goes_on_from: Path | None, fla
     Raises:
         InputError: when an earlier start's is gone, or as `merge` does.
     """
-    folder = output_dir / MERGED
+    # An adapter over it names it, and is read from other folders.
+    folder = (output_dir / MERGED).absolute()
     if goes_on_from is None:
         shutil.rmtree(folder, ignore_errors=True)
         merge(adapter, folder, flag=flag)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from curr_reft.errors import InputError, command
 from curr_reft.files.cli import CommandParser
+from curr_reft.models.weights import refuse_adapter
 
 VERSION = "0.25.1"
 MEMORY_SHARE = 0.92
@@ -97,6 +98,7 @@ def _engine_arguments() -> type:
 
 
 def _check_configuration(arguments: Any, flag: str) -> None:
+    refuse_adapter(Path(arguments.model), flag)
     try:
         arguments.create_model_config()
     except (OSError, ValueError) as error:

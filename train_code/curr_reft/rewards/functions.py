@@ -71,10 +71,8 @@ def _stages(column: Sequence[str] | None, run: Stage, rows: int) -> list[str]:
 def _accuracy(run: Stage, rewards: Variant) -> Reward:
     """Logs its mean per task, and the share of completions that math-verify did not finish in time.
 
-    In a run of several stages also its mean per stage.
+    Of rows of other stages than the run's also its mean per stage.
     """
-    # Over all batches: one of them may have rows of a single stage.
-    seen: set[str] = set()
 
     def accuracy(completions, solution, task, id, stage=None, log_metric=None, **_) -> list[float]:
         stages = _stages(stage, run, len(completions))
@@ -88,9 +86,8 @@ def _accuracy(run: Stage, rewards: Variant) -> Reward:
         scores = [result.reward for result in results]
         if log_metric is not None:
             _log_means("accuracy", task, scores, log_metric)
-            seen.update(stages)
-            if len(seen) > 1:
-                _log_means("accuracy", stages, scores, log_metric)
+            others = [pair for pair in zip(stages, scores, strict=True) if pair[0] != run.name]
+            _log_means("accuracy", *zip(*others, strict=True), log_metric) if others else None
             log_metric(MATH_TIMEOUT, len(timeouts) / len(results))
         return scores
 

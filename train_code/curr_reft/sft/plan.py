@@ -70,7 +70,7 @@ class SftRun:
         """What runs swift."""
         flags = self.flags
         if self.adapter is not None:
-            flags = {**flags, "model": [str(self.output_dir / MERGED)]}
+            flags = {**flags, "model": [os.path.abspath(self.output_dir / MERGED)]}
         if self.resumed_from is not None:
             flags = {**flags, "resume_from_checkpoint": [self.resumed_from]}
             # Whole weights swift would load by the names in the file, which since transformers 5 are not the

@@ -94,7 +94,7 @@ def settled(model: ModelArguments, start: StartingAdapter | None) -> ModelArgume
     values = {}
     for name, own in _OF_THE_ADAPTER.items():
         asked, has = (_plain(value) for value in (getattr(model, name), getattr(start.config, own)))
-        if asked not in (None, False, has):
+        if asked is not None and asked is not False and asked != has:
             raise InputError(_contradiction(name, asked, start, f"has {has}"))
         values[name] = has
     if model.lora_target_modules or model.freeze_vision:

@@ -95,6 +95,9 @@ def check_attention(model: ModelArguments) -> str | None:
     return None
 
 
+_OF_LORA = ("lora_r", "lora_alpha", "lora_target_modules")
+
+
 def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArguments) -> None:
     """Refuse flags that contradict one another or need what is not there, before weights load.
 
@@ -113,6 +116,9 @@ def check_flags(data: DataArguments, config: CurriculumConfig, model: ModelArgum
             " (--num_iterations, --steps_per_generation), and a run can go on from the last of them alone;"
             f" give a multiple of {steps}"
         )
+    lora = [name for name in _OF_LORA if getattr(model, name) is not None]
+    if lora and not model.use_peft:
+        raise InputError(f"--{lora[0]} is for --use_peft true: without it, all weights are trained")
     if (model.load_in_4bit or model.load_in_8bit) and not model.use_peft:
         raise InputError("--load_in_4bit and --load_in_8bit keep weights as they are: give --use_peft true")
 

@@ -1,7 +1,7 @@
 """Early stopping: a run ends when a validation metric no longer improves."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from transformers import (
     EarlyStoppingCallback,
@@ -11,18 +11,23 @@ from transformers import (
     TrainingArguments,
 )
 
+from curr_reft.data.dataset import Split
 from curr_reft.errors import InputError
+from curr_reft.stages import Stage
 from curr_reft.training.arguments import CurriculumConfig
 
 logger = logging.getLogger(__name__)
 
 
-def check_early_stopping(config: CurriculumConfig, rewards: Iterable[str], tasks: Iterable[str]) -> None:
+def check_early_stopping(
+    config: CurriculumConfig, rewards: Sequence[str], val: Split | None, run: Stage
+) -> None:
     """Refuse early stopping without evaluations, and a metric that no evaluation will give.
 
     Args:
         rewards: Names of the rewards that are summed.
-        tasks: Tasks of the validation rows.
+        val: The validation rows, `None` without.
+        run: The stage of rows that name none.
 
     Raises:
         InputError: for the first of the two that holds.
@@ -33,12 +38,16 @@ def check_early_stopping(config: CurriculumConfig, rewards: Iterable[str], tasks
             " rows; pass --eval_strategy steps --eval_steps N"
         )
     metric = config.metric_for_best_model
-    known = sorted(_metrics(config, list(rewards), set(tasks)))
+    rows = val.dataset.with_format(None) if val else {"task": [], "stage": []}
+    others = set(rows["stage"]) - {run.name}
+    known = sorted(_metrics(config, rewards, set(rows["task"]), others))
     if metric is not None and metric.removeprefix("eval_") not in known:
         raise InputError(f"--metric_for_best_model {metric}: an evaluation gives {', '.join(known)}")
 
 
-def _metrics(config: CurriculumConfig, rewards: list[str], tasks: set[str]) -> Iterator[str]:
+def _metrics(
+    config: CurriculumConfig, rewards: Sequence[str], tasks: set[str], stages: set[str]
+) -> Iterator[str]:
     yield from ("loss", "reward", "reward_std", "frac_reward_zero_std", "entropy", "completions/mean_length")
     if config.beta:
         yield "kl"
@@ -46,6 +55,8 @@ def _metrics(config: CurriculumConfig, rewards: list[str], tasks: set[str]) -> I
         yield f"rewards/{reward}/mean"
         if reward in ("accuracy", "format"):
             yield from (f"{reward}/{task}" for task in tasks)
+        if reward == "accuracy":
+            yield from (f"accuracy/{stage}" for stage in stages)
 
 
 class StopOnPlateau(EarlyStoppingCallback):

@@ -33,13 +33,12 @@ class PromptOrder(RepeatSampler):
     def after(self, position: int, count: int) -> list[int]:
         """The next `count` prompts, by row, when `position` were drawn before; one epoch follows another.
 
-        Each epoch is as long as when iterated over: prompts that fill no rollout are left out of it.
+        Each epoch has all rows, so that the order is the same for rollouts of any size.
         """
-        per_epoch = self.num_samples // self.batch_size * self.batch_size
         rows: list[int] = []
         while len(rows) < count:
-            epoch, start = divmod(position + len(rows), per_epoch)
-            rows += self._shuffled(epoch)[start : min(per_epoch, start + count - len(rows))]
+            epoch, start = divmod(position + len(rows), self.num_samples)
+            rows += self._shuffled(epoch)[start : start + count - len(rows)]
         return rows
 
     def _shuffled(self, epoch: int) -> list[int]:

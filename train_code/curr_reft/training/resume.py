@@ -39,6 +39,7 @@ _FREE_BEGINNINGS = ("logging_", "log_", "save_", "hub_", "push_to_hub", "dataloa
 # What the state of an optimizer hangs on.
 _FIXED = (
     *("optim", "use_peft", "lora_r", "lora_target_modules", "adapter", "freeze_vision"),
+    "dynamic_sampling",  # how far its stream was drawn
     *("tuner_type", "lora_rank", "target_modules"),  # ms-swift's
 )
 _OF_FILES = {

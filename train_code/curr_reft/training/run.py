@@ -120,8 +120,6 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
         strategy = config.eval_strategy.value
         raise InputError(f"--eval_strategy {strategy}: {data.dataset_name} lists no val_datasets")
     solved = find_solved(data.filter_solved, mixture.train, data.data_root or data.image_root)
-    names = [reward.__name__ for reward in rewards]
-    check_early_stopping(config, names, {row.task for row in mixture.val})
     warnings = held_out_warnings(mixture, data)
     pixels = data.min_pixels, data.max_pixels
     if adapter is None:
@@ -158,14 +156,17 @@ def prepare(stage: Stage, argv: Sequence[str]) -> Run:
     check_golds(kept(examples), stage, data.reward_variant)
     train = split(row for row in mixture.train if row.id not in solved.left_out)
     val = split(mixture.val) if mixture.val else None
+    check_early_stopping(config, [reward.__name__ for reward in rewards], val, stage)
     if config.max_packed_tokens is not None:
         longest = max(max(each.prompt_tokens) for each in (train, val) if each)
         check_budget(config.max_packed_tokens, longest, config.max_completion_length)
     prompts, completions, steps = step_counts(config, len(train.dataset))
-    if len(train.dataset) < prompts:
+    needed = max(prompts, config.generation_batch_size // config.num_generations)
+    if len(train.dataset) < needed:
         raise InputError(
-            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {prompts} prompts of one"
-            " optimizer step; lower --per_device_train_batch_size or --gradient_accumulation_steps"
+            f"{data.dataset_name}: {len(train.dataset)} rows are fewer than the {needed} prompts of one step"
+            " or rollout; lower --per_device_train_batch_size, --gradient_accumulation_steps or"
+            " --steps_per_generation"
         )
     record = {
         "stage": stage.name,

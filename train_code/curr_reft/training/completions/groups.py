@@ -61,8 +61,8 @@ class Group:
 
     @property
     def has_signal(self) -> bool:
-        """Whether its rewards differ, so that it moves weights."""
-        return len({each.total for each in self.completions}) > 1
+        """Whether its rewards differ, by more than their sums' rounding, so that it moves weights."""
+        return len({round(each.total, 6) for each in self.completions}) > 1
 
 
 def read_run(run: Path) -> dict[str, Any]:
@@ -117,6 +117,8 @@ def _groups(table: pyarrow.Table, path: Path, config: Mapping[str, Any]) -> list
             f"{path}: has no column {min(missing)}; it was written by another program or an earlier version"
         )
     rows = table.to_pylist()
+    # An evaluation writes over what was left of its step's own.
+    rows = [row for row in rows if row[SPLIT_COLUMN] == "val"] or rows
     behind = table.column_names.index("completion") + 1
     rewards = table.column_names[behind : behind + len(config["reward_funcs"])]
     weights = dict(zip(rewards, config.get("reward_weights") or [1.0] * len(rewards), strict=True))

@@ -15,8 +15,11 @@ from curr_reft.data.images import ImageError, path_below
 from curr_reft.data.prompts import processed_size
 from curr_reft.files.html import render_template
 from curr_reft.files.text import shortened
+from curr_reft.models.checkpoints import checkpoint_at
 from curr_reft.models.processor import load_processor
+from curr_reft.models.weights import is_adapter
 from curr_reft.tasks.registry import find_task
+from curr_reft.training.adapters import FLAG
 from curr_reft.training.completions.groups import Completion, Group
 from curr_reft.training.preview.images import Colour, Mark, image_uri, marks_of
 
@@ -72,7 +75,11 @@ def cards(groups: Sequence[Group], record: Mapping[str, Any], image_root: Path |
     processor = None
     if config["box_frame"] == "processed":
         limits = config["min_pixels"], config["max_pixels"]
-        processor = load_processor(config["model_name_or_path"], config["model_revision"], *limits)
+        start = Path(config["model_name_or_path"])
+        if start.is_dir() and is_adapter(start):
+            processor = checkpoint_at(start, FLAG).processor(*limits, FLAG)
+        else:
+            processor = load_processor(str(start), config["model_revision"], *limits)
     for group in groups:
         has_boxes = find_task(group.task).has_boxes
         answers = [
