@@ -282,12 +282,8 @@ class _Parser(HfArgumentParser):
         return f" (did you mean {match[0]!r}?)" if match else ""
 
 
-def _flags_from_yaml(parser: _Parser, path: str) -> list[str]:
-    """Spell a YAML mapping as flags, so that names, aliases and types are checked in one place."""
-    return _spelled(read_mapping(Path(path), "--config"), parser, path)
-
-
 def _spelled(settings: Mapping[str, Any], parser: _Parser, where: str) -> list[str]:
+    """A YAML mapping as flags, so that names, aliases and types are checked in one place."""
     flags = []
     for key, value in settings.items():
         if f"--{key}" not in parser._option_string_actions or key == "help":
@@ -333,7 +329,11 @@ def parse_arguments(argv: Sequence[str]) -> tuple[DataArguments, CurriculumConfi
         description="Train one stage. --config FILE.yaml sets any of these flags; of several files the last"
         " wins, and the command line beats them all.",
     )
-    flags = [flag for path in config.config for flag in _flags_from_yaml(parser, found_file(path))] + flags
+    flags = [
+        flag
+        for path in map(found_file, config.config)
+        for flag in _spelled(read_mapping(Path(path), "--config"), parser, path)
+    ] + flags
     try:
         *parsed, unknown = parser.parse_args_into_dataclasses(flags, return_remaining_strings=True)
     except ValueError as error:
