@@ -306,9 +306,8 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
         InputError: for the first wrong one.
     """
     parser = _Parser((DataArguments, CurriculumConfig, ModelArguments), allow_abbrev=False)
-    needed = ["--image_root", ".", "--output_dir", "."]
     try:
-        parser.parse_known_args([*needed, *_spelled(settings, parser, where)])
+        parser.parse_known_args(["--image_root", ".", *_spelled(settings, parser, where)])
     except InputError as error:
         raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
 
