@@ -62,10 +62,12 @@ def start(argv: Sequence[str]) -> None:
     arguments, others = parser.parse_known_args(argv)
     overrides = {name: getattr(arguments, name) for name in ("model", "processes", "seed", *_PLACES)}
     overrides = {
-        name: _from_here(str(value)) if name in ("model", *_PLACES) else value
+        name: os.path.abspath(value) if name in _PLACES else value
         for name, value in overrides.items()
         if value is not None
     }
+    if arguments.model is not None:
+        overrides["model"] = _from_here(arguments.model)
     with stopped_by_signals():
         nodes = Nodes.from_environment()
         curriculum = load_curriculum(
