@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from curr_reft.curriculum.nodes import Nodes
+from curr_reft.curriculum.plan import print_plans
 from curr_reft.curriculum.program import run_curriculum
 from curr_reft.curriculum.status import status
 from curr_reft.errors import CommandError, InputError, StoppedError
@@ -20,6 +21,9 @@ words = sys.argv[1:]
 place = pathlib.Path({folder!r})
 with (place / "asked").open("a") as file:
     file.write(json.dumps(words) + "\\n")
+if "--dry_run" in words:
+    print("planned from", words[words.index("--model_name_or_path") + 1])
+    sys.exit()
 output = pathlib.Path(words[words.index("--output_dir") + 1])
 if (place / "fails").exists():
     print("error: it cannot be")
@@ -201,6 +205,25 @@ def test_rejection_sampling_samples_judges_and_selects_for_fine_tuning(loaded, a
     assert value(judge, "--judge") == "rule"
     assert value(select, "--seed") == "3"
     assert value(tune, "--dataset") == value(select, "--output")
+
+
+def test_a_dry_run_plans_every_step_and_writes_nothing(loaded, asked, tiny_base, capfd):
+    rows = {"run": "gold_rows", "config": "configs/data/others/shapes.yaml", "flags": {"stage": "open"}}
+    steps = ["judge", "choice", rows, "normal_sft", {"run": "evaluation", "of": "choice"}]
+    curriculum = loaded(steps, defaults={"evaluation": {"config": "configs/eval/shapes.yaml"}})
+    print_plans(curriculum, curriculum.steps, Nodes())
+    said = capfd.readouterr().out
+    assert said.count(f"planned from {tiny_base}") == 2
+    assert "== 2/5 stage2_choice: waiting, from stage1_judge (last); planned with" in said
+    assert "is written by gold_rows, which has not run: its plan has to wait" in said
+    assert f"--model {curriculum.folder('stage2_choice')}" in said
+    assert "suites: detection_in, classify_in" in said
+    assert not curriculum.output_dir.exists()
+    run_curriculum(curriculum, curriculum.steps[:1], Nodes())
+    print_plans(curriculum, curriculum.steps[:2], Nodes())
+    said = capfd.readouterr().out
+    assert "== 1/2 stage1_judge: finished in 0:00:0" in said
+    assert f"planned from {curriculum.folder('stage1_judge')}" in said
 
 
 def test_two_at_a_time_are_refused(loaded, asked):

@@ -12,8 +12,10 @@ from curr_reft.curriculum.document import REPOSITORY
 from curr_reft.curriculum.following import Followers, followers
 from curr_reft.curriculum.nodes import Nodes
 from curr_reft.curriculum.records import FINISHED, Done, read_done, starts_of, time_taken
-from curr_reft.curriculum.steps import BASE, Curriculum, Step
+from curr_reft.curriculum.steps import BASE, EVALUATION, REJECTION_SAMPLING, Curriculum, Step
+from curr_reft.data.suites import load_suites
 from curr_reft.errors import error_of
+from curr_reft.self_improvement.sources import load_composition
 
 
 def print_plans(curriculum: Curriculum, steps: Sequence[Step], nodes: Nodes) -> None:
@@ -38,6 +40,13 @@ def _plan(step: Step, curriculum: Curriculum, nodes: Nodes, others: Followers) -
     if step.data is not None and not (rows := curriculum.folder(step.data) / ROWS).is_file():
         _say(f"{rows} is written by {step.data}, which has not run: its plan has to wait")
         return
+    if step.run == REJECTION_SAMPLING:
+        quotas = {source.name: source.quota for source in load_composition(Path(str(step.config))).sources}
+        _say(
+            f"{sum(quotas.values())} answers wanted: {', '.join(f'{name} {n}' for name, n in quotas.items())}"
+        )
+    elif step.run == EVALUATION and step.config is not None:
+        _say(f"suites: {', '.join(suite.name for suite in load_suites(Path(step.config)))}")
     with tempfile.TemporaryDirectory() as folder:
         settings = write_settings(step, Path(folder))
         for command in commands_of(step, curriculum, models, nodes, settings, dry_run=True):

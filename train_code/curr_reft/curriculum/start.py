@@ -13,7 +13,7 @@ from curr_reft.curriculum.checks import check_curriculum
 from curr_reft.curriculum.following import follow
 from curr_reft.curriculum.nodes import Nodes
 from curr_reft.curriculum.plan import print_plans
-from curr_reft.curriculum.program import run_curriculum
+from curr_reft.curriculum.program import refuse_changes, run_curriculum
 from curr_reft.curriculum.steps import Curriculum, Step, load_curriculum
 from curr_reft.errors import InputError
 from curr_reft.files.cli import CommandParser
@@ -83,6 +83,8 @@ def start(argv: Sequence[str]) -> None:
         if nodes.rank:
             follow(nodes)
         elif arguments.dry_run:
+            if not arguments.accept_changes:
+                refuse_changes(curriculum)
             print_plans(curriculum, steps, nodes)
         else:
             run_curriculum(curriculum, steps, nodes, arguments.accept_changes)
