@@ -98,10 +98,10 @@ def _engine_arguments() -> type:
 
 
 def _check_configuration(arguments: Any, flag: str) -> None:
-    refuse_adapter(Path(arguments.model), flag)
     try:
         arguments.create_model_config()
     except (OSError, ValueError) as error:
+        refuse_adapter(Path(arguments.model), flag)
         words = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         reason = words.removeprefix("Value error, ").partition(". ")[0]
         raise InputError(f"{flag} {arguments.model}: vLLM cannot serve it: {reason}") from error
