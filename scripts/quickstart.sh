@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a table: set up, write the embedded world, and run the whole method on the tiny model: train the three
 # stages one after the other, let the model sample answers, keep the best of them, fine-tune on these with ms-swift, and
-# score base and every step. No GPU and no download of models or data; some 4 minutes on 2 cores that do nothing else.
+# score base and every step. No GPU and no download of models or data; some 5 minutes on 2 cores.
 #   SEED     seed of all steps (default 42)
 #   OUTPUT   where everything is written (default outputs/quickstart/seed$SEED)
 # Started again, it goes on where it stopped.
